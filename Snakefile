@@ -1,0 +1,26 @@
+# Tacit: experiments on the implicit bias of deep networks.
+#
+#   snakemake --cores 8 figures/pathfinder.pdf      draws one figure, from nothing
+#   snakemake --cores 8                             draws all of them
+#   snakemake --profile profiles/slurm              the same on a cluster
+#   snakemake --report report.html                  figures, captions, claims, code and run times in one page
+
+from snakemake.utils import min_version
+
+min_version("9.11")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/pathfinder.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.pathfinder.input,

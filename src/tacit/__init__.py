@@ -1,0 +1,1 @@
+"""Tacit: experiments on the implicit bias of deep networks, as a library. Knows nothing of the workflow around it."""

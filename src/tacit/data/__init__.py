@@ -1,0 +1,1 @@
+"""What is learned from: images and the datasets made of them."""

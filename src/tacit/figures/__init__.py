@@ -1,0 +1,1 @@
+"""One module a figure, and one style for all."""

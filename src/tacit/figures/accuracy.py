@@ -1,0 +1,67 @@
+"""Test accuracy against the difficulty of a task, one line for each coefficient of a regulariser.
+
+After the figures of Razin, Maman, Cohen 2022 on locality.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tacit.figures import style
+
+_LOOKS = (
+    ("tab:red", "d", "-"),
+    ("tab:purple", "o", "-"),
+    ("tab:blue", "^", "-"),
+    ("tab:green", "s", "-"),
+    ("tab:orange", "v", "-"),
+    ("tab:brown", "P", "-"),
+)
+
+
+def draw_accuracy(
+    summary: pd.DataFrame, *, difficulty: str, label: str, title: str, chance: float, footnote: str
+) -> Figure:
+    """Draw mean test accuracy (%) with error bars of one standard deviation over seeds.
+
+    `summary` has columns `difficulty`, coefficient, mean, std. `footnote` names scale and data.
+    """
+    figure, axes = style.new(4.4, 2.9)
+    ticks = sorted(summary[difficulty].unique())
+    coefficients = sorted(summary["coefficient"].unique())
+    step = min((b - a for a, b in itertools.pairwise(ticks)), default=1)
+    for number, coefficient in enumerate(coefficients):
+        colour, marker, line = _LOOKS[number % len(_LOOKS)]
+        rows = summary[summary["coefficient"] == coefficient].sort_values(difficulty)
+        # Side by side by a hair, so that no error bar hides another.
+        shift = 0.035 * step * (number - (len(coefficients) - 1) / 2)
+        bars = axes.errorbar(
+            rows[difficulty] + shift,
+            rows["mean"],
+            rows["std"],
+            label="no regularizer" if coefficient == 0 else f"coefficient {coefficient:g}",
+            color=colour,
+            marker=marker,
+            linestyle=line,
+            elinewidth=1.1,
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+        )
+        for part in (*bars[1], *bars[2]):
+            part.set_alpha(0.6)
+    axes.axhline(chance, color="0.35", linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.annotate(
+        "chance", (1, chance), (-2, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+        ha="right", va="bottom", fontsize=7.5, color="0.35",
+    )  # fmt: skip
+    axes.set_xticks(ticks)
+    axes.set_xlim(ticks[0] - 0.3 * step, ticks[-1] + 0.3 * step)
+    low = min(chance, (summary["mean"] - summary["std"]).min())
+    axes.set_ylim(low - 3, 102)
+    axes.set(xlabel=label, ylabel="test accuracy (%)", title=title)
+    figure.legend(loc="outside upper center", ncols=len(coefficients), handlelength=2.2, columnspacing=1.4)
+    style.note(figure, footnote)
+    return figure

@@ -1,0 +1,57 @@
+"""How every figure looks, and how it is saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from tacit import store
+
+STYLE = {
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "savefig.dpi": 250,
+    "pdf.fonttype": 42,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.linewidth": 0.4,
+    "grid.color": "0.88",
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 5.5,
+    "errorbar.capsize": 2.5,
+}
+
+
+def new(width: float, height: float, **subplots) -> tuple[Figure, object]:
+    """Return an empty figure of `width` x `height` inches in the house style, and its axes."""
+    plt.rcdefaults()
+    plt.rcParams.update(STYLE)
+    return plt.subplots(figsize=(width, height), **subplots)
+
+
+def note(figure: Figure, text: str) -> None:
+    """Write, small and below the axes on the right, what data and scale a figure shows."""
+    figure.supxlabel(text, x=0.995, ha="right", fontsize=6.5, color="0.4")
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Save `figure` as PDF at `path`, atomically and without times, so that the same figure has the same bytes."""
+    with store.replacing(path) as part:
+        figure.savefig(part, format="pdf", metadata={"CreationDate": None, "Creator": "Tacit", "Producer": None})
+    plt.close(figure)

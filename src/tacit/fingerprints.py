@@ -1,0 +1,161 @@
+"""Fingerprints of code: hashes of exactly the source that a script depends on.
+
+Snakemake does not see edits in imported modules, so rules carry these among their parameters. A fingerprint covers
+the definitions inside Tacit that a script reaches, found without importing anything: from the names it uses to the
+functions, classes and constants they stand for, from those to the names they use, and so on. Statements that a module
+runs on import count as soon as anything of it is reached.
+
+What is hashed is the syntax tree without comments, docstrings and layout. So an edit that changes meaning changes the
+fingerprint of exactly what depends on it, and nothing else does. Modules that cannot change a result are left out.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+NEUTRAL = frozenset({"tacit.runlog", "tacit.devices"})
+"""Modules that say what a job does and where, but enter no result."""
+
+_DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+class Sources:
+    """The source files of the package in the folder `package`, each parsed at most once."""
+
+    def __init__(self, package: Path = Path(__file__).parent):
+        self.package = package
+        self._modules: dict[str, _Module] = {}
+
+    def fingerprint(self, script: str | Path) -> str:
+        """Return the fingerprint (16 hexadecimal digits) of a script and all it uses of Tacit.
+
+        Raises FileNotFoundError if there is no such script, SyntaxError if it or a module it uses does not parse.
+        """
+        start = _Module("(script)", Path(script))
+        reached: dict[tuple[str, str], str] = {}
+        pending = [(start, name) for name in ("", *start.definitions)]
+        while pending:
+            module, name = pending.pop()
+            if (module.name, name) in reached or module.name in NEUTRAL:
+                continue
+            nodes = module.definitions[name] if name else module.effects
+            reached[module.name, name] = "".join(map(canonical, nodes))
+            pending.append((module, ""))
+            for node in nodes:
+                for chain in _dotted_names(node):
+                    pending.extend(self._resolve(module, chain))
+        text = "".join(f"{module}:{name}={source}\n" for (module, name), source in sorted(reached.items()))
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def _resolve(self, module: _Module, chain: list[str]) -> Iterator[tuple[_Module, str]]:
+        """Yield the definitions that the dotted name `chain` stands for in `module`."""
+        first, *rest = chain
+        if first in module.definitions:
+            yield module, first
+        for target, symbol in sorted(module.imports.get(first, ())):
+            yield from self._descend(target, [symbol, *rest] if symbol else rest)
+
+    def _descend(self, name: str, chain: list[str]) -> Iterator[tuple[_Module, str]]:
+        """Yield what `chain` stands for in the module `name`: all of the module if the chain ends with it."""
+        yield self._load(name), ""
+        while chain and self._find(f"{name}.{chain[0]}"):
+            name, chain = f"{name}.{chain[0]}", chain[1:]
+            yield self._load(name), ""
+        module = self._load(name)
+        if chain:
+            yield from self._resolve(module, chain)
+        else:
+            yield from ((module, defined) for defined in module.definitions)
+
+    def _load(self, name: str) -> _Module:
+        if name not in self._modules:
+            path = self._find(name)
+            if path is None:
+                raise ModuleNotFoundError(f"no module {name} in {self.package}")
+            self._modules[name] = _Module(name, path)
+        return self._modules[name]
+
+    def _find(self, name: str) -> Path | None:
+        base = self.package.joinpath(*name.split(".")[1:])
+        candidates = (base / "__init__.py", base.with_suffix(".py"))
+        return next((path for path in candidates if path.is_file()), None)
+
+
+def canonical(node: ast.AST | list | object) -> str:
+    """Return the meaning of a syntax tree as text: no positions, comments, docstrings or empty fields.
+
+    Unlike `ast.dump` the same in every version of Python, as fields that a version adds are empty in older code.
+    """
+    if isinstance(node, ast.AST):
+        fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
+        if isinstance(node, ast.Constant):
+            fields = [("value", node.value)]
+        return f"{type(node).__name__}({','.join(f'{name}={canonical(value)}' for name, value in fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(canonical(item) for item in node if not _is_bare_text(item))}]"
+    return repr(node)
+
+
+class _Module:
+    """A parsed source file: what its names stand for, and what it does when imported."""
+
+    def __init__(self, name: str, path: Path):
+        self.name = name
+        self.definitions: dict[str, list[ast.stmt]] = defaultdict(list)
+        self.effects: list[ast.stmt] = []
+        self.imports: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        for statement in tree.body:
+            names = list(_defined_names(statement))
+            for defined in names:
+                self.definitions[defined].append(statement)
+            if not names and not _is_bare_text(statement) and not _only_imports(statement):
+                self.effects.append(statement)
+        for node in ast.walk(tree):
+            self._note_import(node)
+
+    def _note_import(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "tacit":
+                    self.imports[alias.asname or "tacit"].add((alias.name if alias.asname else "tacit", ""))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tacit":
+            for alias in node.names:
+                self.imports[alias.asname or alias.name].add((node.module, alias.name))
+
+
+def _dotted_names(node: ast.AST) -> Iterator[list[str]]:
+    """Yield every dotted name in `node`, as long as it goes."""
+    names = []
+    root = node
+    while isinstance(root, ast.Attribute):
+        names.append(root.attr)
+        root = root.value
+    if isinstance(root, ast.Name):
+        yield [root.id, *reversed(names)]
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _dotted_names(child)
+
+
+def _defined_names(statement: ast.stmt) -> Iterator[str]:
+    if isinstance(statement, _DEFINITION):
+        yield statement.name
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        for target in targets:
+            yield from (node.id for node in ast.walk(target) if isinstance(node, ast.Name))
+
+
+def _is_bare_text(node: object) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _only_imports(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.If):
+        return all(_only_imports(inner) for inner in [*statement.body, *statement.orelse])
+    return isinstance(statement, ast.Import | ast.ImportFrom)

@@ -1,0 +1,1 @@
+"""How learning moves: optimisers and regularisers."""

@@ -1,0 +1,89 @@
+"""What a job says while it runs: a log file, the terminal, progress.
+
+Messages go through the standard `logging` module to both the log file of the job and the terminal. Progress is a
+bar on a terminal and a line now and then in the log. An error ends in the log with its traceback; on the terminal
+a user's mistake is one message without one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tacit.settings.base import SettingsError
+from tacit.store import StoreError
+
+log = logging.getLogger("tacit")
+
+PLAIN_ERRORS: tuple[type[Exception], ...] = (SettingsError, StoreError, FloatingPointError)
+"""Errors that say themselves what to do, so that a traceback on the terminal would only hide it."""
+
+
+@contextlib.contextmanager
+def to(path: str | Path) -> Iterator[None]:
+    """Send what the block logs to the file `path` and to the terminal.
+
+    An exception is written to the log with its traceback and ends the process with status 1.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    terminal = logging.StreamHandler()
+    terminal.setLevel(logging.WARNING)
+    terminal.setFormatter(logging.Formatter(f"{path.with_suffix('')}: %(message)s"))
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers = [file, terminal]
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").handlers = [file]
+    try:
+        yield
+    except PLAIN_ERRORS as error:
+        terminal.setLevel(logging.CRITICAL + 1)
+        log.exception("failed")
+        print(f"\nError: {error}\n", file=sys.stderr)
+        raise SystemExit(1) from None
+    except Exception:
+        log.exception("failed")
+        raise SystemExit(1) from None
+    finally:
+        file.close()
+
+
+class Progress:
+    """Counts steps of long work: a bar if the terminal is one, and a line in the log every `every` seconds."""
+
+    def __init__(self, total: int, *, what: str, unit: str, done: int = 0, every: float = 10.0):
+        self._bar = tqdm(total=total, initial=done, desc=what, unit=unit, leave=False, disable=not sys.stderr.isatty())
+        self._what, self._unit, self._total, self._done, self._every = what, unit, total, done, every
+        self._started = self._reported = time.monotonic()
+        self._first = done
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count `count` more steps; `note` follows in the log line."""
+        self._done += count
+        self._bar.update(count)
+        if note:
+            self._bar.set_postfix_str(note)
+        now = time.monotonic()
+        if now - self._reported >= self._every or self._done >= self._total:
+            self._reported = now
+            rate = (self._done - self._first) / max(now - self._started, 1e-9)
+            said = f"{self._what}: {self._done} of {self._total} {self._unit}s, {rate:.3g} {self._unit}s/s"
+            log.info("%s%s", said, f", {note}" if note else "")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._bar.close()
+
+
+def settings_lines(settings: Iterable[tuple[str, object]]) -> str:
+    """Return settings as one line for a log."""
+    return ", ".join(f"{name} {value}" for name, value in settings)

@@ -1,0 +1,81 @@
+"""All settings of the workflow: strict, immutable, and light to import (no torch).
+
+`load` merges a configuration (config.yaml and what the command line adds) over the file of the scale it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from tacit.settings.base import Count, NonNegativeInt, Settings, SettingsError, parse, suggest
+from tacit.settings.pathfinder import PathfinderSettings
+
+__all__ = ["Configuration", "SettingsError", "load"]
+
+
+class Configuration(Settings):
+    """What a user chooses, and the settings of every study at the chosen scale."""
+
+    scale: str
+    device: Literal["auto", "cpu", "cuda"]
+    gpus_per_run: NonNegativeInt
+    gpu_slots: Count
+    checkpoint_epochs: Count
+    partial: bool
+    pathfinder: PathfinderSettings
+
+
+def load(config: Mapping[str, Any], scales: str | Path) -> Configuration:
+    """Return the settings that `config` asks for, over those of its scale in the folder `scales`.
+
+    Blocks of studies in `config` override single keys of the scale. Raises SettingsError with one message that says, of
+    each mistake, where it is and what is allowed.
+    """
+    scales = Path(scales)
+    allowed = sorted(path.stem for path in scales.glob("*.yaml"))
+    scale = config.get("scale")
+    if scale not in allowed:
+        raise SettingsError(f"config: scale = {scale!r}: no such scale; {suggest(str(scale), allowed)}")
+    file = scales / f"{scale}.yaml"
+    base = _read(file)
+    if stray := [name for name in base if name not in Configuration.model_fields]:
+        names = [name for name in Configuration.model_fields if name not in config or name in base]
+        raise SettingsError(f"{file}: {stray[0]}: unknown key; {suggest(stray[0], names)}")
+
+    def source_of(path: tuple[Any, ...]) -> str:
+        return "config" if _has(config, path) or not _has(base, path[:1]) else str(file)
+
+    return parse(Configuration, _merged(base, config), source_of=source_of)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: not readable as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{file}: must hold one block of settings for each study")
+    return content
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` on top; blocks are merged key by key, everything else is replaced."""
+    merged = dict(base)
+    for name, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+        merged[name] = _merged(merged[name], value) if both else value
+    return merged
+
+
+def _has(values: Any, path: tuple[Any, ...]) -> bool:
+    """Tell whether nested blocks and lists hold something at `path`."""
+    for part in path:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True

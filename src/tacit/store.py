@@ -1,0 +1,156 @@
+"""The only place that writes results: HDF5 files that describe themselves, and atomic replacement of any file.
+
+A file appears under its final name complete or not at all: it is written beside it, flushed to disk and renamed. It
+holds no times, host names or absolute paths, so writing the same content again gives the same bytes.
+
+Layout of an HDF5 file: datasets by name; root attributes `format` ("tacit"), `format_version`, `kind` (such as
+"pathfinder run"), `settings` (JSON of what the content depends on), and any others the writer adds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import pandas as pd
+
+FORMAT = "tacit"
+FORMAT_VERSION = 1
+
+_COMPRESSED_FROM = 4096
+_CHUNK_BYTES = 1 << 20
+
+
+class StoreError(RuntimeError):
+    """A file could not be read or written; the message names it and says what to do."""
+
+
+class Record(NamedTuple):
+    """The content of a file: arrays by name, the settings it depends on, and its other attributes."""
+
+    arrays: dict[str, np.ndarray]
+    settings: dict[str, Any]
+    attributes: dict[str, Any]
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a name to write to, and move it to `path` once the block ends well.
+
+    The folder is made if need be. If the block fails, nothing is left and what `path` held before stays. Raises
+    StoreError if the disk is full or the folder may not be written to.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        _flush(part)
+        part.replace(path)
+        _flush(path.parent)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StoreError(_writing_failed(path, error)) from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write(
+    path: str | Path,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    kind: str,
+    settings: Mapping[str, Any],
+    attributes: Mapping[str, str | int | float] | None = None,
+) -> None:
+    """Write `arrays` to an HDF5 file at `path`, atomically.
+
+    `settings` must be plain (numbers, text, lists, dicts). Arrays of 4 kB and more are compressed, in chunks of
+    about 1 MB along the first axis. Raises StoreError as `replacing` does.
+    """
+    root = {"format": FORMAT, "format_version": FORMAT_VERSION, "kind": kind, "settings": json.dumps(settings)}
+    root |= attributes or {}
+    with replacing(path) as part, h5py.File(part, "w", libver="v110") as file:
+        file.attrs.update(root)
+        for name, array in arrays.items():
+            array = np.asarray(array)
+            options = {}
+            if array.nbytes >= _COMPRESSED_FROM:
+                rows = max(1, _CHUNK_BYTES * len(array) // array.nbytes)
+                shape = (min(rows, len(array)), *array.shape[1:])
+                options = {"chunks": shape, "compression": "gzip", "compression_opts": 1, "shuffle": True}
+            file.create_dataset(name, data=array, **options)
+
+
+def read(path: str | Path, *, kind: str, names: list[str] | None = None) -> Record:
+    """Read a file that `write` made; only the arrays in `names`, if given.
+
+    Raises StoreError if it is missing, truncated, of another program, of another `kind` or of a newer format.
+    """
+    path = Path(path)
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = {name: _plain(value) for name, value in file.attrs.items()}
+            _check_origin(path, attributes, kind)
+            arrays = {name: file[name][()] for name in (file if names is None else names)}
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: no such file; ask Snakemake for it by that name") from error
+    except (OSError, KeyError) as error:
+        advice = "delete it, and Snakemake makes it again"
+        raise StoreError(f"{path}: damaged, or not an HDF5 file of Tacit ({error}); {advice}") from error
+    for name in ("format", "format_version", "kind"):
+        del attributes[name]
+    return Record(arrays, json.loads(attributes.pop("settings")), attributes)
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write `table` as CSV, atomically, with as many digits as its numbers have."""
+    with replacing(path) as part:
+        table.to_csv(part, index=False, lineterminator="\n")
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a table that `write_table` made. Raises StoreError if it is missing or no table."""
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: no such file; ask Snakemake for it by that name") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: not a table ({error}); delete it, and Snakemake makes it again") from error
+
+
+def _check_origin(path: Path, attributes: Mapping[str, Any], kind: str) -> None:
+    if attributes.get("format") != FORMAT or "settings" not in attributes:
+        raise StoreError(f"{path}: an HDF5 file, but not one of Tacit's; was it put there by hand? Move it away")
+    if attributes["format_version"] > FORMAT_VERSION:
+        version = attributes["format_version"]
+        raise StoreError(f"{path}: format {version} of a newer Tacit, this one reads {FORMAT_VERSION}; update Tacit")
+    if attributes["kind"] != kind:
+        raise StoreError(f"{path}: holds a {attributes['kind']}, not a {kind}; was it moved or renamed? Delete it")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _writing_failed(path: Path, error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error) or "errno = 28" in str(error)
+    if full:
+        return f"{path}: no space left on the disk; free some and run the same command again"
+    return f"{path}: could not be written ({error}); check that the folder exists and may be written to"

@@ -1,0 +1,260 @@
+"""Training of a network with one logit on images that fit on the device.
+
+The data stay on the device as bytes and are normalised there a batch at a time; nothing is copied back during an
+epoch. Order of batches, patches and dropout come from streams named by seed and epoch, so that a training resumed in
+mid-epoch goes on as if it had never stopped.
+
+Loss: binary cross-entropy, mean over the batch, plus `coefficient` times the long-range regulariser.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from tacit import checkpoints, streams
+from tacit.nn.double_backward import adapt
+from tacit.optim.long_range import Patch, regularizer
+from tacit.runlog import Progress, log
+from tacit.settings.networks import Training
+
+METRICS = ("train_loss", "train_accuracy", "regularization", "test_loss", "test_accuracy", "learning_rate")
+"""What is recorded of every epoch. Train loss is without the regulariser; train figures are running ones."""
+
+_EVALUATION_BATCH = 512
+
+
+class Interrupted(SystemExit):
+    """The training was asked to end and has saved a checkpoint."""
+
+
+class DivergenceError(FloatingPointError):
+    """The loss became infinite or not a number."""
+
+
+class LabelledImages(NamedTuple):
+    """Images (N, C, H, W) uint8 and labels (N,) float 0 or 1, on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    @classmethod
+    def on(cls, device: torch.device, images: np.ndarray, labels: np.ndarray) -> LabelledImages:
+        """Copy images (N, H, W) or (N, C, H, W) uint8 and labels (N,) to `device`."""
+        if images.ndim == 3:
+            images = images[:, None]
+        return cls(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device, torch.float32))
+
+
+class Task(NamedTuple):
+    """What is learned: two sets of images and the scalars (of images in [0, 1]) that normalise them."""
+
+    train: LabelledImages
+    test: LabelledImages
+    mean: float
+    std: float
+
+    def batch(self, images: Tensor) -> Tensor:
+        """Return bytes as normalised float32, channels last if that is how they come."""
+        return (images.float() - 255 * self.mean) / (255 * self.std)
+
+
+PatchSampler = Callable[[np.random.Generator], tuple[Patch, Patch]]
+
+
+def fit(
+    build: Callable[[], nn.Module],
+    task: Task,
+    training: Training,
+    *,
+    coefficient: float,
+    sample_patches: PatchSampler,
+    stream: tuple[str | int, ...],
+    checkpoint: str | Path,
+    settings: Mapping[str, Any],
+) -> dict[str, np.ndarray]:
+    """Train a network and return METRICS by epoch, each (E,) float64.
+
+    `build` makes the network from torch's global generator. `stream` names the random numbers of this run. `settings`
+    are everything the result depends on; a checkpoint of others is refused. Raises DivergenceError with the step at
+    which the loss stopped being finite, Interrupted after SIGTERM or Ctrl-C.
+    """
+    device = task.train.images.device
+    torch.manual_seed(streams.torch_seed(*stream, "init"))
+    loop = _Loop(build().to(device), task, training, coefficient, sample_patches, stream)
+    state = checkpoints.load(checkpoint, settings=settings, device=device)
+    if state is not None:
+        loop.load_state(state)
+        log.info("resuming in epoch %d after %d steps", loop.epoch + 1, loop.step)
+    progress = Progress(training.epochs, what="training", unit="epoch", done=loop.epoch)
+    with checkpoints.Termination() as termination:
+        while not loop.finished:
+            started = time.monotonic()
+            if not loop.run_epoch(termination):
+                checkpoints.save(checkpoint, loop.state(), settings=settings)
+                log.warning("asked to end; saved after %d steps of epoch %d", loop.step, loop.epoch + 1)
+                raise Interrupted(143)
+            progress.advance(note=loop.summary() + f", {time.monotonic() - started:.2f} s")
+            if loop.epoch % checkpoints.epochs_between() == 0 and not loop.finished:
+                checkpoints.save(checkpoint, loop.state(), settings=settings)
+    progress.close()
+    return {name: np.array(values) for name, values in loop.history.items()}
+
+
+class _Loop:
+    """A training under way."""
+
+    def __init__(self, model, task, training, coefficient, sample_patches, stream):
+        self.task, self.training, self.stream = task, training, stream
+        self.coefficient, self.sample_patches = coefficient, sample_patches
+        device = task.train.images.device
+        _set_precision(training, device)
+        self.format = torch.channels_last if training.channels_last else torch.contiguous_format
+        self.model = model.to(memory_format=self.format)
+        if coefficient > 0:
+            adapt(self.model)
+        # A compiled network cannot be differentiated twice, so only plain training is compiled.
+        self.forward = torch.compile(self.model) if training.compile and coefficient == 0 else self.model
+        self.optimizer = _make_optimizer(self.model, training)
+        self.epoch = self.step = self.perfect = 0
+        self.history: dict[str, list[float]] = {name: [] for name in METRICS}
+        # Sums over the epoch of loss, correct answers and regulariser, each times the batch size,
+        # and the first step whose loss was not finite.
+        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self.first_bad = torch.full((), math.inf, dtype=torch.float64, device=device)
+
+    @property
+    def finished(self) -> bool:
+        return self.epoch >= self.training.epochs or self.perfect > self.training.perfect_epochs
+
+    def run_epoch(self, termination: checkpoints.Termination) -> bool:
+        """Go on to the end of the epoch; return False if asked to end before."""
+        train, size = self.task.train, self.training.batch_size
+        order = streams.numpy_generator(*self.stream, "order", self.epoch).permutation(len(train.labels))
+        batches = torch.from_numpy(order).to(train.labels.device).split(size)
+        patches = streams.numpy_generator(*self.stream, "patches", self.epoch)
+        pairs = [self.sample_patches(patches) if self.coefficient > 0 else None for _ in batches]
+        if self.step == 0:
+            torch.manual_seed(streams.torch_seed(*self.stream, "dropout", self.epoch))
+        self.model.train()
+        while self.step < len(batches):
+            if termination.requested:
+                return False
+            self._update(batches[self.step], pairs[self.step])
+            self.step += 1
+        self._close_epoch()
+        return True
+
+    def _update(self, batch: Tensor, pair: tuple[Patch, Patch] | None) -> None:
+        train = self.task.train
+        images = self.task.batch(train.images[batch]).contiguous(memory_format=self.format)
+        labels = train.labels[batch]
+        with self._autocast():
+            logits = self.forward(images.requires_grad_(pair is not None)).float()
+            loss = objective = binary_cross_entropy_with_logits(logits, labels)
+            if pair is not None:
+                penalty = regularizer(self.forward, images, logits, *pair)
+                objective = loss + self.coefficient * penalty
+        self.optimizer.zero_grad()
+        objective.backward()
+        self.optimizer.step()
+        with torch.no_grad():
+            correct = ((logits > 0) == (labels > 0.5)).double().mean()
+            penalty = torch.zeros_like(loss) if pair is None else penalty
+            self.sums += len(batch) * torch.stack([loss.double(), correct, penalty.double()])
+            now_bad = torch.where(torch.isfinite(objective), math.inf, float(self.step))
+            self.first_bad = torch.minimum(self.first_bad, now_bad)
+
+    def _close_epoch(self) -> None:
+        steps = self.step
+        first_bad = self.first_bad.item()
+        if math.isfinite(first_bad):
+            step = self.epoch * steps + int(first_bad)
+            rate = self.training.learning_rate
+            raise DivergenceError(
+                f"training diverged: the loss of step {step} (epoch {self.epoch + 1}) is not finite, with coefficient "
+                f"{self.coefficient:g}, {self.stream}; reduce learning_rate (now {rate:g}) or the coefficient"
+            )
+        loss, accuracy, penalty = (self.sums / len(self.task.train.labels)).tolist()
+        test_loss, test_accuracy = self._evaluate(self.task.test)
+        values = (loss, accuracy, penalty, test_loss, test_accuracy, self.optimizer.param_groups[0]["lr"])
+        for name, value in zip(METRICS, values, strict=True):
+            self.history[name].append(value)
+        self.perfect = self.perfect + 1 if accuracy >= 1 else 0
+        self.epoch, self.step = self.epoch + 1, 0
+        self.sums.zero_()
+
+    @torch.no_grad()
+    def _evaluate(self, data: LabelledImages) -> tuple[float, float]:
+        self.model.eval()
+        sums = torch.zeros(2, dtype=torch.float64, device=data.labels.device)
+        for images, labels in zip(*(part.split(_EVALUATION_BATCH) for part in data), strict=True):
+            with self._autocast():
+                logits = self.model(self.task.batch(images).contiguous(memory_format=self.format)).float()
+            loss = binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+            sums += torch.stack([loss.double(), ((logits > 0) == (labels > 0.5)).double().sum()])
+        loss, accuracy = (sums / len(data.labels)).tolist()
+        return loss, accuracy
+
+    def summary(self) -> str:
+        """Return the last epoch in words."""
+        last = {name: values[-1] for name, values in self.history.items()}
+        return (
+            f"train loss {last['train_loss']:.4f}, accuracy {last['train_accuracy']:.4f}, "
+            f"regularization {last['regularization']:.4f}, test accuracy {last['test_accuracy']:.4f}"
+        )
+
+    def _autocast(self) -> torch.autocast:
+        kind = self.task.train.images.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.training.precision == "bfloat16")
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a later process needs to go on from here."""
+        state = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "perfect": self.perfect,
+            "history": self.history,
+            "sums": self.sums,
+            "first_bad": self.first_bad,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        if self.sums.device.type == "cuda":
+            state["random_cuda"] = torch.cuda.get_rng_state(self.sums.device)
+        return state
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`."""
+        self.epoch, self.step, self.perfect = state["epoch"], state["step"], state["perfect"]
+        self.history = state["history"]
+        self.sums, self.first_bad = state["sums"], state["first_bad"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"].cpu())
+        if "random_cuda" in state and self.sums.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.sums.device)
+
+
+def _make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
+    shared = {"lr": training.learning_rate, "weight_decay": training.weight_decay, "fused": True}
+    if training.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), **shared)
+    return torch.optim.SGD(model.parameters(), momentum=training.momentum, **shared)
+
+
+def _set_precision(training: Training, device: torch.device) -> None:
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = False
+        allowed = training.precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed

@@ -1,0 +1,97 @@
+# Everything of the workflow that is Python and not a rule: settings, code fingerprints, paths.
+
+import os
+import shutil
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from tacit import settings
+from tacit.fingerprints import Sources
+
+ROOT = Path(workflow.basedir)
+SCRIPTS = ROOT / "workflow" / "scripts"
+
+try:
+    cfg = settings.load(config, ROOT / "config" / "scales")
+except settings.SettingsError as error:
+    raise WorkflowError(f"Wrong settings:\n{error}") from None
+
+# Read by the jobs, on whatever host they run; no parameters of rules, as no result depends on them.
+os.environ.update(
+    TACIT_DEVICE=cfg.device,
+    TACIT_GPU_SLOTS=str(cfg.gpu_slots),
+    TACIT_CHECKPOINT_EPOCHS=str(cfg.checkpoint_epochs),
+)
+
+_sources = Sources()
+_fingerprints = {path.name: _sources.fingerprint(path) for path in SCRIPTS.glob("*.py")}
+
+
+def fingerprint(script):
+    """The parameter by which a rule reruns when its script, or anything that uses, changes in meaning."""
+    return _fingerprints[script]
+
+
+def by_content(script):
+    """A copy of a script that is never touched.
+
+    Snakemake reruns a job whose script is younger than its outputs, so a fresh clone or a change of branch would rerun
+    everything. The copy is named by content and as old as time; what decides is the fingerprint.
+    """
+    copy = Path(".snakemake", "tacit", "scripts", fingerprint(script), script).absolute()
+    if not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        part = copy.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(SCRIPTS / script, part)
+        os.utime(part, (0, 0))
+        part.replace(copy)
+    return str(copy)
+
+
+def text(number):
+    """A number as it stands in paths: 0.1, 3, not 3.0."""
+    return f"{number:g}"
+
+
+wildcard_constraints:
+    seed=r"\d+",
+    path_length=r"\d+",
+    coefficient=r"[0-9.e+-]+",
+
+
+# Pathfinder. Raw images are shared by all scales that ask for the same rendering, so its values are in the path.
+
+_images = cfg.pathfinder.dataset
+_rendering = cfg.pathfinder.rendering.identity
+PATHFINDER_DATA = f"results/data/pathfinder/rendering~{_rendering}/seed~{_images.seed}/path_length~{{path_length}}"
+PATHFINDER_RAW = f"{PATHFINDER_DATA}/raw/images~{{first}}-{{last}}.h5"
+PATHFINDER_DATASET = f"{PATHFINDER_DATA}/size~{_images.size}/train~{_images.num_train}/test~{_images.num_test}.h5"
+PATHFINDER_RUN = f"{cfg.scale}/pathfinder/path_length~{{path_length}}/coefficient~{{coefficient}}/seed~{{seed}}"
+
+
+def pathfinder_shards(wildcards):
+    """The raw files that one dataset is made of, in order."""
+    data = cfg.pathfinder.dataset
+    total, shard = data.num_train + data.num_test, cfg.pathfinder.images_per_shard
+    firsts = range(0, total, shard)
+    lasts = [min(first + shard, total) - 1 for first in firsts]
+    return expand(PATHFINDER_RAW, zip, path_length=[wildcards.path_length] * len(lasts), first=firsts, last=lasts)
+
+
+PATHFINDER_RUNS = expand(
+    f"results/{PATHFINDER_RUN}.h5",
+    path_length=cfg.pathfinder.path_lengths,
+    coefficient=map(text, cfg.pathfinder.coefficients),
+    seed=range(cfg.pathfinder.seeds),
+)
+
+
+def available(runs):
+    """All runs of a study, or with `partial: true` those that are there."""
+    if not cfg.partial:
+        return runs
+    there = [run for run in runs if Path(run).exists()]
+    if not there:
+        raise WorkflowError(f"partial is true, but no run is there yet, such as {runs[0]}")
+    return there

@@ -1,0 +1,26 @@
+"""Assemble the Pathfinder dataset of one path length from its raw shards."""
+
+from tacit import runlog, store
+from tacit.studies import pathfinder
+
+
+def main(shards: list[str], out: str, *, path_length: int, settings: dict) -> None:
+    dataset = pathfinder.assemble(pathfinder.read_shards(shards), path_length=path_length, **settings)
+    mean, std = pathfinder.pixel_statistics(dataset.train_images)
+    store.write(
+        out,
+        dataset._asdict(),
+        kind=pathfinder.DATASET,
+        settings={"path_length": path_length} | settings,
+        attributes={"train_mean": mean, "train_std": std},
+    )
+
+
+if __name__ == "__main__":
+    with runlog.to(snakemake.log[0]):
+        main(
+            list(snakemake.input),
+            snakemake.output[0],
+            path_length=int(snakemake.wildcards.path_length),
+            settings=snakemake.params.settings,
+        )
