@@ -78,7 +78,8 @@ def write(
     """
     root = {"format": FORMAT, "format_version": FORMAT_VERSION, "kind": kind, "settings": json.dumps(settings)}
     root |= attributes or {}
-    with replacing(path) as part, h5py.File(part, "w", libver="v110") as file:
+    # Built in memory, because the HDF5 library crashes rather than complains when a disk is full.
+    with h5py.File("in memory", "w", driver="core", backing_store=False, libver="v110") as file:
         file.attrs.update(root)
         for name, array in arrays.items():
             array = np.asarray(array)
@@ -86,8 +87,13 @@ def write(
             if array.nbytes >= _COMPRESSED_FROM:
                 rows = max(1, _CHUNK_BYTES * len(array) // array.nbytes)
                 shape = (min(rows, len(array)), *array.shape[1:])
-                options = {"chunks": shape, "compression": "gzip", "compression_opts": 1, "shuffle": True}
+                options = {"chunks": shape, "compression": "gzip", "compression_opts": 1}
+                options["shuffle"] = array.itemsize > 1
             file.create_dataset(name, data=array, **options)
+        file.flush()
+        image = file.id.get_file_image()
+    with replacing(path) as part:
+        part.write_bytes(image)
 
 
 def read(path: str | Path, *, kind: str, names: list[str] | None = None) -> Record:
@@ -150,7 +156,6 @@ def _flush(path: Path) -> None:
 
 
 def _writing_failed(path: Path, error: OSError) -> str:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error) or "errno = 28" in str(error)
-    if full:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{path}: no space left on the disk; free some and run the same command again"
     return f"{path}: could not be written ({error}); check that the folder exists and may be written to"

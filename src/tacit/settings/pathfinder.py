@@ -94,6 +94,14 @@ class PathfinderSettings(RunSettings):
     images_per_shard: Count
     """Images that one rendering job draws; no image depends on it."""
 
+    @model_validator(mode="after")
+    def _patches_fit(self) -> Self:
+        patch, size = self.regularizer.patch_size, self.dataset.size
+        most = -(-(size - patch) // 2) - patch
+        if self.regularizer.distance > most:
+            raise ValueError(f"patches of {patch} px in images of {size} px can be at most {most} px apart")
+        return self
+
     @property
     def run(self) -> RunSettings:
         """The part that training depends on."""

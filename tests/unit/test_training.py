@@ -1,0 +1,301 @@
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tacit import checkpoints
+from tacit.nn import resnets
+from tacit.optim.long_range import draw_distant_patches
+from tacit.settings.networks import LongRangeRegularizer, Network, Training
+from tacit.training import networks
+
+TRAINING = {
+    "optimizer": "sgd",
+    "learning_rate": 0.05,
+    "momentum": 0.9,
+    "weight_decay": 0.0,
+    "batch_size": 16,
+    "epochs": 4,
+    "perfect_epochs": 20,
+    "precision": "float32",
+    "channels_last": True,
+    "compile": False,
+}
+SETTINGS = {"name": "a test"}
+
+
+def task(num_train=72, num_test=40, size=16):
+    """Two classes told apart by which half is bright, in part of the images."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 120, (num_train + num_test, size, size), dtype=np.uint8)
+    labels = random.integers(0, 2, num_train + num_test, dtype=np.uint8)
+    images[labels == 1, :, : size // 2] += 60
+    cpu = torch.device("cpu")
+    return networks.Task(
+        train=networks.LabelledImages.on(cpu, images[:num_train], labels[:num_train]),
+        test=networks.LabelledImages.on(cpu, images[num_train:], labels[num_train:]),
+        mean=images[:num_train].mean() / 255,
+        std=images[:num_train].std() / 255,
+    )
+
+
+def fit(checkpoint, *, coefficient=0.0, seed=0, build=None, data=None, settings=SETTINGS, dropout=0.0, **changes):
+    patches = LongRangeRegularizer(patch_size=2, distance=0)
+    return networks.fit(
+        build or partial(resnets.build, Network(name="resnet8", width=4, dropout=dropout), in_channels=1),
+        data or task(),
+        Training(**TRAINING | changes),
+        coefficient=coefficient,
+        sample_patches=lambda generator: draw_distant_patches(patches, height=16, width=16, generator=generator),
+        stream=("test", seed),
+        checkpoint=checkpoint,
+        settings=settings,
+    )
+
+
+def fresh(folder):
+    """A checkpoint that no other training knows."""
+    return folder / f"{next(_numbers)}.pt"
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def assert_same(first, second):
+    assert list(first) == list(second) == list(networks.METRICS)
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_a_run_is_a_function_of_its_seed(tmp_path):
+    first = fit(fresh(tmp_path))
+    torch.rand(3)
+    assert_same(first, fit(fresh(tmp_path)))
+    assert not np.array_equal(first["train_loss"], fit(fresh(tmp_path), seed=1)["train_loss"])
+    assert {len(values) for values in first.values()} == {4}
+    assert (first["learning_rate"] == 0.05).all()
+    assert (first["regularization"] == 0).all()
+
+
+def test_it_learns_and_the_figures_are_those_of_a_plain_loop(tmp_path):
+    """The same training written out in the plainest way, with a data loader's arithmetic."""
+    data = task()
+    ours = fit(fresh(tmp_path), channels_last=False)
+    torch.manual_seed(networks.streams.torch_seed("test", 0, "init"))
+    model = resnets.build(Network(name="resnet8", width=4), in_channels=1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    normal = [(part.images / 255 - data.mean) / data.std for part in (data.train, data.test)]
+    for epoch in range(4):
+        order = networks.streams.numpy_generator("test", 0, "order", epoch).permutation(72)
+        losses, correct = [], 0
+        model.train()
+        for first in range(0, 72, 16):
+            batch = torch.from_numpy(order[first : first + 16])
+            logits = model(normal[0][batch])
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, data.train.labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses += [loss.item()] * len(batch)
+            correct += ((torch.sigmoid(logits) > 0.5) == (data.train.labels[batch] == 1)).sum().item()
+        model.eval()
+        with torch.no_grad():
+            logits = model(normal[1])
+        assert ours["train_loss"][epoch] == pytest.approx(np.mean(losses), rel=1e-4)
+        assert ours["train_accuracy"][epoch] == pytest.approx(correct / 72, abs=1 / 72 + 1e-9)
+        test = nn.functional.binary_cross_entropy_with_logits(logits, data.test.labels).item()
+        assert ours["test_loss"][epoch] == pytest.approx(test, rel=1e-3)
+        accuracy = ((logits > 0) == (data.test.labels == 1)).double().mean().item()
+        assert ours["test_accuracy"][epoch] == pytest.approx(accuracy, abs=1 / 40 + 1e-9)
+    assert ours["train_loss"][-1] < ours["train_loss"][0]
+
+
+def test_coefficient_zero_is_plain_training_and_another_is_not(tmp_path):
+    plain, same, regularized = (fit(fresh(tmp_path), coefficient=c) for c in (0.0, 0.0, 2.0))
+    assert_same(plain, same)
+    assert (regularized["regularization"] > 0).all()
+    assert (regularized["regularization"] <= 1).all()
+    assert not np.array_equal(plain["train_loss"], regularized["train_loss"])
+
+
+def test_the_first_batch_is_the_same_for_every_coefficient(tmp_path):
+    """Initialisation and order are paired: with one batch an epoch, the first train loss agrees."""
+    data = task(num_train=16)
+    first = [fit(fresh(tmp_path), coefficient=c, data=data, epochs=1)["train_loss"][0] for c in (0.0, 5.0)]
+    assert first[0] == pytest.approx(first[1], rel=1e-6)
+
+
+class Constant(nn.Module):
+    """Answers by the mean brightness of the left half; perfect from the start, whatever it learns."""
+
+    def __init__(self, offset=0.0):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.offset = offset
+
+    def forward(self, x):
+        return self.scale * 50 * (x[:, 0, :, :8].mean((1, 2)) - x[:, 0, :, 8:].mean((1, 2)) - 0.45) + self.offset
+
+
+def test_training_stops_at_the_first_perfect_epoch_past_the_patience(tmp_path):
+    run = fit(fresh(tmp_path), build=Constant, epochs=60, perfect_epochs=20, learning_rate=1e-9)
+    assert (run["train_accuracy"] == 1).all()
+    assert len(run["train_accuracy"]) == 21
+
+
+def test_divergence_is_named_with_its_step(tmp_path):
+    with pytest.raises(networks.DivergenceError, match=r"step \d+ \(epoch \d+\).*coefficient 0.*reduce learning_rate"):
+        fit(fresh(tmp_path), build=partial(Constant, float("nan")))
+
+
+@pytest.mark.parametrize("coefficient", [0.0, 1.0])
+def test_a_training_interrupted_anywhere_goes_on_to_the_same_numbers(tmp_path, monkeypatch, coefficient):
+    """Interrupted in mid-epoch, at several places one after another, with dropout."""
+    arguments = {"coefficient": coefficient, "dropout": 0.3}
+    expected = fit(tmp_path / "whole.pt", **arguments)
+    path = tmp_path / "broken.pt"
+    update = networks._Loop._update
+    for stop_after in (3, 1, 7):
+        steps = iter(range(1, 100))
+
+        def interrupted_update(self, *batch, stop_after=stop_after, steps=steps):
+            update(self, *batch)
+            if next(steps) == stop_after:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr(networks._Loop, "_update", interrupted_update)
+        with pytest.raises(networks.Interrupted):
+            fit(path, **arguments)
+        assert path.exists()
+        torch.rand(5)
+    monkeypatch.setattr(networks._Loop, "_update", update)
+    assert_same(fit(path, **arguments), expected)
+
+
+def test_a_killed_training_resumes_from_its_last_checkpoint(tmp_path, monkeypatch):
+    expected = fit(tmp_path / "whole.pt")
+    saved = checkpoints.save
+
+    def save_and_die(path, state, *, settings):
+        saved(path, state, settings=settings)
+        if state["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "save", save_and_die)
+    path = fresh(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        fit(path)
+    monkeypatch.setattr(checkpoints, "save", saved)
+    assert_same(fit(path), expected)
+
+
+@pytest.mark.parametrize("damage", ["other settings", "truncated", "empty", "text", "newer", "pickle"])
+def test_a_checkpoint_that_does_not_belong_is_refused(tmp_path, damage, caplog):
+    path, device = tmp_path / "c.pt", torch.device("cpu")
+    checkpoints.save(path, {"epoch": 3}, settings=SETTINGS)
+    assert checkpoints.load(path, settings=SETTINGS, device=device) == {"epoch": 3}
+    content = path.read_bytes()
+    marker = tmp_path / "executed"
+    match damage:
+        case "truncated":
+            path.write_bytes(content[: len(content) // 2])
+        case "empty":
+            path.write_bytes(b"")
+        case "text":
+            path.write_text("hello")
+        case "newer":
+            torch.save({"format": 99, "settings": json.dumps(SETTINGS), "state": {}}, path)
+        case "pickle":
+            path.write_bytes(f"cposix\nsystem\n(S'touch {marker}'\ntR.".encode())
+    settings = {"name": "another"} if damage == "other settings" else SETTINGS
+    with caplog.at_level("WARNING", logger="tacit"):
+        assert checkpoints.load(path, settings=settings, device=device) is None
+    assert "refused" in caplog.text
+    assert not marker.exists()
+
+
+def test_no_checkpoint_is_no_checkpoint(tmp_path):
+    assert checkpoints.load(tmp_path / "none.pt", settings=SETTINGS, device=torch.device("cpu")) is None
+
+
+def test_termination_restores_the_handlers():
+    before = signal.getsignal(signal.SIGTERM)
+    with checkpoints.Termination() as termination:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert termination.requested
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "parameters"),
+    [("resnet18", 1, 11_170_753), ("resnet18", 3, 11_177_025)],
+)
+def test_networks_have_the_published_size(name, channels, parameters):
+    model = resnets.build(Network(name=name), in_channels=channels)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+    assert model[0].conv1.kernel_size == (7, 7)
+    assert model[0].conv1.stride == (2, 2)
+    assert isinstance(model[0].maxpool, nn.MaxPool2d)
+    assert model(torch.zeros(2, channels, 64, 64)).shape == (2,)
+
+
+def test_feature_maps_have_the_published_size():
+    model = resnets.build(Network(name="resnet18"), in_channels=1)[0].eval()
+    sizes = []
+    model.layer4.register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[-2:]))
+    with torch.no_grad():
+        for side in (150, 224):
+            model(torch.zeros(1, 1, side, side))
+    assert sizes == [(5, 5), (7, 7)]
+
+
+def test_the_stem_for_one_channel_has_the_default_initialisation():
+    """Uniform in +-1/7, standard deviation 0.083, unlike the other convolutions."""
+    torch.manual_seed(0)
+    weight = resnets.build(Network(name="resnet18"), in_channels=1)[0].conv1.weight
+    assert weight.abs().max() <= 1 / 7
+    assert weight.std().item() == pytest.approx(1 / 7 / np.sqrt(3), rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet14"])
+def test_dropout_follows_every_stage_but_the_last(name):
+    dropout = resnets.build(Network(name=name, width=64, dropout=0.2), in_channels=1)
+    layers = [module for module in dropout.modules() if isinstance(module, nn.Dropout)]
+    assert len(layers) == (3 if name == "resnet18" else 2)
+    assert all(layer.p == 0.2 for layer in layers)
+    assert not any(isinstance(m, nn.Dropout) for m in resnets.build(Network(name=name), in_channels=1).modules())
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet14", "resnet20"])
+def test_cifar_layouts_have_as_many_layers_as_they_say(name):
+    model = resnets.build(Network(name=name, width=16), in_channels=1)
+    main_path = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert len(main_path) + 1 == int(name.removeprefix("resnet"))
+
+
+def test_bfloat16_and_adam_train_with_the_regularizer(tmp_path):
+    run = fit(fresh(tmp_path), coefficient=1.0, precision="bfloat16", optimizer="adam", learning_rate=0.003, epochs=2)
+    assert np.isfinite(run["train_loss"]).all()
+    assert (run["regularization"] > 0).all()
+
+
+def test_the_library_imports_no_torch_where_none_is_needed():
+    """Planning, rendering, collecting and drawing must not wait for torch."""
+    code = (
+        "import sys; import tacit.settings, tacit.fingerprints, tacit.store, tacit.studies.pathfinder,"
+        "tacit.figures.pathfinder, tacit.devices; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
