@@ -20,7 +20,10 @@ from pathlib import Path
 NEUTRAL = frozenset({"tacit.runlog", "tacit.devices"})
 """Modules that say what a job does and where, but enter no result."""
 
-_DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+_DEFINITION = _FUNCTION | ast.ClassDef
+_SCOPE = _DEFINITION | ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+"""What has variables of its own, which are not those of the function around it."""
 
 
 class Sources:
@@ -128,18 +131,37 @@ class _Module:
                 self.imports[alias.asname or alias.name].add((node.module, alias.name))
 
 
-def _dotted_names(node: ast.AST) -> Iterator[list[str]]:
-    """Yield every dotted name in `node`, as long as it goes."""
+def _dotted_names(node: ast.AST, local: frozenset[str] = frozenset()) -> Iterator[list[str]]:
+    """Yield every dotted name in `node`, as long as it goes, but for those that start with a local variable."""
     names = []
     root = node
     while isinstance(root, ast.Attribute):
         names.append(root.attr)
         root = root.value
     if isinstance(root, ast.Name):
-        yield [root.id, *reversed(names)]
-    else:
-        for child in ast.iter_child_nodes(node):
-            yield from _dotted_names(child)
+        if root.id not in local:
+            yield [root.id, *reversed(names)]
+        return
+    body = node.body if isinstance(node, _FUNCTION) else []
+    inner = local | _local_names(node) if body else local
+    for child in ast.iter_child_nodes(node):
+        yield from _dotted_names(child, inner if child in body else local)
+
+
+def _local_names(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """Return the parameters of a function and the variables it assigns; imports in it are not among them."""
+    names = {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)}
+    shared: set[str] = set()
+    pending: list[ast.AST] = list(function.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Global):
+            shared |= set(node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif not isinstance(node, _SCOPE):
+            pending.extend(ast.iter_child_nodes(node))
+    return names - shared
 
 
 def _defined_names(statement: ast.stmt) -> Iterator[str]:

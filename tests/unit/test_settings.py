@@ -34,7 +34,7 @@ def test_paper_scale_is_what_was_published():
         "availability": 0.01, "use_single_segments": False, "mask_last_segments": False,
     }  # fmt: skip
     assert study.dataset.plain() == {"seed": 0, "num_train": 10_000, "num_test": 10_000, "size": 150}
-    assert study.network.plain() == {"name": "resnet18", "width": 64, "dropout": 0}
+    assert study.network.plain() == {"name": "resnet18", "width": 64, "stem_stride": 2, "dropout": 0}
     training = study.training
     assert (training.optimizer, training.learning_rate, training.momentum) == ("sgd", 0.01, 0.9)
     assert (training.weight_decay, training.batch_size, training.epochs, training.perfect_epochs) == (0, 64, 150, 20)

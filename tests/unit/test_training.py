@@ -167,7 +167,7 @@ def test_a_training_interrupted_anywhere_goes_on_to_the_same_numbers(tmp_path, m
     arguments = {"coefficient": coefficient, "dropout": 0.3}
     expected = fit(tmp_path / "whole.pt", **arguments)
     path = tmp_path / "broken.pt"
-    update = networks._Loop._update
+    update = networks.Loop.update
     for stop_after in (3, 1, 7):
         steps = iter(range(1, 100))
 
@@ -176,12 +176,12 @@ def test_a_training_interrupted_anywhere_goes_on_to_the_same_numbers(tmp_path, m
             if next(steps) == stop_after:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        monkeypatch.setattr(networks._Loop, "_update", interrupted_update)
+        monkeypatch.setattr(networks.Loop, "update", interrupted_update)
         with pytest.raises(networks.Interrupted):
             fit(path, **arguments)
         assert path.exists()
         torch.rand(5)
-    monkeypatch.setattr(networks._Loop, "_update", update)
+    monkeypatch.setattr(networks.Loop, "update", update)
     assert_same(fit(path, **arguments), expected)
 
 

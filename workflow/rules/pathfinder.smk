@@ -89,7 +89,7 @@ rule pathfinder_collect:
             labels={"result": "Pathfinder: claims", "scale": cfg.scale},
         ),
     log:
-        f"logs/{cfg.scale}/pathfinder/collect.log",
+        f"logs/{cfg.scale}/pathfinder/runs.log",
     localrule: True
     params:
         code=fingerprint("pathfinder_collect.py"),

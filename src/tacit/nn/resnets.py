@@ -20,7 +20,13 @@ from tacit.settings.networks import Network
 def build(network: Network, *, in_channels: int) -> nn.Module:
     """Return a freshly initialised network; draws from torch's global generator."""
     if network.is_cifar:
-        model = CifarResNet(network.layers, width=network.width, in_channels=in_channels, dropout=network.dropout)
+        model = CifarResNet(
+            network.layers,
+            width=network.width,
+            stem_stride=network.stem_stride,
+            in_channels=in_channels,
+            dropout=network.dropout,
+        )
     else:
         model = _imagenet_resnet(network, in_channels=in_channels)
     return nn.Sequential(model, nn.Flatten(0))
@@ -38,13 +44,18 @@ def _imagenet_resnet(network: Network, *, in_channels: int) -> nn.Module:
 
 
 class CifarResNet(nn.Module):
-    """CIFAR layout with `layers` = 6n + 2 layers and `width`, 2 `width`, 4 `width` channels."""
+    """CIFAR layout with `layers` = 6n + 2 layers and `width`, 2 `width`, 4 `width` channels.
 
-    def __init__(self, layers: int, *, width: int, in_channels: int, dropout: float):
+    He et al. have a `stem_stride` of 1; 2 is quicker by four.
+    """
+
+    def __init__(self, layers: int, *, width: int, stem_stride: int, in_channels: int, dropout: float):
         super().__init__()
         blocks = (layers - 2) // 6
         self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, width, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+            nn.Conv2d(in_channels, width, kernel_size=3, stride=stem_stride, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
         )
         stages = [_stage(width, width, blocks, stride=1)]
         stages += [_stage(width * c, 2 * width * c, blocks, stride=2) for c in (1, 2)]

@@ -16,6 +16,8 @@ class Network(Settings):
     """ImageNet layout (torchvision) for 18 and more layers except 20, CIFAR layout for 8, 14, 20 (He et al. 2016)."""
     width: Count = 64
     """Channels of the first stage; 64 is what the ImageNet layouts have, and they have no other."""
+    stem_stride: Literal[1, 2] = 2
+    """Of the first convolution; 2 is what the ImageNet layouts have, and they have no other."""
     dropout: Fraction = 0.0
     """Probability of dropping a feature after each stage but the last; 0 means no such layer."""
 
@@ -30,9 +32,10 @@ class Network(Settings):
         return self.layers in (8, 14, 20)
 
     @model_validator(mode="after")
-    def _width_exists(self) -> Self:
-        if self.width != 64 and not self.is_cifar:
-            raise ValueError(f"{self.name} has a width of 64; only resnet8, resnet14 and resnet20 come in others")
+    def _layout_exists(self) -> Self:
+        if (self.width, self.stem_stride) != (64, 2) and not self.is_cifar:
+            layouts = "only resnet8, resnet14 and resnet20 come in others"
+            raise ValueError(f"{self.name} has a width of 64 and a stem_stride of 2; {layouts}")
         return self
 
 

@@ -89,7 +89,7 @@ def fit(
     """
     device = task.train.images.device
     torch.manual_seed(streams.torch_seed(*stream, "init"))
-    loop = _Loop(build().to(device), task, training, coefficient, sample_patches, stream)
+    loop = Loop(build().to(device), task, training, coefficient, sample_patches, stream)
     state = checkpoints.load(checkpoint, settings=settings, device=device)
     if state is not None:
         loop.load_state(state)
@@ -109,8 +109,8 @@ def fit(
     return {name: np.array(values) for name, values in loop.history.items()}
 
 
-class _Loop:
-    """A training under way."""
+class Loop:
+    """A training under way; `fit` runs it to its end and `run_epoch` to the end of an epoch."""
 
     def __init__(self, model, task, training, coefficient, sample_patches, stream):
         self.task, self.training, self.stream = task, training, stream
@@ -133,6 +133,8 @@ class _Loop:
 
     @property
     def finished(self) -> bool:
+        """Whether all epochs are done, or train accuracy has been perfect for long enough."""
+        """Whether all epochs are done, or train accuracy has been perfect for long enough."""
         return self.epoch >= self.training.epochs or self.perfect > self.training.perfect_epochs
 
     def run_epoch(self, termination: checkpoints.Termination) -> bool:
@@ -148,12 +150,13 @@ class _Loop:
         while self.step < len(batches):
             if termination.requested:
                 return False
-            self._update(batches[self.step], pairs[self.step])
+            self.update(batches[self.step], pairs[self.step])
             self.step += 1
         self._close_epoch()
         return True
 
-    def _update(self, batch: Tensor, pair: tuple[Patch, Patch] | None) -> None:
+    def update(self, batch: Tensor, pair: tuple[Patch, Patch] | None) -> None:
+        """Take one step on the images numbered `batch`, with the regulariser on `pair` if there is one."""
         train = self.task.train
         images = self.task.batch(train.images[batch]).contiguous(memory_format=self.format)
         labels = train.labels[batch]

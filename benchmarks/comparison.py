@@ -1,0 +1,68 @@
+"""What all benchmarks share: cases timed beside a plain reference, printed as a table or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison; `ours` and `reference` are rates or times in `unit`."""
+
+    case: str
+    ours: float
+    reference: float
+    unit: str
+    ratio: float
+    """How many times quicker than the reference."""
+    agreement: str
+    """How both were found to agree, before they were timed."""
+
+
+def best_time(work: Callable[[], object], *, repeats: int = 3) -> float:
+    """Return the least of `repeats` wall-clock times of `work`, in seconds."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """Return a parser that knows `--json`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
+    return parser
+
+
+def report(cases: Iterable[Case], *, device: str, as_json: bool) -> None:
+    """Print each case as soon as it is there, and all of them as JSON at the end if asked for."""
+    done = []
+    for case in cases:
+        done.append(case)
+        print(
+            f"{case.case}: {case.ours:.4g} against {case.reference:.4g} {case.unit}, {case.ratio:.1f} times; "
+            f"{case.agreement}",
+            flush=True,
+        )
+    names = ("tacit", "torch", "torchvision", "numpy", "numba", "scipy", "pillow")
+    versions = {name: version(name) for name in names} | {"python": platform.python_version()}
+    if as_json:
+        print(json.dumps({"cases": [asdict(case) for case in done], "device": device, "versions": versions}))
+
+
+def processor() -> str:
+    """Return the name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
