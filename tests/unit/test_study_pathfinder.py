@@ -154,8 +154,8 @@ def test_the_figure_draws_exactly_the_summary(runs):
     lines = [line for line in axes.lines if str(line.get_marker()) in "do^"]
     assert len(lines) == 2
     for line, (_, rows) in zip(lines, summary.groupby("coefficient"), strict=True):
-        np.testing.assert_allclose(line.get_xdata(), rows["path_length"], atol=0.15)
-        np.testing.assert_array_equal(line.get_ydata(), rows["mean"])
+        np.testing.assert_allclose(line.get_xdata(orig=False), rows["path_length"].to_numpy(), atol=0.15)
+        np.testing.assert_array_equal(line.get_ydata(orig=False), rows["mean"].to_numpy())
     assert list(axes.get_xticks()) == [3, 7]
     said = " ".join(texts(drawn))
     assert "demo scale" in said

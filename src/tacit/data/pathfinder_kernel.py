@@ -445,6 +445,7 @@ def render_batch(uniforms, stamps_of_margin, frame, merge_last_of_first, out):
         most_candidates = max(most_candidates, stamps.candidates.shape[0])
     border = np.full((height, width), _FULL, np.uint8)
     border[frame.padding : height - frame.padding, frame.padding : width - frame.padding] = 0
+    num_blocked = np.count_nonzero(border)
     occupancy = np.empty_like(border)
     counts = np.zeros(4, np.int64)
     # One stroke more than are kept: that of an attempt about to fail.
@@ -456,7 +457,7 @@ def render_batch(uniforms, stamps_of_margin, frame, merge_last_of_first, out):
     used = np.empty(len(uniforms), np.int64)
     for index in range(len(uniforms)):
         occupancy[:] = border
-        counts[:] = (0, 0, np.count_nonzero(border), 0)
+        counts[:] = (0, 0, num_blocked, 0)
         scratch = _Scratch(uniforms[index], counts, occupancy, log_pixels, log_values, cumulative, strokes, contrasts)
         used[index] = _render(index, scratch, stamps_of_margin, frame, merge_last_of_first, out)
     return used

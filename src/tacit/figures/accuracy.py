@@ -54,8 +54,8 @@ def draw_accuracy(
             part.set_alpha(0.6)
     axes.axhline(chance, color="0.35", linewidth=0.9, linestyle=(0, (4, 3)))
     axes.annotate(
-        "chance", (1, chance), (-2, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
-        ha="right", va="bottom", fontsize=7.5, color="0.35",
+        "chance", (0, chance), (3, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+        ha="left", va="bottom", fontsize=7.5, color="0.35",
     )  # fmt: skip
     axes.set_xticks(ticks)
     axes.set_xlim(ticks[0] - 0.3 * step, ticks[-1] + 0.3 * step)
