@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import filelock
 
+from tacit.errors import UserError
 from tacit.runlog import log
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _POLL_SECONDS = 0.5
 _REMIND_SECONDS = 60.0
 
 
-class DeviceError(RuntimeError):
+class DeviceError(UserError):
     """The device asked for is not there."""
 
 

@@ -11,18 +11,14 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
-from tacit.settings.base import SettingsError
-from tacit.store import StoreError
+from tacit.errors import UserError
 
 log = logging.getLogger("tacit")
-
-PLAIN_ERRORS: tuple[type[Exception], ...] = (SettingsError, StoreError, FloatingPointError)
-"""Errors that say themselves what to do, so that a traceback on the terminal would only hide it."""
 
 
 @contextlib.contextmanager
@@ -45,7 +41,7 @@ def to(path: str | Path) -> Iterator[None]:
     logging.getLogger("py.warnings").handlers = [file]
     try:
         yield
-    except PLAIN_ERRORS as error:
+    except UserError as error:
         terminal.setLevel(logging.CRITICAL + 1)
         log.exception("failed")
         print(f"\nError: {error}\n", file=sys.stderr)
@@ -82,8 +78,3 @@ class Progress:
     def close(self) -> None:
         """Take the bar away."""
         self._bar.close()
-
-
-def settings_lines(settings: Iterable[tuple[str, object]]) -> str:
-    """Return settings as one line for a log."""
-    return ", ".join(f"{name} {value}" for name, value in settings)

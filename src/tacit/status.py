@@ -12,8 +12,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tacit.errors import UserError
 
-class StatusError(RuntimeError):
+
+class StatusError(UserError):
     """Snakemake could not say what there is; the message is its own."""
 
 

@@ -21,6 +21,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from tacit.errors import UserError
+
 FORMAT = "tacit"
 FORMAT_VERSION = 1
 
@@ -28,7 +30,7 @@ _COMPRESSED_FROM = 4096
 _CHUNK_BYTES = 1 << 20
 
 
-class StoreError(RuntimeError):
+class StoreError(UserError):
     """A file could not be read or written; the message names it and says what to do."""
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import plain.pathfinder as plain
-from tacit.data.pathfinder import Renderer, num_distractor_paths
+from tacit.data.pathfinder import NoPlaceError, Renderer, num_distractor_paths
 from tacit.settings.pathfinder import Rendering
 
 SMALL = {"window": (64, 64), "padding": 6, "seed_distance": 10, "segment_length": 4, "margins": (2,)}
@@ -145,7 +145,7 @@ def test_straight_paths_reach_as_far_as_they_can():
 
 def test_paths_that_find_no_place_are_an_error():
     rendering = Rendering(window=(64, 64), padding=20, seed_distance=10)
-    with pytest.raises(ValueError, match=r"9 segments of 5 px.*64 x 64 px.*enlarge window"):
+    with pytest.raises(NoPlaceError, match=r"9 segments of 5 px.*64 x 64 px.*enlarge window"):
         Renderer(rendering, 9).render(0, 0, 1)
 
 

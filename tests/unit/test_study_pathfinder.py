@@ -127,7 +127,7 @@ def test_claims_are_judged_by_what_was_measured(runs):
 
 def test_missing_runs_are_an_error_unless_allowed(runs):
     table = study.collect(runs[1:])
-    with pytest.raises(ValueError, match=r"1 of 12 runs are missing.*partial: true"):
+    with pytest.raises(study.MissingRunsError, match=r"1 of 12 runs are missing.*partial: true"):
         study.count_missing(table, 12, partial=False)
     assert study.count_missing(table, 12, partial=True) == 1
     assert study.count_missing(study.collect(runs), 12, partial=False) == 0

@@ -18,10 +18,15 @@ import numpy as np
 from tacit import streams
 from tacit.data.pathfinder_kernel import IMPOSSIBLE, MAX_ATTEMPTS, OUT_OF_DRAWS, Frame, Images, render_batch
 from tacit.data.strokes import NUM_DEGREES, draw_disc, make_stamps, rounded_displacement
+from tacit.errors import UserError
 from tacit.settings.pathfinder import Rendering
 
 _BATCH = 256
 _UNIFORMS = 1024
+
+
+class NoPlaceError(UserError):
+    """The paths asked for do not fit into the window."""
 
 
 def num_distractor_paths(path_length: int, distractor_segments: int) -> int:
@@ -55,8 +60,8 @@ class Renderer:
     ) -> Images:
         """Draw images `first` to `last - 1` of the stream of `seed`.
 
-        `advance` is told how many images were drawn since it was last called. Raises ValueError if paths of this length
-        find no place in the window.
+        `advance` is told how many images were drawn since it was last called. Raises NoPlaceError if paths of this
+        length find no place in the window.
         """
         key = streams.key("pathfinder", seed, self.path_length)
         out = self._empty(last - first)
@@ -70,7 +75,7 @@ class Renderer:
     def render_from(self, uniforms: np.ndarray) -> tuple[Images, int]:
         """Draw one image from explicit `uniforms`, (U,) float64 in [0, 1); return it and how many were used.
 
-        Raises ValueError if there are too few, or if the paths find no place.
+        Raises ValueError if there are too few, NoPlaceError if the paths find no place.
         """
         out = self._empty(1)
         (used,) = self._run(uniforms[None, :], out)
@@ -92,7 +97,7 @@ class Renderer:
         used = render_batch(uniforms, self._stamps, self._frame, self.rendering.mask_last_segments, out)
         if (used == IMPOSSIBLE).any():
             height, width = self.rendering.window
-            raise ValueError(
+            raise NoPlaceError(
                 f"two paths of {self.path_length} segments of {self.rendering.segment_length} px, starting "
                 f"{self.rendering.seed_distance} px apart, found no place in a window of {height} x {width} px with "
                 f"padding {self.rendering.padding} in {MAX_ATTEMPTS} attempts: enlarge window, or reduce "

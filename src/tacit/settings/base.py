@@ -13,6 +13,8 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tacit.errors import UserError
+
 Count = Annotated[int, Field(ge=1)]
 """A whole number, at least 1."""
 
@@ -22,7 +24,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError):
     """One message that names file, key and value of each mistake, and what is allowed."""
 
 

@@ -18,11 +18,16 @@ from PIL import Image
 
 from tacit import store, streams
 from tacit.data.pathfinder import Images, Renderer
+from tacit.errors import UserError
 from tacit.settings.pathfinder import Rendering, RunSettings
 
 STUDY = "pathfinder"
 RAW, DATASET, RUN = "pathfinder raw images", "pathfinder dataset", "pathfinder run"
 """Kinds of file."""
+
+
+class MissingRunsError(UserError):
+    """Runs that a figure needs are not there."""
 
 
 def render(
@@ -158,10 +163,12 @@ def collect(runs: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def count_missing(runs: pd.DataFrame, num_runs: int, *, partial: bool) -> int:
-    """Return how many of `num_runs` are not in the table; raises ValueError if some are and `partial` is false."""
+    """Return how many of `num_runs` are not in the table; raises MissingRunsError if some are and `partial` is false."""
     missing = num_runs - len(runs)
     if missing and not partial:
-        raise ValueError(f"{missing} of {num_runs} runs are missing; run Snakemake again, or draw with partial: true")
+        raise MissingRunsError(
+            f"{missing} of {num_runs} runs are missing; run Snakemake again, or draw with partial: true"
+        )
     return missing
 
 

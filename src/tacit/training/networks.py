@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from tacit import checkpoints, streams
+from tacit.errors import UserError
 from tacit.nn.double_backward import adapt
 from tacit.optim.long_range import Patch, regularizer
 from tacit.runlog import Progress, log
@@ -36,7 +37,7 @@ class Interrupted(SystemExit):
     """The training was asked to end and has saved a checkpoint."""
 
 
-class DivergenceError(FloatingPointError):
+class DivergenceError(UserError):
     """The loss became infinite or not a number."""
 
 
