@@ -163,12 +163,11 @@ def collect(runs: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def count_missing(runs: pd.DataFrame, num_runs: int, *, partial: bool) -> int:
-    """Return how many of `num_runs` are not in the table; raises MissingRunsError if some are and `partial` is false."""
+    """Return how many of `num_runs` the table lacks; raises MissingRunsError if some and not `partial`."""
     missing = num_runs - len(runs)
     if missing and not partial:
-        raise MissingRunsError(
-            f"{missing} of {num_runs} runs are missing; run Snakemake again, or draw with partial: true"
-        )
+        advice = "run Snakemake again, or draw with partial: true"
+        raise MissingRunsError(f"{missing} of {num_runs} runs are missing; {advice}")
     return missing
 
 
