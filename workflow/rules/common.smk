@@ -49,6 +49,21 @@ def by_content(script):
     return str(copy)
 
 
+def log_of(path):
+    """The log of the job that makes a result: the same tail under logs/."""
+    return str(Path("logs", Path(path).relative_to("results")).with_suffix(".log"))
+
+
+def benchmark_of(path):
+    """The run time and memory of the job that makes a result: the same tail under benchmarks/results/."""
+    return str(Path("benchmarks", path).with_suffix(".jsonl"))
+
+
+def checkpoint_of(path):
+    """Where the job that makes a result saves itself: no declared output, or Snakemake would delete it."""
+    return str(Path("results", ".checkpoints", Path(path).relative_to("results")).with_suffix(".pt"))
+
+
 def text(number):
     """A number as it stands in paths: 0.1, 3, not 3.0."""
     return f"{number:g}"
@@ -67,7 +82,8 @@ _rendering = cfg.pathfinder.rendering.identity
 PATHFINDER_DATA = f"results/data/pathfinder/rendering~{_rendering}/seed~{_images.seed}/path_length~{{path_length}}"
 PATHFINDER_RAW = f"{PATHFINDER_DATA}/raw/images~{{first}}-{{last}}.h5"
 PATHFINDER_DATASET = f"{PATHFINDER_DATA}/size~{_images.size}/train~{_images.num_train}/test~{_images.num_test}.h5"
-PATHFINDER_RUN = f"{cfg.scale}/pathfinder/path_length~{{path_length}}/coefficient~{{coefficient}}/seed~{{seed}}"
+PATHFINDER = f"results/{cfg.scale}/pathfinder"
+PATHFINDER_RUN = f"{PATHFINDER}/path_length~{{path_length}}/coefficient~{{coefficient}}/seed~{{seed}}.h5"
 
 
 def pathfinder_shards(wildcards):
@@ -80,7 +96,7 @@ def pathfinder_shards(wildcards):
 
 
 PATHFINDER_RUNS = expand(
-    f"results/{PATHFINDER_RUN}.h5",
+    PATHFINDER_RUN,
     path_length=cfg.pathfinder.path_lengths,
     coefficient=map(text, cfg.pathfinder.coefficients),
     seed=range(cfg.pathfinder.seeds),

@@ -4,7 +4,7 @@
 rule pathfinder:
     input:
         "figures/pathfinder.pdf",
-        f"results/{cfg.scale}/pathfinder/claims.csv",
+        f"{PATHFINDER}/claims.csv",
 
 
 rule pathfinder_render:
@@ -12,9 +12,9 @@ rule pathfinder_render:
     output:
         PATHFINDER_RAW,
     log:
-        PATHFINDER_RAW.replace("results", "logs", 1).replace(".h5", ".log"),
+        log_of(PATHFINDER_RAW),
     benchmark:
-        PATHFINDER_RAW.replace("results", "benchmarks/results", 1).replace(".h5", ".jsonl")
+        benchmark_of(PATHFINDER_RAW)
     threads: 1
     resources:
         mem_mb=2000,
@@ -35,9 +35,9 @@ rule pathfinder_assemble:
     output:
         PATHFINDER_DATASET,
     log:
-        PATHFINDER_DATASET.replace("results", "logs", 1).replace(".h5", ".log"),
+        log_of(PATHFINDER_DATASET),
     benchmark:
-        PATHFINDER_DATASET.replace("results", "benchmarks/results", 1).replace(".h5", ".jsonl")
+        benchmark_of(PATHFINDER_DATASET)
     threads: 1
     resources:
         mem_mb=4000,
@@ -56,11 +56,11 @@ rule pathfinder_train:
     input:
         PATHFINDER_DATASET,
     output:
-        f"results/{PATHFINDER_RUN}.h5",
+        PATHFINDER_RUN,
     log:
-        f"logs/{PATHFINDER_RUN}.log",
+        log_of(PATHFINDER_RUN),
     benchmark:
-        f"benchmarks/results/{PATHFINDER_RUN}.jsonl"
+        benchmark_of(PATHFINDER_RUN)
     threads: 1
     resources:
         mem_mb=6000,
@@ -68,7 +68,7 @@ rule pathfinder_train:
         gpu=cfg.gpus_per_run,
     params:
         settings=cfg.pathfinder.run.plain(),
-        checkpoint=f"results/.checkpoints/{PATHFINDER_RUN}.pt",
+        checkpoint=checkpoint_of(PATHFINDER_RUN),
         code=fingerprint("pathfinder_train.py"),
     message:
         "pathfinder: train path length {wildcards.path_length}, coefficient {wildcards.coefficient}, seed {wildcards.seed}"
@@ -81,15 +81,15 @@ rule pathfinder_collect:
     input:
         available(PATHFINDER_RUNS),
     output:
-        runs=f"results/{cfg.scale}/pathfinder/runs.csv",
+        runs=f"{PATHFINDER}/runs.csv",
         claims=report(
-            f"results/{cfg.scale}/pathfinder/claims.csv",
+            f"{PATHFINDER}/claims.csv",
             caption="../report/claims.rst",
             category="Locality",
             labels={"result": "Pathfinder: claims", "scale": cfg.scale},
         ),
     log:
-        f"logs/{cfg.scale}/pathfinder/runs.log",
+        log_of(f"{PATHFINDER}/runs.csv"),
     localrule: True
     params:
         code=fingerprint("pathfinder_collect.py"),
@@ -102,7 +102,7 @@ rule pathfinder_collect:
 rule pathfinder_plot:
     """Draw test accuracy against path length, a line a coefficient."""
     input:
-        f"results/{cfg.scale}/pathfinder/runs.csv",
+        f"{PATHFINDER}/runs.csv",
     output:
         figure=report(
             "figures/pathfinder.pdf",
