@@ -34,6 +34,14 @@ def num_distractor_paths(path_length: int, distractor_segments: int) -> int:
     return -(-3 * distractor_segments // path_length)
 
 
+def num_single_segments(rendering: Rendering, path_length: int, margin: int) -> int:
+    """Return how many single segments are tried: what is left of a number that shrinks with the room each takes."""
+    if not rendering.use_single_segments:
+        return 0
+    room = 150 * 123.5 / (7.5 + 13 * margin + 4 * margin**2)
+    return max(int(room) - 2 * path_length - rendering.distractor_segments, 0)
+
+
 class Renderer:
     """Draws images of one rendering and path length; the stamps are made when it is built.
 
@@ -44,7 +52,7 @@ class Renderer:
         self.rendering = rendering
         self.path_length = path_length
         self._frame = _make_frame(rendering, path_length)
-        self._stamps = tuple(
+        self._stamps = [
             make_stamps(
                 length=rendering.segment_length,
                 thickness=rendering.thickness,
@@ -53,7 +61,7 @@ class Renderer:
                 continuity=rendering.continuity,
             )
             for margin in rendering.margins
-        )
+        ]
 
     def render(
         self, seed: int, first: int, last: int, *, advance: Callable[[int], None] = lambda count: None
@@ -94,7 +102,15 @@ class Renderer:
             self._draw(key, [numbers[index]], again, 8 * num_uniforms)
 
     def _run(self, uniforms: np.ndarray, out: Images) -> np.ndarray:
-        used = render_batch(uniforms, self._stamps, self._frame, self.rendering.mask_last_segments, out)
+        margins = self.rendering.margins
+        # The second number of every image chooses its margin; images of one margin are drawn together.
+        chosen = (uniforms[:, 1] * len(margins)).astype(np.int64)
+        used = np.empty(len(uniforms), np.int64)
+        for which, (margin, stamps) in enumerate(zip(margins, self._stamps, strict=True)):
+            own = np.flatnonzero(chosen == which)
+            num_singles = num_single_segments(self.rendering, self.path_length, margin)
+            merge_last = self.rendering.mask_last_segments
+            used[own] = render_batch(uniforms, own, stamps, self._frame, num_singles, merge_last, out)
         if (used == IMPOSSIBLE).any():
             height, width = self.rendering.window
             raise NoPlaceError(
@@ -120,18 +136,11 @@ class Renderer:
 
 def _make_frame(rendering: Rendering, path_length: int) -> Frame:
     height, width = rendering.window
-    margins = np.array(rendering.margins)
-    if rendering.use_single_segments:
-        room = 150 * 123.5 / (7.5 + 13 * margins + 4 * margins**2)
-        num_singles = np.maximum(room.astype(np.int64) - 2 * path_length - rendering.distractor_segments, 0)
-    else:
-        num_singles = np.zeros(len(margins), np.int64)
     return Frame(
         height=height,
         width=width,
         padding=rendering.padding,
         path_length=path_length,
-        margins=margins,
         seed_steps=np.array([rounded_displacement(np.deg2rad(k), rendering.seed_distance) for k in range(NUM_DEGREES)]),
         seed_border=2 * rendering.seed_distance,
         path_contrasts=np.array(rendering.path_contrasts, dtype=np.float64),
@@ -140,7 +149,6 @@ def _make_frame(rendering: Rendering, path_length: int) -> Frame:
         max_distractor_retrials=rendering.max_distractor_retrials,
         num_distractors=num_distractor_paths(path_length, rendering.distractor_segments),
         distractor_length=max(path_length // 3, 1),
-        num_singles=num_singles,
         availability=rendering.availability,
         disc=draw_disc(rendering.marker_radius, rendering.antialias),
     )

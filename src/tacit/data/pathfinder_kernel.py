@@ -36,7 +36,6 @@ class Frame(NamedTuple):
     width: int
     padding: int
     path_length: int
-    margins: np.ndarray
     seed_steps: np.ndarray
     """(360, 2) from the origin of one path to that of the other."""
     seed_border: int
@@ -47,8 +46,6 @@ class Frame(NamedTuple):
     max_distractor_retrials: int
     num_distractors: int
     distractor_length: int
-    num_singles: np.ndarray
-    """Single segments to draw, for each margin."""
     availability: float
     disc: np.ndarray
 
@@ -396,11 +393,10 @@ def _describe(tips, segments, scratch, stamps, path_length):
 
 
 @numba.njit(cache=True)
-def _render(index, scratch, stamps_of_margin, frame, merge_last_of_first, out):
+def _render(index, scratch, stamps, frame, num_singles, merge_last_of_first, out):
     """Draw one image; return the number of uniforms used, or one of OUT_OF_DRAWS, IMPOSSIBLE."""
     label = _choose(scratch, 2)
-    which_margin = _choose(scratch, len(frame.margins))
-    stamps = stamps_of_margin[which_margin]
+    _draw(scratch)  # chose the margin, and so the stamps
     restarts = 0
     blocked = scratch.counts[_BLOCKED]
     while not _two_paths(scratch, stamps, frame, merge_last_of_first):
@@ -412,7 +408,7 @@ def _render(index, scratch, stamps_of_margin, frame, merge_last_of_first, out):
             return IMPOSSIBLE
     retrials = frame.max_distractor_retrials
     placed = _fill(scratch, stamps, frame, frame.num_distractors, frame.distractor_length, retrials)
-    _fill(scratch, stamps, frame, frame.num_singles[which_margin], 1, frame.max_segment_retrials)
+    _fill(scratch, stamps, frame, num_singles, 1, frame.max_segment_retrials)
     origin_path = _choose(scratch, 2)
     if scratch.counts[_USED] > scratch.uniforms.size:
         return OUT_OF_DRAWS
@@ -430,34 +426,29 @@ def _render(index, scratch, stamps_of_margin, frame, merge_last_of_first, out):
 
 
 @numba.njit(cache=True)
-def render_batch(uniforms, stamps_of_margin, frame, merge_last_of_first, out):
-    """Draw one image from each row of `uniforms` (N, U) into `out`, whose images must be zero.
+def render_batch(uniforms, indices, stamps, frame, num_singles, merge_last_of_first, out):
+    """Draw the images numbered `indices` from those rows of `uniforms` (N, U) into `out`, whose images must be zero.
 
-    Returns (N,) int64: uniforms used by each image, OUT_OF_DRAWS if U were too few (nothing is painted then), or
-    IMPOSSIBLE if two paths could not be placed.
+    All have the margin of `stamps`. Returns (len(indices),) int64: uniforms used by each image, OUT_OF_DRAWS if U were
+    too few (nothing is painted then), or IMPOSSIBLE if two paths could not be placed.
     """
     height, width = frame.height, frame.width
-    most_strokes = 2 * frame.path_length + frame.num_distractors * frame.distractor_length + frame.num_singles.max()
-    side = 0
-    most_candidates = 0
-    for stamps in stamps_of_margin:
-        side = max(side, 2 * stamps.reach + 1)
-        most_candidates = max(most_candidates, stamps.candidates.shape[0])
+    most_strokes = 2 * frame.path_length + frame.num_distractors * frame.distractor_length + num_singles
     border = np.full((height, width), _FULL, np.uint8)
     border[frame.padding : height - frame.padding, frame.padding : width - frame.padding] = 0
     num_blocked = np.count_nonzero(border)
     occupancy = np.empty_like(border)
     counts = np.zeros(4, np.int64)
     # One stroke more than are kept: that of an attempt about to fail.
-    log_pixels = np.empty((most_strokes + 1) * side**2, np.int64)
+    log_pixels = np.empty((most_strokes + 1) * (2 * stamps.reach + 1) ** 2, np.int64)
     log_values = np.empty(log_pixels.size, np.uint8)
-    cumulative = np.empty(most_candidates)
+    cumulative = np.empty(len(stamps.candidates))
     strokes = np.empty((most_strokes + 1, 3), np.int64)
     contrasts = np.empty(most_strokes + 1)
-    used = np.empty(len(uniforms), np.int64)
-    for index in range(len(uniforms)):
+    used = np.empty(len(indices), np.int64)
+    for number, index in enumerate(indices):
         occupancy[:] = border
         counts[:] = (0, 0, num_blocked, 0)
         scratch = _Scratch(uniforms[index], counts, occupancy, log_pixels, log_values, cumulative, strokes, contrasts)
-        used[index] = _render(index, scratch, stamps_of_margin, frame, merge_last_of_first, out)
+        used[number] = _render(index, scratch, stamps, frame, num_singles, merge_last_of_first, out)
     return used
