@@ -81,7 +81,8 @@ def write(
     root = {"format": FORMAT, "format_version": FORMAT_VERSION, "kind": kind, "settings": json.dumps(settings)}
     root |= attributes or {}
     # Built in memory, because the HDF5 library crashes rather than complains when a disk is full.
-    with h5py.File("in memory", "w", driver="core", backing_store=False, libver="v110") as file:
+    # In the earliest format, because images of later ones have a wrong checksum in some versions of the library.
+    with h5py.File("in memory", "w", driver="core", backing_store=False, libver="earliest") as file:
         file.attrs.update(root)
         for name, array in arrays.items():
             array = np.asarray(array)
@@ -128,7 +129,7 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a table that `write_table` made. Raises StoreError if it is missing or no table."""
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(path, float_precision="round_trip")
     except FileNotFoundError as error:
         raise StoreError(f"{path}: no such file; ask Snakemake for it by that name") from error
     except (ValueError, UnicodeDecodeError) as error:
