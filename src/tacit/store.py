@@ -129,7 +129,7 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a table that `write_table` made. Raises StoreError if it is missing or no table."""
     try:
-        return pd.read_csv(path, float_precision="round_trip")
+        return pd.read_csv(path)
     except FileNotFoundError as error:
         raise StoreError(f"{path}: no such file; ask Snakemake for it by that name") from error
     except (ValueError, UnicodeDecodeError) as error:
