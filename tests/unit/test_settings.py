@@ -55,7 +55,7 @@ MISTAKES = {
         r"config: pathfinder\.training\.epoch: unknown key; did you mean epochs\? allowed: optimizer, learning_rate",
     ),
     "text for a number": ({"pathfinder": {"seeds": "five"}}, 'pathfinder.seeds = "five": .*valid integer'),
-    "number as text": ({"pathfinder": {"seeds": "5"}}, 'pathfinder.seeds = "5": .*valid integer'),
+    "number as text": ({"gpu_slots": "5"}, 'gpu_slots = "5": .*valid integer.*write it as 5'),
     "fraction for a count": ({"pathfinder": {"training": {"epochs": 2.5}}}, r"training\.epochs = 2.5: .*valid integer"),
     "number for a switch": ({"partial": 1}, "partial = 1: .*valid boolean"),
     "negative": ({"pathfinder": {"training": {"learning_rate": -1}}}, "learning_rate = -1: .*greater than 0"),
@@ -107,6 +107,27 @@ def test_a_mistake_in_a_scale_file_names_that_file(tmp_path):
     assert "demo.yaml: not readable as YAML" in message(CONFIG, tmp_path / "scales")
     file.write_text("- 1\n")
     assert "one block of settings for each study" in message(CONFIG, tmp_path / "scales")
+
+
+def test_blocks_from_the_command_line_are_read_as_yaml():
+    """Snakemake hands on what stands in blocks as text."""
+    block = {
+        "seeds": "7",
+        "coefficients": ["0", "1e-1"],
+        "network": {"name": "resnet8"},
+        "training": {"compile": "true"},
+    }
+    study = settings.load(CONFIG | {"pathfinder": block}, SCALES).pathfinder
+    assert (study.seeds, study.coefficients, study.network.name) == (7, (0, 0.1), "resnet8")
+    assert study.training.compile is True
+
+
+def test_an_exponent_that_yaml_reads_as_text_is_explained(tmp_path):
+    shutil.copytree(SCALES, tmp_path / "scales")
+    file = tmp_path / "scales" / "demo.yaml"
+    file.write_text(file.read_text().replace("learning_rate: 0.05", "learning_rate: 5e-2"))
+    text = message(CONFIG, tmp_path / "scales")
+    assert 'learning_rate = "5e-2": input should be a valid number; write it as 0.05' in text
 
 
 def test_an_unknown_scale_names_the_known_ones():

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -32,9 +33,11 @@ class Configuration(Settings):
 def load(config: Mapping[str, Any], scales: str | Path) -> Configuration:
     """Return the settings that `config` asks for, over those of its scale in the folder `scales`.
 
-    Blocks of studies in `config` override single keys of the scale. Raises SettingsError with one message that says, of
-    each mistake, where it is and what is allowed.
+    Blocks of studies in `config` override single keys of the scale; text in them is read as YAML, because that is how
+    Snakemake hands on blocks given on the command line. Raises SettingsError with one message that says, of each
+    mistake, where it is and what is allowed.
     """
+    config = {name: _read_text(value) if isinstance(value, Mapping) else value for name, value in config.items()}
     scales = Path(scales)
     allowed = sorted(path.stem for path in scales.glob("*.yaml"))
     scale = config.get("scale")
@@ -60,6 +63,22 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SettingsError(f"{file}: must hold one block of settings for each study")
     return content
+
+
+def _read_text(value: Any) -> Any:
+    """Return `value` with all text in it turned into the number or truth value that it spells, if any."""
+    if isinstance(value, Mapping):
+        return {name: _read_text(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_read_text(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    for number in (int, float):
+        with contextlib.suppress(ValueError):
+            return number(value)
+    return value
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def _describe(model: type[Settings], problem: Mapping[str, Any], source_of) -> s
         case "value_error":
             return f"{where} = {_short(value)}: {problem['ctx']['error']}"
         case _:
-            return f"{where} = {_short(value)}: {problem['msg'].lower()}"
+            return f"{where} = {_short(value)}: {problem['msg'].lower()}{_hint(value)}"
 
 
 def suggest(word: str, allowed: Iterable[str]) -> str:
@@ -77,6 +77,15 @@ def suggest(word: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, allowed, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"{hint}allowed: {', '.join(allowed)}"
+
+
+def _hint(value: Any) -> str:
+    """Return advice on text that was meant as a number: YAML wants a point in numbers with an exponent."""
+    try:
+        number = float(value) if isinstance(value, str) else None
+    except ValueError:
+        return ""
+    return "" if number is None else f"; write it as {number}, without quotes"
 
 
 def _short(value: Any) -> str:
