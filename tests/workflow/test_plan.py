@@ -1,0 +1,64 @@
+"""What Snakemake plans before anything is computed."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from project import FIGURE, pathfinder
+
+pytestmark = pytest.mark.slow
+
+PAPER = pathfinder(render=80, assemble=4, train=60, collect=1, plot=1)
+
+
+def test_the_copy_runs_its_own_code(fresh):
+    command = [sys.executable, "-c", "import tacit; print(tacit.__file__)"]
+    found = subprocess.run(command, cwd=fresh.folder, env=fresh.environment, capture_output=True, encoding="utf-8")
+    assert Path(found.stdout.strip()) == fresh / "src" / "tacit" / "__init__.py"
+
+
+def test_a_figure_from_nothing_plans_every_job_that_it_needs(fresh):
+    assert fresh.plan(FIGURE) == pathfinder(render=4, assemble=2, train=4, collect=1, plot=1)
+
+
+def test_the_paper_scale_is_planned_in_seconds(fresh):
+    began = time.monotonic()
+    assert fresh.plan(FIGURE, scale="paper") == PAPER
+    assert time.monotonic() - began < 20
+
+
+def test_without_a_target_everything_is_planned(fresh):
+    plan = fresh.plan(scale="paper")
+    assert plan.pop("all") == 1
+    assert {rule: count for rule, count in plan.items() if rule.startswith("pathfinder_")} == PAPER
+
+
+def test_planning_makes_no_results(fresh):
+    fresh.plan(FIGURE)
+    assert not [name for name in ("results", "figures", "logs", "benchmarks") if (fresh / name).exists()]
+
+
+def test_planning_imports_no_torch(fresh):
+    call = fresh.call("--dry-run", FIGURE, environment={"PYTHONPROFILEIMPORTTIME": "1"})
+    imported = {line.rpartition("|")[2].strip() for line in call.output.splitlines() if line.startswith("import time:")}
+    assert "tacit.settings" in imported
+    assert not imported & {"torch", "torchvision", "matplotlib", "numba"}
+
+
+def test_settings_of_a_study_can_be_given_on_the_command_line(fresh):
+    call = fresh.call("--dry-run", FIGURE, "--config", "scale=smoke", "pathfinder={seeds: 2}", scale=None)
+    assert call.code == 0, call.output
+    assert call.plan == pathfinder(render=4, assemble=2, train=8, collect=1, plot=1)
+
+
+def test_two_settings_never_share_a_run(fresh):
+    plan = fresh.plan(FIGURE, pathfinder={"coefficients": [0.1234567, 0.1234568]})
+    assert plan == pathfinder(render=4, assemble=2, train=4, collect=1, plot=1)
+
+
+@pytest.mark.parametrize("switch", ["partial=false", "partial=False"])
+def test_switches_can_be_given_on_the_command_line(fresh, switch):
+    call = fresh.call("--dry-run", FIGURE, "--config", "scale=smoke", switch, scale=None)
+    assert call.code == 0, call.output

@@ -1,0 +1,49 @@
+"""The report of Snakemake: figures, claims, captions and code in one page."""
+
+import json
+import re
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def report(project):
+    call = project.call("--report", "report.html")
+    assert call.code == 0, call.output
+    return (project / "report.html").read_text(encoding="utf-8")
+
+
+def result(report, name):
+    """The entry of a file: its labels and caption."""
+    entry = re.search(rf'"name": "{re.escape(name)}".*?"labels": (\{{.*?\}}).*?"caption": ("(?:[^"\\]|\\.)*")', report)
+    assert entry, f"no {name} in the report"
+    return json.loads(entry[1]), json.loads(entry[2])
+
+
+def test_the_report_is_one_page_with_everything_in_it(report):
+    assert len(report) > 100_000
+
+
+@pytest.mark.parametrize("name", ["pathfinder.pdf", "claims.csv"])
+def test_results_are_listed_by_their_labels(report, name):
+    labels, _ = result(report, name)
+    assert labels["result"].startswith("Pathfinder")
+    assert labels["scale"] == "smoke"
+
+
+def test_the_figure_has_a_caption_that_explains_it(report):
+    _, caption = result(report, "pathfinder.pdf")
+    assert "seed" in caption
+    assert "{" not in caption
+
+
+def test_the_landing_page_names_project_and_scale(report):
+    assert re.search(r"Tacit, [^<]*smoke", report)
+
+
+def test_the_code_of_every_rule_is_shown(report):
+    for verb in ("render", "assemble", "train", "collect", "plot"):
+        assert f"pathfinder_{verb}" in report
+    assert "one coefficient, one seed, one file." in report

@@ -1,0 +1,86 @@
+"""What a run of the smoke scale leaves behind."""
+
+import io
+import json
+import re
+
+import pandas as pd
+import pytest
+from project import FIGURE, NUMBERS, run_file
+
+pytestmark = pytest.mark.slow
+
+RUNS = [run_file(path_length=path_length, coefficient=coefficient) for path_length in (2, 3) for coefficient in (0, 1)]
+
+
+def test_a_second_call_finds_nothing_to_do(smoke):
+    assert "Nothing to be done" in smoke.run().output
+    assert smoke.plan(FIGURE) == {}
+
+
+def test_the_jobs_ran_the_code_of_their_own_project(smoke):
+    # Numba leaves compiled functions beside the source that it compiled.
+    assert smoke.files("src/tacit/data/__pycache__/pathfinder_kernel.*.nbi")
+
+
+def test_every_declared_output_is_there(smoke):
+    tables = [f"results/smoke/pathfinder/{table}.csv" for table in ("runs", "claims")]
+    assert [path for path in [FIGURE, NUMBERS, *tables, *RUNS] if not (smoke / path).exists()] == []
+    raw = smoke.files("results/data/pathfinder/*/seed~0/path_length~[23]/raw/images~*.h5")
+    datasets = smoke.files("results/data/pathfinder/*/seed~0/path_length~[23]/size~32/train~128/test~64.h5")
+    assert (len(raw), len(datasets)) == (4, 2)
+    assert set(smoke.files("results/**/*.h5")) == {*RUNS, *raw, *datasets}
+
+
+def test_the_figure_is_a_pdf_of_one_page(smoke):
+    pdf = (smoke / FIGURE).read_bytes()
+    assert pdf.startswith(b"%PDF-")
+    assert pdf.rstrip().endswith(b"%%EOF")
+    assert len(re.findall(rb"/Type */Page\b", pdf)) == 1
+
+
+def test_the_numbers_of_the_figure_are_the_aggregate_of_the_runs(smoke):
+    runs = pd.read_csv(smoke / "results/smoke/pathfinder/runs.csv")
+    drawn = pd.read_csv(smoke / NUMBERS)
+    assert len(runs) == len(RUNS)
+    percent = runs.assign(percent=100 * runs["test_accuracy"])
+    expected = percent.groupby(["coefficient", "path_length"], as_index=False).agg(
+        mean=("percent", "mean"), std=("percent", lambda values: values.std(ddof=0)), seeds=("percent", "size")
+    )
+    pd.testing.assert_frame_equal(drawn, expected, check_exact=True)
+
+
+def test_the_claims_are_judged(smoke):
+    claims = pd.read_csv(smoke / "results/smoke/pathfinder/claims.csv")
+    assert list(claims) == ["claim", "measured", "held"]
+    assert len(claims) > 0
+    assert claims.notna().all(axis=None)
+
+
+def test_every_job_has_a_log_that_says_something(smoke):
+    logs = smoke.files("logs/**/*.log")
+    assert len(logs) >= 12
+    assert [path for path, content in logs.items() if not content.strip()] == []
+
+
+def test_no_log_holds_a_progress_bar(smoke):
+    for path, content in smoke.files("logs/**/*").items():
+        assert not re.search(r"[\r█▏▎▍▌▋▊▉]|\d%\||\x1b\[", content.decode()), path
+
+
+def test_no_log_speaks_of_trouble(smoke):
+    for path, content in smoke.files("logs/**/*").items():
+        assert not re.search(r"\b(WARNING|ERROR|CRITICAL|Traceback)\b", content.decode()), path
+
+
+def test_run_times_are_written_down(smoke):
+    for path in smoke.files("results/data/**/*.h5", "results/smoke/**/*.h5"):
+        benchmark = smoke / path.replace("results", "benchmarks/results", 1).replace(".h5", ".jsonl")
+        for line in io.StringIO(benchmark.read_text(encoding="utf-8")):
+            assert json.loads(line)["s"] > 0
+
+
+def test_nothing_unfinished_is_left(smoke):
+    everything = [path for path in smoke.folder.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
+    assert [path for path in everything if path.name.endswith(".part")] == []
+    assert smoke.files("results/.checkpoints/**/*", "results/**/*.pt") == {}
