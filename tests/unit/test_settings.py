@@ -55,7 +55,7 @@ MISTAKES = {
         r"config: pathfinder\.training\.epoch: unknown key; did you mean epochs\? allowed: optimizer, learning_rate",
     ),
     "text for a number": ({"pathfinder": {"seeds": "five"}}, 'pathfinder.seeds = "five": .*valid integer'),
-    "number as text": ({"gpu_slots": "5"}, 'gpu_slots = "5": .*valid integer.*write it as 5'),
+    "value given twice": ({"pathfinder": {"path_lengths": [3, 5, 3]}}, "path_lengths = .*each value may be given once"),
     "fraction for a count": ({"pathfinder": {"training": {"epochs": 2.5}}}, r"training\.epochs = 2.5: .*valid integer"),
     "number for a switch": ({"partial": 1}, "partial = 1: .*valid boolean"),
     "negative": ({"pathfinder": {"training": {"learning_rate": -1}}}, "learning_rate = -1: .*greater than 0"),
@@ -110,7 +110,8 @@ def test_a_mistake_in_a_scale_file_names_that_file(tmp_path):
 
 
 def test_blocks_from_the_command_line_are_read_as_yaml():
-    """Snakemake hands on what stands in blocks as text."""
+    """Snakemake hands on what stands in blocks, and `false` in small letters, as text."""
+    assert settings.load(CONFIG | {"partial": "false", "gpu_slots": "3"}, SCALES).gpu_slots == 3
     block = {
         "seeds": "7",
         "coefficients": ["0", "1e-1"],

@@ -10,7 +10,7 @@ from project import FIGURE, pathfinder
 
 pytestmark = pytest.mark.slow
 
-PAPER = pathfinder(render=80, assemble=4, train=60, collect=1, plot=1)
+PAPER = pathfinder(render=20, assemble=4, train=60, collect=1, plot=1)
 
 
 def test_the_copy_runs_its_own_code(fresh):

@@ -65,8 +65,9 @@ def checkpoint_of(path):
 
 
 def text(number):
-    """A number as it stands in paths: 0.1, 3, not 3.0."""
-    return f"{number:g}"
+    """A number as it stands in paths: 0.1, 3 and not 3.0, with as many digits as it has."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 wildcard_constraints:

@@ -33,11 +33,11 @@ class Configuration(Settings):
 def load(config: Mapping[str, Any], scales: str | Path) -> Configuration:
     """Return the settings that `config` asks for, over those of its scale in the folder `scales`.
 
-    Blocks of studies in `config` override single keys of the scale; text in them is read as YAML, because that is how
-    Snakemake hands on blocks given on the command line. Raises SettingsError with one message that says, of each
-    mistake, where it is and what is allowed.
+    Blocks of studies in `config` override single keys of the scale. Text that spells a number or a truth value is
+    taken as one, because Snakemake hands on much of what the command line gives as text. Raises SettingsError with
+    one message that says, of each mistake, where it is and what is allowed.
     """
-    config = {name: _read_text(value) if isinstance(value, Mapping) else value for name, value in config.items()}
+    config = _read_text(config)
     scales = Path(scales)
     allowed = sorted(path.stem for path in scales.glob("*.yaml"))
     scale = config.get("scale")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tacit.settings.base import Count, Fraction, NonNegative, NonNegativeInt, Positive, Settings
 from tacit.settings.networks import LongRangeRegularizer, Network, Training
@@ -93,6 +93,13 @@ class PathfinderSettings(RunSettings):
     dataset: Dataset
     images_per_shard: Count
     """Images that one rendering job draws; no image depends on it."""
+
+    @field_validator("path_lengths", "coefficients")
+    @classmethod
+    def _are_distinct(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("each value may be given once")
+        return values
 
     @model_validator(mode="after")
     def _patches_fit(self) -> Self:
