@@ -40,7 +40,8 @@ def test_the_figure_has_a_caption_that_explains_it(report):
 
 
 def test_the_landing_page_names_project_and_scale(report):
-    assert re.search(r"Tacit, [^<]*smoke", report)
+    assert re.search(r"<strong>Tacit</strong>", report)
+    assert re.search(r"\bscale\s*(?:<[^>]*>)+smoke\b", report)
 
 
 def test_the_code_of_every_rule_is_shown(report):
