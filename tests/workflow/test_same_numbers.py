@@ -1,24 +1,26 @@
 """Results are the same bytes however the work is divided."""
 
 import pytest
-from project import run_file
+from project import pathfinder, run_file
 
 pytestmark = pytest.mark.slow
 
 RUNS = [run_file(path_length=3, coefficient=coefficient) for coefficient in (0, 1)]
 DATASETS = "results/data/pathfinder/*/seed~0/path_length~3/size~32/*/*.h5"
 
-WAYS = {
-    "on one core": {"cores": 1},
-    "with smaller shards": {"pathfinder": {"images_per_shard": 50}},
-}
 
-
-@pytest.mark.parametrize("way", WAYS)
-def test_results_are_the_same(smoke, copy_of, way):
+def test_results_are_the_same_on_one_core_as_on_two(smoke, copy_of):
     project = copy_of(smoke, results=False)
-    made = project.run(*RUNS, **WAYS[way])
-    assert made.plan["pathfinder_train"] == 2
+    assert project.run(*RUNS, cores=1).plan == pathfinder(render=2, assemble=1, train=2)
     expected = smoke.files(DATASETS, *RUNS)
     assert len(expected) == 3
     assert project.files(DATASETS, *RUNS) == expected
+
+
+def test_results_are_the_same_from_smaller_shards(smoke, copy_of):
+    project = copy_of(smoke, results=False)
+    smaller = {"pathfinder": {"images_per_shard": 50}}
+    assert project.run(RUNS[1], **smaller).plan == pathfinder(render=4, assemble=1, train=1)
+    expected = smoke.files(DATASETS, RUNS[1])
+    assert len(expected) == 2
+    assert project.files(DATASETS, RUNS[1]) == expected
