@@ -51,6 +51,8 @@ class Sources:
             for node in nodes:
                 for chain in _dotted_names(node):
                     pending.extend(self._resolve(module, chain))
+                    if meant := module.outside.get(chain[0]):
+                        reached[module.name, f"import {chain[0]}"] = " ".join(sorted(meant))
         text = "".join(f"{module}:{name}={source}\n" for (module, name), source in sorted(reached.items()))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -111,6 +113,7 @@ class _Module:
         self.definitions: dict[str, list[ast.stmt]] = defaultdict(list)
         self.effects: list[ast.stmt] = []
         self.imports: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        self.outside: dict[str, set[str]] = defaultdict(set)
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
         for statement in tree.body:
             names = list(_defined_names(statement))
@@ -122,13 +125,23 @@ class _Module:
             self._note_import(node)
 
     def _note_import(self, node: ast.AST) -> None:
+        """Note what the names stand for that an import statement binds, in Tacit or outside."""
         if isinstance(node, ast.Import):
             for alias in node.names:
-                if alias.name.split(".")[0] == "tacit":
-                    self.imports[alias.asname or "tacit"].add((alias.name if alias.asname else "tacit", ""))
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tacit":
+                first = alias.name.split(".")[0]
+                name, module = (alias.asname, alias.name) if alias.asname else (first, first)
+                if first == "tacit":
+                    self.imports[name].add((module, ""))
+                else:
+                    self.outside[name].add(module)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
             for alias in node.names:
-                self.imports[alias.asname or alias.name].add((node.module, alias.name))
+                name = alias.asname or alias.name
+                if module.split(".")[0] == "tacit":
+                    self.imports[name].add((module, alias.name))
+                else:
+                    self.outside[name].add(f"{module}.{alias.name}")
 
 
 def _dotted_names(node: ast.AST, local: frozenset[str] = frozenset()) -> Iterator[list[str]]:

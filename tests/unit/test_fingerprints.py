@@ -98,6 +98,8 @@ def change(folder, name, old, new):
         ("tacit/data/shapes.py", '"ignore"', '"error"'),
         ("tacit/deep/constant.py", "VALUE = 3", "VALUE = 4"),
         ("tacit/data/__init__.py", "", "print(1)\n"),
+        ("tacit/data/images.py", "import numpy as np", "import scipy as np"),
+        ("tacit/data/shapes.py", "import warnings", "import logging as warnings"),
     ],
 )
 def test_an_edit_of_what_the_script_reaches_changes_it(package, name, old, new):
