@@ -39,8 +39,10 @@ def to(path: str | Path) -> Iterator[None]:
     log.handlers = [file, terminal]
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").handlers = [file]
+    started = time.monotonic()
     try:
         yield
+        log.info("done in %.1f s", time.monotonic() - started)
     except UserError as error:
         terminal.setLevel(logging.CRITICAL + 1)
         log.exception("failed")
