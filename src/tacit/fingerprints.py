@@ -183,7 +183,8 @@ def _defined_names(statement: ast.stmt) -> Iterator[str]:
     targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
     if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
         for target in targets:
-            yield from (node.id for node in ast.walk(target) if isinstance(node, ast.Name))
+            stored = (node for node in ast.walk(target) if isinstance(node, ast.Name))
+            yield from (node.id for node in stored if isinstance(node.ctx, ast.Store))
 
 
 def _is_bare_text(node: object) -> bool:

@@ -43,6 +43,7 @@ def package(tmp_path):
             import warnings
 
             warnings.filterwarnings("ignore")
+            warnings.SETTINGS["level"] = 1
 
             class Shape:
                 def area(self):
@@ -96,6 +97,7 @@ def change(folder, name, old, new):
         ("tacit/data/images.py", '"circle": Circle', '"square": Circle'),
         ("tacit/data/shapes.py", "return 1", "return 2"),
         ("tacit/data/shapes.py", '"ignore"', '"error"'),
+        ("tacit/data/shapes.py", '["level"] = 1', '["level"] = 2'),
         ("tacit/deep/constant.py", "VALUE = 3", "VALUE = 4"),
         ("tacit/data/__init__.py", "", "print(1)\n"),
         ("tacit/data/images.py", "import numpy as np", "import scipy as np"),
