@@ -18,9 +18,11 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/pathfinder.smk"
+include: "workflow/rules/rank_dynamics.smk"
 
 
 rule all:
     default_target: True
     input:
         rules.pathfinder.input,
+        rules.rank_dynamics.input,

@@ -25,12 +25,24 @@ from tacit.runlog import log
 EPOCHS_VARIABLE = "TACIT_CHECKPOINT_EPOCHS"
 """Environment variable with the number of epochs between checkpoints."""
 
+SECONDS_VARIABLE = "TACIT_CHECKPOINT_SECONDS"
+"""Environment variable with the least number of seconds between checkpoints of a descent."""
+
 _FORMAT = 1
+
+
+class Interrupted(SystemExit):
+    """The work was asked to end and has saved a checkpoint."""
 
 
 def epochs_between() -> int:
     """Return after how many epochs a training is to be saved; the workflow sets it from config.yaml."""
     return int(os.environ.get(EPOCHS_VARIABLE, "1"))
+
+
+def seconds_between() -> float:
+    """Return after how many seconds a descent, whose epochs are short, is to be saved."""
+    return float(os.environ.get(SECONDS_VARIABLE, "30"))
 
 
 def save(path: str | Path, state: Mapping[str, Any], *, settings: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from tacit import store
 from tacit.figures import pathfinder as figure
 from tacit.figures import style
 from tacit.studies import pathfinder as study
+from tacit.studies import tables
 
 RANDOM = np.random.default_rng(0)
 
@@ -127,10 +128,10 @@ def test_claims_are_judged_by_what_was_measured(runs):
 
 def test_missing_runs_are_an_error_unless_allowed(runs):
     table = study.collect(runs[1:])
-    with pytest.raises(study.MissingRunsError, match=r"1 of 12 runs are missing.*partial: true"):
-        study.count_missing(table, 12, partial=False)
-    assert study.count_missing(table, 12, partial=True) == 1
-    assert study.count_missing(study.collect(runs), 12, partial=False) == 0
+    with pytest.raises(tables.MissingRunsError, match=r"1 of 12 runs are missing.*partial: true"):
+        tables.count_missing(table, 12, partial=False)
+    assert tables.count_missing(table, 12, partial=True) == 1
+    assert tables.count_missing(study.collect(runs), 12, partial=False) == 0
 
 
 SETTINGS = {

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tacit import checkpoints
+from tacit.errors import DivergenceError
 from tacit.nn import resnets
 from tacit.optim.long_range import draw_distant_patches
 from tacit.settings.networks import LongRangeRegularizer, Network, Training
@@ -157,7 +158,7 @@ def test_training_stops_at_the_first_perfect_epoch_past_the_patience(tmp_path):
 
 
 def test_divergence_is_named_with_its_step(tmp_path):
-    with pytest.raises(networks.DivergenceError, match=r"step \d+ \(epoch \d+\).*coefficient 0.*reduce learning_rate"):
+    with pytest.raises(DivergenceError, match=r"step \d+ \(epoch \d+\).*coefficient 0.*reduce learning_rate"):
         fit(fresh(tmp_path), build=partial(Constant, float("nan")))
 
 
@@ -177,7 +178,7 @@ def test_a_training_interrupted_anywhere_goes_on_to_the_same_numbers(tmp_path, m
                 os.kill(os.getpid(), signal.SIGTERM)
 
         monkeypatch.setattr(networks.Loop, "update", interrupted_update)
-        with pytest.raises(networks.Interrupted):
+        with pytest.raises(checkpoints.Interrupted):
             fit(path, **arguments)
         assert path.exists()
         torch.rand(5)

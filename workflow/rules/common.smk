@@ -22,6 +22,7 @@ os.environ.update(
     TACIT_DEVICE=cfg.device,
     TACIT_GPU_SLOTS=str(cfg.gpu_slots),
     TACIT_CHECKPOINT_EPOCHS=str(cfg.checkpoint_epochs),
+    TACIT_CHECKPOINT_SECONDS=str(cfg.checkpoint_seconds),
 )
 
 _sources = Sources()
@@ -74,6 +75,9 @@ wildcard_constraints:
     seed=r"\d+",
     path_length=r"\d+",
     coefficient=r"[0-9.e+-]+",
+    factorization="matrix|tensor|hierarchical",
+    task="completion|sensing",
+    problem="[0-9a-f]+",
 
 
 # Pathfinder. Raw images are shared by all scales that ask for the same rendering, so its values are in the path.
@@ -112,3 +116,43 @@ def available(runs):
     if not there:
         raise WorkflowError(f"partial is true, but no run is there yet, such as {runs[0]}")
     return there
+
+
+# Rank dynamics. Targets and observations are shared by all scales, so their values are in the path.
+
+SENSING = "results/data/sensing/factorization~{factorization}/problem~{problem}/task~{task}.h5"
+RANK_DYNAMICS = f"results/{cfg.scale}/rank_dynamics"
+RANK_DYNAMICS_RUN = f"{RANK_DYNAMICS}/factorization~{{factorization}}/task~{{task}}/seed~{{seed}}.h5"
+RANK_DYNAMICS_RUNS = expand(
+    RANK_DYNAMICS_RUN,
+    factorization=settings.rank_dynamics.FACTORIZATIONS,
+    task=cfg.rank_dynamics.tasks,
+    seed=range(cfg.rank_dynamics.seeds),
+)
+RANK_DYNAMICS_DRAWN = {
+    "scale": cfg.scale,
+    "num_runs": len(RANK_DYNAMICS_RUNS),
+    "partial": cfg.partial,
+} | cfg.rank_dynamics.plain()
+
+
+def rank_dynamics_experiment(wildcards):
+    """All settings of one factorization."""
+    return cfg.rank_dynamics.experiment(wildcards.factorization).plain()
+
+
+def rank_dynamics_problem(wildcards):
+    """What a target and its observations depend on; the path must be that of the present settings."""
+    problem = cfg.rank_dynamics.experiment(wildcards.factorization).problem
+    if wildcards.problem != problem.identity:
+        raise WorkflowError(
+            f"problem~{wildcards.problem}: with the present settings it is problem~{problem.identity} "
+            f"that a {wildcards.factorization} target has; change the settings to get another"
+        )
+    return problem.plain()
+
+
+def rank_dynamics_dataset(wildcards):
+    """The observations that a run fits."""
+    problem = cfg.rank_dynamics.experiment(wildcards.factorization).problem.identity
+    return SENSING.format(factorization=wildcards.factorization, problem=problem, task=wildcards.task)

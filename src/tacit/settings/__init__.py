@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import yaml
 
-from tacit.settings.base import Count, NonNegativeInt, Settings, SettingsError, parse, suggest
+from tacit.settings.base import Count, NonNegative, NonNegativeInt, Settings, SettingsError, parse, suggest
 from tacit.settings.pathfinder import PathfinderSettings
+from tacit.settings.rank_dynamics import RankDynamicsSettings
 
 __all__ = ["Configuration", "SettingsError", "load"]
 
@@ -26,8 +27,10 @@ class Configuration(Settings):
     gpus_per_run: NonNegativeInt
     gpu_slots: Count
     checkpoint_epochs: Count
+    checkpoint_seconds: NonNegative
     partial: bool
     pathfinder: PathfinderSettings
+    rank_dynamics: RankDynamicsSettings
 
 
 def load(config: Mapping[str, Any], scales: str | Path) -> Configuration:

@@ -18,16 +18,11 @@ from PIL import Image
 
 from tacit import store, streams
 from tacit.data.pathfinder import Images, Renderer
-from tacit.errors import UserError
 from tacit.settings.pathfinder import Rendering, RunSettings
 
 STUDY = "pathfinder"
 RAW, DATASET, RUN = "pathfinder raw images", "pathfinder dataset", "pathfinder run"
 """Kinds of file."""
-
-
-class MissingRunsError(UserError):
-    """Runs that a figure needs are not there."""
 
 
 def render(
@@ -160,15 +155,6 @@ def collect(runs: Iterable[str | Path]) -> pd.DataFrame:
         row |= {name: values[-1] for name, values in run.arrays.items()}
         rows.append(row)
     return pd.DataFrame(rows).sort_values(["path_length", "coefficient", "seed"], ignore_index=True)
-
-
-def count_missing(runs: pd.DataFrame, num_runs: int, *, partial: bool) -> int:
-    """Return how many of `num_runs` the table lacks; raises MissingRunsError if some and not `partial`."""
-    missing = num_runs - len(runs)
-    if missing and not partial:
-        advice = "run Snakemake again, or draw with partial: true"
-        raise MissingRunsError(f"{missing} of {num_runs} runs are missing; {advice}")
-    return missing
 
 
 def summarize(runs: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from tacit import checkpoints, streams
-from tacit.errors import UserError
+from tacit.errors import DivergenceError
 from tacit.nn.double_backward import adapt
 from tacit.optim.long_range import Patch, regularizer
 from tacit.runlog import Progress, log
@@ -31,14 +31,6 @@ METRICS = ("train_loss", "train_accuracy", "regularization", "test_loss", "test_
 """What is recorded of every epoch. Train loss is without the regulariser; train figures are running ones."""
 
 _EVALUATION_BATCH = 512
-
-
-class Interrupted(SystemExit):
-    """The training was asked to end and has saved a checkpoint."""
-
-
-class DivergenceError(UserError):
-    """The loss became infinite or not a number."""
 
 
 class LabelledImages(NamedTuple):
@@ -102,7 +94,7 @@ def fit(
             if not loop.run_epoch(termination):
                 checkpoints.save(checkpoint, loop.state(), settings=settings)
                 log.warning("asked to end; saved after %d steps of epoch %d", loop.step, loop.epoch + 1)
-                raise Interrupted(143)
+                raise checkpoints.Interrupted(143)
             progress.advance(note=loop.summary() + f", {time.monotonic() - started:.2f} s")
             if loop.epoch % checkpoints.epochs_between() == 0 and not loop.finished:
                 checkpoints.save(checkpoint, loop.state(), settings=settings)
@@ -134,7 +126,6 @@ class Loop:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or train accuracy has been perfect for long enough."""
         """Whether all epochs are done, or train accuracy has been perfect for long enough."""
         return self.epoch >= self.training.epochs or self.perfect > self.training.perfect_epochs
 

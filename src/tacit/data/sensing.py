@@ -1,0 +1,99 @@
+"""Matrices and tensors of low rank, and what is observed of them.
+
+After Razin, Cohen 2020 and Razin, Maman, Cohen 2022 (sections 3 to 5): a target of low rank, scaled to a Frobenius
+norm, of which either entries are observed at random (completion) or products with random measurements (sensing),
+without noise. Every number comes from a stream named by the target, the seed and its use, so that fewer observations
+are the first of many.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from tacit import streams
+from tacit.nn.factorizations import CPFactorization, HierarchicalTensorFactorization, set_normal
+from tacit.settings.factorizations import HierarchicalProblem, MatrixProblem, Problem, TaskName
+
+
+def make(problem: Problem, task: TaskName) -> dict[str, np.ndarray]:
+    """Return a target and its observations, as arrays to be stored.
+
+    `target` has the problem's shape, float64; `values` (n,) float64 are what is observed of it: of completion the
+    entries at the flat row-major `indices` (n,) int64, of sensing the inner products with `matrices` (n, rows,
+    columns) float32, or with the tensor products of `vectors_1`, `vectors_2`, ..., each (n, d) float32.
+    Raises ValueError if more entries are asked for than there are.
+    """
+    target = draw_target(problem)
+    name = ("sensing", type(problem).__name__, problem.seed)
+    if task == "completion":
+        indices = draw_entries(target.shape, problem.num_samples, streams.numpy_generator(*name, "entries"))
+        return {"target": target, "values": target.ravel()[indices], "indices": indices}
+    generator = streams.numpy_generator(*name, "measurements")
+    if isinstance(problem, MatrixProblem):
+        matrices = draw_matrices(target.shape, problem.num_samples, generator)
+        return {
+            "target": target,
+            "values": np.einsum("nij,ij->n", matrices, target, optimize=True),
+            "matrices": matrices,
+        }
+    vectors = draw_vectors(target.shape, problem.num_samples, generator)
+    arrays = {f"vectors_{mode + 1}": vector for mode, vector in enumerate(vectors)}
+    return {"target": target, "values": contract(target, vectors)} | arrays
+
+
+def draw_target(problem: Problem) -> np.ndarray:
+    """Return the target of a problem, float64."""
+    target = _draw(problem, streams.numpy_generator("sensing", type(problem).__name__, problem.seed, "target"))
+    if problem.norm == "as_drawn":
+        return target
+    wanted = math.sqrt(problem.num_entries) if problem.norm == "sqrt_entries" else problem.norm
+    return target * (wanted / np.linalg.norm(target))
+
+
+def draw_entries(shape: tuple[int, ...], count: int, generator: np.random.Generator) -> np.ndarray:
+    """Return `count` distinct flat row-major indices (count,) int64, in random order."""
+    entries = math.prod(shape)
+    if count > entries:
+        raise ValueError(f"num_samples = {count}: a target of {' x '.join(map(str, shape))} has {entries} entries")
+    return generator.permutation(entries)[:count]
+
+
+def draw_matrices(shape: tuple[int, ...], count: int, generator: np.random.Generator) -> np.ndarray:
+    """Return matrices (count, rows, columns) float32 of independent normal entries of variance 1 / (rows columns)."""
+    return (generator.standard_normal((count, *shape)) / math.sqrt(math.prod(shape))).astype(np.float32)
+
+
+def draw_vectors(shape: tuple[int, ...], count: int, generator: np.random.Generator) -> list[np.ndarray]:
+    """Return for each mode vectors (count, d) float32 of independent normal entries.
+
+    Their variance is (d_1 d_2 ...)^(-1/N), so that entries of their tensor products have variance 1 / (d_1 d_2 ...).
+    """
+    scale = math.prod(shape) ** (-1 / (2 * len(shape)))
+    # One row an observation, so that fewer are the first of many.
+    rows = (scale * generator.standard_normal((count, sum(shape)))).astype(np.float32)
+    return [np.ascontiguousarray(part) for part in np.split(rows, np.cumsum(shape)[:-1], axis=1)]
+
+
+def contract(tensor: np.ndarray, vectors: list[np.ndarray]) -> np.ndarray:
+    """Return the inner products (n,) of `tensor` with the tensor products of `vectors`, one (n, d) a mode."""
+    partial = np.einsum("ni,i...->n...", vectors[0], tensor)
+    for vector in vectors[1:]:
+        partial = np.einsum("ni,ni...->n...", vector, partial)
+    return partial
+
+
+def _draw(problem: Problem, generator: np.random.Generator) -> np.ndarray:
+    if isinstance(problem, MatrixProblem):
+        left = generator.standard_normal((problem.shape[0], problem.rank))
+        right = left if problem.symmetric else generator.standard_normal((problem.shape[1], problem.rank))
+        return left @ right.T
+    if isinstance(problem, HierarchicalProblem):
+        model = HierarchicalTensorFactorization(problem.shape, problem.tree, problem.ranks).double()
+    else:
+        model = CPFactorization(problem.shape, problem.rank).double()
+    set_normal(model, generator, mean=problem.factor_mean, std=problem.factor_std)
+    with torch.no_grad():
+        return np.ascontiguousarray(model.end_tensor().numpy())

@@ -1,0 +1,131 @@
+"""The rank dynamics figures: components over iterations (Razin, Maman, Cohen 2022, sections 3 to 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import matplotlib.ticker
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from tacit.figures import style
+
+_DISTINCT = 5
+"""Components with a colour of their own; those after them are a thin grey."""
+
+_TITLES = {
+    "matrix": "matrix factorization",
+    "tensor": "tensor factorization",
+    "hierarchical": "hierarchical tensor factorization",
+}
+
+
+class Panel(NamedTuple):
+    """One quantity of one factorization."""
+
+    factorization: str
+    quantity: str
+    title: str
+    label: str
+
+
+def factorization_panels(main: Mapping[str, str]) -> list[Panel]:
+    """Return the panels of the first figure; `main` names the quantity of each factorization."""
+    labels = {"matrix": "singular values", "tensor": "component norms", "hierarchical": "local component norms"}
+    return [Panel(name, quantity, _TITLES[name], labels[name]) for name, quantity in main.items()]
+
+
+def node_panels(quantities: Sequence[str]) -> list[Panel]:
+    """Return the panels of the second figure, one for each of these quantities of the hierarchical factorization."""
+    found = []
+    for quantity in quantities:
+        kind, _, modes = quantity.partition("s_")
+        local = kind == "local_component_norm"
+        modes = "{" + quantity.rpartition("values_" if not local else "norms_")[2].replace("_", ", ") + "}"
+        title = f"node {modes}" if local else f"matricization {modes}"
+        found.append(Panel("hierarchical", quantity, title, "local component norms" if local else "singular values"))
+    return found
+
+
+def draw(
+    summary: pd.DataFrame, rows: Sequence[Panel], *, scale: str, settings: Mapping[str, Any], missing: int
+) -> Figure:
+    """Draw the panels side by side, one row a task, from `summary` (tacit.studies.rank_dynamics.summarize).
+
+    Lines are medians over seeds, bands reach from the least to the greatest. `settings` are those of the study;
+    `missing` runs are counted in a corner.
+    """
+    tasks = list(dict.fromkeys(summary["task"]))
+    width = 2.6 * len(rows) if len(rows) < 4 else 2.15 * len(rows)
+    figure, axes = style.new(width, 0.75 + 1.75 * len(tasks), nrows=len(tasks), ncols=len(rows), squeeze=False)
+    for task, line in zip(tasks, axes, strict=True):
+        for panel, place in zip(rows, line, strict=True):
+            chosen = summary[(summary["task"] == task) & (summary["factorization"] == panel.factorization)]
+            _draw_panel(place, chosen[chosen["quantity"] == panel.quantity])
+            place.set_ylabel(panel.label)
+            if task == tasks[0]:
+                place.set_title(panel.title)
+            if task == tasks[-1]:
+                place.set_xlabel("iterations")
+            if len(tasks) > 1 and place is line[-1]:
+                place.annotate(
+                    task, (1, 0.5), (4, 0), xycoords="axes fraction", textcoords="offset points",
+                    rotation=270, va="center", ha="left",
+                )  # fmt: skip
+    most = int(summary["component"].max())
+    handles = [Line2D([], [], color=_colour(number), label=f"{number + 1}") for number in range(min(_DISTINCT, most))]
+    if most > _DISTINCT:
+        handles.append(Line2D([], [], color=_colour(_DISTINCT), linewidth=1, label=f"{_DISTINCT + 1} to {most}"))
+    figure.legend(
+        handles=handles, title="component, by size", title_fontsize=8,
+        loc="outside upper center", ncols=len(handles), handlelength=1.6, columnspacing=1.2,
+    )  # fmt: skip
+    style.note(figure, _footnote(summary, rows, scale, settings, missing))
+    return figure
+
+
+def _draw_panel(axes: Any, curves: pd.DataFrame) -> None:
+    for component, curve in curves.groupby("component", sort=True):
+        number = int(component) - 1
+        colour = _colour(number)
+        thin = number >= _DISTINCT
+        if curve["seeds"].iloc[0] > 1:
+            axes.fill_between(curve["iteration"], curve["low"], curve["high"], color=colour, alpha=0.2, linewidth=0)
+        axes.plot(
+            curve["iteration"], curve["median"], color=colour, linewidth=0.8 if thin else 1.5, zorder=2 if thin else 3
+        )
+    axes.margins(x=0)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(_thousands))
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, integer=True))
+
+
+def _thousands(value: float, _: int) -> str:
+    return f"{value / 1000:g}k" if value else "0"
+
+
+def _colour(number: int) -> Any:
+    """Return the colour of a component, from 0: dark to light by size, then grey."""
+    if number >= _DISTINCT:
+        return "0.62"
+    return matplotlib.colormaps["viridis"](np.linspace(0, 0.9, _DISTINCT)[number])
+
+
+def _footnote(
+    summary: pd.DataFrame, rows: Sequence[Panel], scale: str, settings: Mapping[str, Any], missing: int
+) -> str:
+    problems = []
+    for name in dict.fromkeys(panel.factorization for panel in rows):
+        block = settings[name]
+        shape = " x ".join(map(str, block["problem"]["shape"]))
+        problems.append(f"{shape} from {block['descent']['num_train']:,}")
+    seeds = sorted(summary["seeds"].unique())
+    number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    parts = [f"{scale} scale", *problems, f"{number} seed" + ("" if number == "1" else "s")]
+    if missing:
+        parts.insert(0, f"PARTIAL: {missing} runs missing")
+    return ", ".join(parts)

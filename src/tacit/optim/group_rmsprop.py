@@ -1,0 +1,86 @@
+"""Group RMSprop: gradient descent whose one step size adapts to the norm of the whole gradient.
+
+After Arora, Cohen, Hu, Luo 2019 (deep matrix factorization), as used by Razin, Cohen 2020 and Razin, Maman, Cohen 2022:
+with g all gradients together,
+
+    v <- decay v + (1 - decay) |g|^2,    rate = learning_rate / (sqrt(v / (1 - decay^t)) + epsilon),
+
+the same for every parameter, so the path is that of gradient flow in another time. The rate is at most
+learning_rate / epsilon, which decides how long a descent stays near a saddle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class AdaptiveRate:
+    """The step size of group RMSprop from one squared norm after the other.
+
+    These may be numbers, or tensors without dimensions, which then stay where they are (so that a GPU need not wait).
+    """
+
+    def __init__(self, *, learning_rate: float, decay: float, epsilon: float):
+        self.learning_rate, self.decay, self.epsilon = learning_rate, decay, epsilon
+        self.steps, self.mean_square = 0, 0.0
+
+    def __call__(self, squared_norm: float | Tensor) -> float | Tensor:
+        """Return the rate of the next step, whose gradient has this squared norm."""
+        self.steps += 1
+        self.mean_square = self.decay * self.mean_square + (1 - self.decay) * squared_norm
+        root = (self.mean_square / (1 - self.decay**self.steps)) ** 0.5
+        return self.learning_rate / (root + self.epsilon)
+
+
+class GroupRMSprop(torch.optim.Optimizer):
+    """Group RMSprop over any number of parameters; all of them share one rate.
+
+    `weight_decay` times a parameter is added to its gradient. Parameters without gradient are left alone.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        *,
+        lr: float = 1e-2,
+        decay: float = 0.99,
+        epsilon: float = 1e-6,
+        weight_decay: float = 0.0,
+    ):
+        super().__init__(params, {"lr": lr, "decay": decay, "epsilon": epsilon, "weight_decay": weight_decay})
+        if len(self.param_groups) > 1:
+            raise ValueError("all parameters share one rate, so they belong in one group")
+        self._rate = AdaptiveRate(learning_rate=lr, decay=decay, epsilon=epsilon)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Take one step; returns the loss if `closure` computes it."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        group = self.param_groups[0]
+        moving = [parameter for parameter in group["params"] if parameter.grad is not None]
+        gradients = [parameter.grad.add(parameter, alpha=group["weight_decay"]) for parameter in moving]
+        if moving:
+            self._rate.learning_rate = group["lr"]
+            rate = self._rate(sum(gradient.double().square().sum().item() for gradient in gradients))
+            for parameter, gradient in zip(moving, gradients, strict=True):
+                parameter.sub_(gradient, alpha=rate)
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state, with the running mean and the number of steps."""
+        shared = {"steps": self._rate.steps, "mean_square": self._rate.mean_square}
+        return super().state_dict() | {"shared": shared}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` returned."""
+        state = dict(state_dict)
+        shared = state.pop("shared")
+        super().load_state_dict(state)
+        self._rate.steps, self._rate.mean_square = shared["steps"], shared["mean_square"]

@@ -1,0 +1,244 @@
+"""Settings of matrix and tensor factorizations: what is to be recovered, the model, and its descent.
+
+Shared by the studies that recover a matrix or a tensor from few of its entries or from linear measurements.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from tacit.settings.base import Count, Fraction, NonNegative, NonNegativeInt, Positive, Settings
+from tacit.settings.mode_trees import ModeTree, Pattern, mode_tree
+
+TaskName = Literal["completion", "sensing"]
+"""Observed entries, or products with random measurements (Gaussian matrices; tensors of rank one)."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Size = Annotated[int, Field(ge=1)]
+Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
+
+
+class Problem(Settings):
+    """What is to be recovered, and from how many observations. The defaults are the published values."""
+
+    seed: NonNegativeInt = 0
+    """Of target and observations."""
+    shape: Annotated[tuple[Size, ...], Field(min_length=2)]
+    norm: Positive | Literal["sqrt_entries", "as_drawn"] = 64.0
+    """Frobenius norm the target is scaled to: a number, the root of the number of entries, or as it was drawn."""
+    num_samples: Count = 4096
+    """Observations in the file; distinct entries in completion."""
+
+    @property
+    def num_entries(self) -> int:
+        """Number of entries of the target."""
+        return math.prod(self.shape)
+
+    @property
+    def identity(self) -> str:
+        """A short name of exactly these values, for file names."""
+        text = json.dumps([type(self).__name__, self.plain()], sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+
+
+class MatrixProblem(Problem):
+    """A matrix of low rank, U V^T with standard normal factors."""
+
+    shape: tuple[Size, Size]
+    rank: Count = 5
+    symmetric: bool = False
+    """Take V = U."""
+
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> Self:
+        if self.symmetric and self.shape[0] != self.shape[1]:
+            raise ValueError(f"a symmetric matrix is square, not {self.shape[0]} x {self.shape[1]}")
+        return self
+
+
+class CPProblem(Problem):
+    """A tensor of low CP rank, a sum of products of normal vectors."""
+
+    rank: Count = 5
+    factor_mean: Finite = 0.0
+    factor_std: Positive = 1.0
+
+
+class HierarchicalProblem(Problem):
+    """A tensor of low hierarchical rank: a hierarchical factorization with normal parameters."""
+
+    ranks: Widths = (5, 5)
+    """Widths of the target's hidden levels."""
+    pool_size: Count = 2
+    pattern: Pattern = "checkerboard"
+    factor_mean: Finite = 0.0
+    factor_std: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _tree_fits(self) -> Self:
+        check_widths(self.tree, self.ranks, name="ranks")
+        return self
+
+    @property
+    def tree(self) -> ModeTree:
+        """The mode tree of the target."""
+        return mode_tree(len(self.shape), self.pool_size, self.pattern)
+
+
+class MatrixModel(Settings):
+    """A product of `depth` matrices, all inner sizes the smaller side."""
+
+    depth: Count = 3
+    initialization: Literal["normal", "identity"] = "normal"
+    init_std: Positive = 1e-3
+    """Standard deviation of the entries of each factor; with `identity` their diagonal."""
+
+
+class CPModel(Settings):
+    """A sum of `components` tensors of rank one."""
+
+    components: Count | Literal["max"] = "max"
+    """`max`: the product of all mode sizes but the largest, enough for any tensor."""
+    initialization: Literal["normal", "orthogonal"] = "normal"
+    """`orthogonal`: one component an entry of the tensor, of unit vectors times init_std."""
+    init_mean: Finite = 0.0
+    init_std: Positive = 1e-3
+    linear_output: bool = False
+    """Give each component a trained weight."""
+
+
+class HierarchicalModel(Settings):
+    """A hierarchical tensor factorization."""
+
+    widths: Widths = (512, 512)
+    """Channels of the hidden levels, from the leaves up."""
+    pool_size: Count = 2
+    pattern: Pattern = "checkerboard"
+    init_mean: Finite = 0.0
+    init_std: Positive = 1e-2
+
+
+class Descent(Settings):
+    """How a factorization is fitted. With full batches an epoch is one iteration."""
+
+    num_train: Count = 2048
+    """Observations that are fitted, the first of the file."""
+    loss: Literal["l2", "l1", "huber"] = "l2"
+    """Mean over the observations of: the square, the absolute value, or the Huber loss of the residual."""
+    huber_threshold: Positive = 1.0
+    optimizer: Literal["group_rmsprop", "sgd"] = "group_rmsprop"
+    learning_rate: Positive = 1e-2
+    decay: Fraction = 0.99
+    """Of the mean squared norm of the gradient, of group RMSprop."""
+    epsilon: Positive = 1e-6
+    """Added to its root."""
+    momentum: Fraction = 0.0
+    """Of SGD."""
+    weight_decay: NonNegative = 0.0
+    batch_size: NonNegativeInt = 0
+    """0 means all observations at once."""
+    epochs: Count = 500_000
+    """At most."""
+    evaluate_every: Count = 25
+    """Epochs between evaluations."""
+    tolerance: Positive = 5e-5
+    """A mean squared error on the fitted observations below this counts as fitted."""
+    patience: NonNegativeInt = 100
+    """The descent ends once more than this many evaluations in a row found it fitted."""
+    precision: Literal["float32", "float64"] = "float32"
+
+
+class MatrixExperiment(Settings):
+    """One problem of matrix recovery, the factorization, and its descent."""
+
+    problem: MatrixProblem
+    model: MatrixModel
+    descent: Descent
+    num_tracked: Count = 10
+    """Singular values that are written down."""
+
+
+class CPExperiment(Settings):
+    """One problem of tensor recovery, the CP factorization, and its descent."""
+
+    problem: CPProblem
+    model: CPModel
+    descent: Descent
+    num_tracked: Count = 10
+    """Components whose norms are written down."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.model.initialization == "orthogonal" and self.components != self.problem.num_entries:
+            entries = self.problem.num_entries
+            raise ValueError(f"the orthogonal initialisation has one component an entry: components = {entries}")
+        return self
+
+    @property
+    def components(self) -> int:
+        """Number of components of the model."""
+        if self.model.components == "max":
+            return self.problem.num_entries // max(self.problem.shape)
+        return self.model.components
+
+
+class HierarchicalExperiment(Settings):
+    """One problem of tensor recovery, the hierarchical factorization, and its descent."""
+
+    problem: HierarchicalProblem
+    model: HierarchicalModel
+    descent: Descent
+    num_tracked: Count = 15
+    """Components of each node, and singular values of each matricisation, that are written down."""
+    matricizations: tuple[Annotated[tuple[Count, ...], Field(min_length=1)], ...] = ()
+    """Sets of modes, from 1, whose matricisations are followed besides those of the tree, such as [1, 3]."""
+
+    @model_validator(mode="after")
+    def _tree_fits(self) -> Self:
+        check_widths(self.tree, self.model.widths, name="widths")
+        return self
+
+    @field_validator("matricizations")
+    @classmethod
+    def _modes_are_distinct(cls, values: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+        if any(len(set(modes)) < len(modes) for modes in values):
+            raise ValueError("a set of modes names each mode once")
+        return values
+
+    @model_validator(mode="after")
+    def _modes_exist(self) -> Self:
+        order = len(self.problem.shape)
+        for modes in self.matricizations:
+            if max(modes) > order or len(modes) == order:
+                raise ValueError(f"matricizations: {list(modes)} is no set of some, but not all, of modes 1 to {order}")
+        return self
+
+    @property
+    def tree(self) -> ModeTree:
+        """The mode tree of the model."""
+        return mode_tree(len(self.problem.shape), self.model.pool_size, self.model.pattern)
+
+
+Experiment = MatrixExperiment | CPExperiment | HierarchicalExperiment
+
+
+def check_widths(tree: ModeTree, widths: tuple[int, ...], *, name: str) -> None:
+    """Raise ValueError unless there is one width for each level of the tree."""
+    if len(widths) != tree.levels:
+        levels = f"{tree.levels} hidden level" + ("" if tree.levels == 1 else "s")
+        raise ValueError(f"{name} = {list(widths)}: a tree of order {tree.order} has {levels}, one width for each")
+
+
+def check_samples(experiment: Experiment, task: TaskName) -> None:
+    """Raise ValueError if more observations are asked for than there are."""
+    problem, wanted = experiment.problem, experiment.descent.num_train
+    if task == "completion" and problem.num_samples > problem.num_entries:
+        shape = " x ".join(map(str, problem.shape))
+        raise ValueError(f"num_samples = {problem.num_samples}: a target of {shape} has {problem.num_entries} entries")
+    if wanted > problem.num_samples:
+        raise ValueError(f"num_train = {wanted}: more than the {problem.num_samples} observations of num_samples")

@@ -1,0 +1,52 @@
+"""Settings of the rank dynamics study (Razin, Maman, Cohen 2022, sections 3 to 5)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from tacit.settings.base import Count, Settings
+from tacit.settings.factorizations import (
+    CPExperiment,
+    Experiment,
+    HierarchicalExperiment,
+    MatrixExperiment,
+    TaskName,
+    check_samples,
+)
+
+FactorizationName = Literal["matrix", "tensor", "hierarchical"]
+FACTORIZATIONS: tuple[FactorizationName, ...] = ("matrix", "tensor", "hierarchical")
+
+
+class RankDynamicsSettings(Settings):
+    """The whole study: a run for each factorization, task and seed."""
+
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)]
+    seeds: Count
+    """Number of runs of each setting; they differ in initialisation, not in target and observations."""
+    matrix: MatrixExperiment
+    tensor: CPExperiment
+    hierarchical: HierarchicalExperiment
+
+    @field_validator("tasks")
+    @classmethod
+    def _are_distinct(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("each value may be given once")
+        return values
+
+    @model_validator(mode="after")
+    def _observations_exist(self) -> Self:
+        for factorization in FACTORIZATIONS:
+            for task in self.tasks:
+                try:
+                    check_samples(self.experiment(factorization), task)
+                except ValueError as error:
+                    raise ValueError(f"{factorization}: {error}") from None
+        return self
+
+    def experiment(self, factorization: FactorizationName) -> Experiment:
+        """Return the settings of one factorization."""
+        return getattr(self, factorization)

@@ -1,0 +1,368 @@
+"""The rank dynamics study (Razin, Maman, Cohen 2022, sections 3 to 5).
+
+Started near zero, gradient descent on a factorization learns one component after another: singular values of a matrix,
+components of a CP factorization, local components at every node of a hierarchical one. Stages: `observe` a target,
+`train` one factorization, `collect` the runs into tables, judge its `claims`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tacit import store
+from tacit.settings.factorizations import (
+    CPExperiment,
+    CPProblem,
+    Experiment,
+    HierarchicalExperiment,
+    HierarchicalProblem,
+    MatrixExperiment,
+    MatrixProblem,
+    Problem,
+    TaskName,
+)
+from tacit.settings.rank_dynamics import FACTORIZATIONS, FactorizationName
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tacit.nn.factorizations import Factorization
+
+STUDY = "rank_dynamics"
+DATASET, RUN = "observations of a low-rank target", "rank dynamics run"
+"""Kinds of file."""
+
+PROBLEMS: dict[FactorizationName, type[Problem]] = {
+    "matrix": MatrixProblem,
+    "tensor": CPProblem,
+    "hierarchical": HierarchicalProblem,
+}
+EXPERIMENTS: dict[FactorizationName, type[Experiment]] = {
+    "matrix": MatrixExperiment,
+    "tensor": CPExperiment,
+    "hierarchical": HierarchicalExperiment,
+}
+
+SIGNIFICANT = 0.015
+"""A component counts as learned if it ends above this share of the largest."""
+
+MAX_POINTS = 700
+"""Points of a curve that are kept for drawing."""
+
+
+def observe(problem: Problem, task: TaskName) -> dict[str, np.ndarray]:
+    """Return a target and what is observed of it; see `tacit.data.sensing.make`."""
+    from tacit.data import sensing
+
+    return sensing.make(problem, task)
+
+
+def train(dataset: store.Record, experiment: Experiment, *, seed: int, checkpoint: str | Path) -> dict[str, np.ndarray]:
+    """Fit one factorization to `dataset` (as `observe` made it); return its history, one row an evaluation.
+
+    Besides what `tacit.training.descent.descend` writes down: `reconstruction_error` |T - T*|,
+    `normalized_reconstruction_error` (over |T*|), `test_mse` on the observations that are not fitted (if there are
+    any), and what the measures below say of the model. The initialisation depends on the seed alone. Raises as
+    `descend` does; an interrupted descent goes on from `checkpoint`.
+    """
+    # Here, because the other stages do without torch, whose import takes seconds.
+    import torch
+
+    from tacit import devices
+    from tacit.analysis.factorizations import measure_of
+    from tacit.training.descent import descend
+    from tacit.training.observations import observations
+
+    descent = experiment.descent
+    with devices.acquire() as device:
+        observed = observations(dataset, descent, rows=slice(0, descent.num_train), device=device)
+        rest = None
+        if len(dataset.arrays["values"]) > descent.num_train:
+            rest = observations(dataset, descent, rows=slice(descent.num_train, None), device=device)
+        model = build(experiment, seed=seed).to(device, getattr(torch, descent.precision))
+        target = torch.from_numpy(dataset.arrays["target"]).to(device, observed.values.dtype)
+        specific = measure_of(experiment)
+
+        def measure(model: Factorization, end: Tensor) -> dict[str, Tensor]:
+            error = torch.linalg.vector_norm(end - target)
+            row = {
+                "reconstruction_error": error,
+                "normalized_reconstruction_error": error / torch.linalg.vector_norm(target),
+            }
+            if rest is not None:
+                row["test_mse"] = (rest.predictions(end) - rest.values).square().mean()
+            return row | dict(specific(model, end))
+
+        return descend(
+            model,
+            observed,
+            descent,
+            measure=measure,
+            stream=(STUDY, "train", seed),
+            checkpoint=checkpoint,
+            settings={"seed": seed, "dataset": dataset.settings} | experiment.plain(),
+        )
+
+
+def build(experiment: Experiment, *, seed: int) -> Factorization:
+    """Return the factorization at its start, float32 numbers drawn as float64."""
+    from tacit import streams
+    from tacit.nn import factorizations as nn
+
+    generator = streams.numpy_generator(STUDY, "init", seed)
+    shape, model = experiment.problem.shape, experiment.model
+    if isinstance(experiment, MatrixExperiment):
+        matrix = nn.MatrixFactorization(*shape, model.depth)
+        if model.initialization == "identity":
+            matrix.set_identity(model.init_std)
+        else:
+            nn.set_normal(matrix, generator, std=model.init_std)
+        return matrix
+    if isinstance(experiment, CPExperiment):
+        tensor = nn.CPFactorization(shape, experiment.components, linear_output=model.linear_output)
+        nn.set_normal(tensor, generator, mean=model.init_mean, std=model.init_std)
+        if model.initialization == "orthogonal":
+            tensor.set_orthogonal(model.init_std)
+        return tensor
+    tensor = nn.HierarchicalTensorFactorization(shape, experiment.tree, model.widths)
+    nn.set_normal(tensor, generator, mean=model.init_mean, std=model.init_std)
+    return tensor
+
+
+def collect(runs: Iterable[str | Path]) -> Tables:
+    """Return tables of all runs: one row a run, one a component of each, one a point of its curve."""
+    rows, components, histories = [], [], []
+    for path in runs:
+        run = store.read(path, kind=RUN)
+        name = {key: run.settings[key] for key in ("factorization", "task", "seed")}
+        history = run.arrays
+        iterations, fitted = history["iterations"], history["train_mse"] < run.settings["descent"]["tolerance"]
+        rows.append(
+            name
+            | {
+                "iterations": iterations[-1],
+                "fitted_at": iterations[np.argmax(fitted)] if fitted.any() else iterations[-1],
+                "fitted": bool(fitted.any()),
+                "train_mse": history["train_mse"][-1],
+                "normalized_reconstruction_error": history["normalized_reconstruction_error"][-1],
+                "target_rank": _rank_of_target(run.settings["problem"]),
+            }
+        )
+        for quantity in _followed(history):
+            curve = history[quantity]
+            components += [
+                name | {"quantity": quantity} | row for row in describe_components(iterations, curve).to_dict("records")
+            ]
+            histories.append((name | {"quantity": quantity}, iterations, curve))
+    order = ["factorization", "task", "seed"]
+    return Tables(
+        _sorted(pd.DataFrame(rows), order),
+        _sorted(pd.DataFrame(components), [*order, "quantity", "component"]),
+        _sorted(_thinned(histories), [*order, "quantity", "component", "iteration"]),
+    )
+
+
+class Tables(NamedTuple):
+    """What `collect` returns."""
+
+    runs: pd.DataFrame
+    """factorization, task, seed, iterations, fitted_at (first evaluation below tolerance), fitted, train_mse,
+    normalized_reconstruction_error, target_rank"""
+    components: pd.DataFrame
+    """factorization, task, seed, quantity, component (from 1), and the columns of `describe_components`"""
+    curves: pd.DataFrame
+    """factorization, task, seed, quantity, component, iteration, value"""
+
+
+def describe_components(iterations: np.ndarray, curve: np.ndarray) -> pd.DataFrame:
+    """Return of each column of `curve` (n, k), descending in every row: how it ends and when it rose.
+
+    Columns: component (from 1), final, learned (it ends above SIGNIFICANT of the largest), half_rise (first of the
+    `iterations` (n,) at which it exceeds half of what it ends with), next_at_half_rise (what share of its own final
+    value the next one has then; missing for the last).
+    """
+    final = curve[-1]
+    first = np.argmax(curve > final / 2, axis=0)
+    later = np.full(len(final), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        later[:-1] = curve[first[:-1], np.arange(1, len(final))] / final[1:]
+    return pd.DataFrame(
+        {
+            "component": np.arange(1, len(final) + 1),
+            "final": final,
+            "learned": final > SIGNIFICANT * final.max(),
+            "half_rise": iterations[first],
+            "next_at_half_rise": later,
+        }
+    )
+
+
+def _followed(history: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the names of the quantities that are drawn or judged: not those of single modes."""
+    local = [name for name in history if name.startswith("local_component_norms_")]
+    spectra = [name for name in history if name.startswith("singular_values_") and len(_modes(name)) > 1]
+    return [name for name in ("singular_values", "component_norms") if name in history] + local + spectra
+
+
+def _modes(quantity: str) -> tuple[int, ...]:
+    """Return the modes, from 1, that a quantity is named after, such as (1, 2) for local_component_norms_1_2."""
+    return tuple(int(part) for part in quantity.split("_") if part.isdigit())
+
+
+def main_quantities(components: pd.DataFrame) -> dict[FactorizationName, str]:
+    """Return what the first figure draws of each model in the table; of a tree, the local components of its root."""
+    found = {}
+    for factorization, names in components.groupby("factorization", sort=False)["quantity"].unique().items():
+        local = [name for name in names if name.startswith("local_component_norms_")]
+        found[factorization] = max(local, key=lambda name: len(_modes(name))) if local else names[0]
+    return found
+
+
+def node_quantities(components: pd.DataFrame) -> list[str]:
+    """Return what the second figure draws: an inner node, the root, a matricisation of the tree and one that is not."""
+    names = components.loc[components["factorization"] == "hierarchical", "quantity"].unique()
+    local = [name for name in names if name.startswith("local_component_norms_")]
+    inside, outside = _matricizations(names)
+    pairs = sorted(local, key=lambda name: (len(_modes(name)), _modes(name)))
+    return list(dict.fromkeys([pairs[0], pairs[-1], *inside[:1], *outside[:1]]))
+
+
+def _matricizations(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return which of `names` are singular values of matricisations of nodes of the tree, and of other modes."""
+    nodes = {_modes(name) for name in names if name.startswith("local_component_norms_")}
+    spectra = sorted(name for name in names if name.startswith("singular_values_"))
+    inside = [name for name in spectra if _modes(name) in nodes]
+    return inside, [name for name in spectra if name not in inside]
+
+
+def _rank_of_target(problem: Mapping[str, Any]) -> int:
+    """Return the rank that the root of the target has."""
+    return problem["rank"] if "rank" in problem else problem["ranks"][-1]
+
+
+def _thinned(histories: list[tuple[dict, np.ndarray, np.ndarray]]) -> pd.DataFrame:
+    """Return all curves as one table; of each setting the same iterations of all seeds, at most MAX_POINTS."""
+    longest: dict[tuple, int] = {}
+    for name, iterations, _ in histories:
+        setting = (name["factorization"], name["task"])
+        longest[setting] = max(longest.get(setting, 0), len(iterations))
+    parts = []
+    for name, iterations, curve in histories:
+        step = -(-longest[name["factorization"], name["task"]] // MAX_POINTS)
+        rows = np.arange(step - 1, len(iterations), step)
+        count = curve.shape[1]
+        parts.append(
+            pd.DataFrame(
+                name
+                | {
+                    "component": np.tile(np.arange(1, count + 1), len(rows)),
+                    "iteration": np.repeat(iterations[rows], count),
+                    "value": curve[rows].ravel(),
+                }
+            )
+        )
+    return pd.concat(parts)
+
+
+def _sorted(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    order = {name: number for number, name in enumerate(FACTORIZATIONS)}
+    return table.sort_values(
+        columns, ignore_index=True, key=lambda column: column.map(order) if column.name == "factorization" else column
+    )
+
+
+def summarize(curves: pd.DataFrame, runs: pd.DataFrame, drawn: Iterable[tuple[FactorizationName, str]]) -> pd.DataFrame:
+    """Return median, least and greatest value over seeds of the curves of each model and quantity in `drawn`.
+
+    Curves end a tenth after the last seed was first fitted; a run that has ended before stays where it was. A last
+    column is the number of seeds.
+    """
+    parts = []
+    drawn = set(drawn)
+    for (factorization, task), ended in runs.groupby(["factorization", "task"], sort=False):
+        chosen = curves[(curves["factorization"] == factorization) & (curves["task"] == task)]
+        chosen = chosen[[(factorization, quantity) in drawn for quantity in chosen["quantity"]]]
+        if chosen.empty:
+            continue
+        wide = chosen.pivot(index="iteration", columns=["quantity", "component", "seed"], values="value").ffill()
+        wide = wide[wide.index <= 1.1 * ended["fitted_at"].max()]
+        grouped = wide.T.groupby(level=["quantity", "component"])
+        found = [getattr(grouped, name)().T.stack(["quantity", "component"]) for name in ("median", "min", "max")]
+        table = pd.concat(found, axis=1, keys=["median", "low", "high"]).reset_index()
+        parts.append(table.assign(factorization=factorization, task=task, seeds=len(ended)))
+    columns = ["factorization", "task", "quantity", "component", "iteration", "median", "low", "high", "seeds"]
+    return _sorted(pd.concat(parts)[columns], columns[:5])
+
+
+def claims(runs: pd.DataFrame, components: pd.DataFrame) -> pd.DataFrame:
+    """Judge what the paper states: one row a claim, with what was measured and in how many runs it held."""
+    rows = []
+    for (factorization, task), group in runs.groupby(["factorization", "task"], sort=False):
+        own = components[(components["factorization"] == factorization) & (components["task"] == task)]
+        where = f"{factorization.capitalize()} factorization, {task}"
+        errors = group["normalized_reconstruction_error"]
+        rows.append(
+            _judged(
+                f"{where}: the observations are fitted and the target is recovered to 2 %",
+                f"error {100 * errors.min():.2g} to {100 * errors.max():.2g} %",
+                (group["fitted"] & (errors < 0.02)).to_list(),
+            )
+        )
+        rank = group["target_rank"].iloc[0]
+        main = main_quantities(own)[factorization]
+        by_seed = [table for _, table in own[own["quantity"] == main].groupby("seed")]
+        learned = [int(table["learned"].sum()) for table in by_seed]
+        label = main.replace("_", " ")
+        rows.append(
+            _judged(
+                f"{where}: exactly {rank} components are learned, as the target has",
+                f"{_listed(learned)} {label}",
+                [count == rank for count in learned],
+            )
+        )
+        risen = [table["next_at_half_rise"][table["learned"]].iloc[:-1] for table in by_seed]
+        most = [shares.max() for shares in risen]
+        rows.append(
+            _judged(
+                f"{where}: one component is learned after another (when one is at half its end, the next is not)",
+                f"the next is at most at {_listed([f'{100 * share:.0f} %' for share in most])} of its final value",
+                [share < 0.5 for share in most],
+            )
+        )
+        if factorization == "hierarchical":
+            rows += _judge_matricizations(where, own)
+    return pd.DataFrame(rows)
+
+
+def _judge_matricizations(where: str, components: pd.DataFrame) -> list[dict[str, str]]:
+    """Return a row on each matricisation that is none of the tree's: it has more singular values than any of those."""
+    counts = components.groupby(["quantity", "seed"])["learned"].sum()
+    inside, outside = _matricizations(components["quantity"].unique())
+    tree = pd.concat([counts[node] for node in inside], axis=1).max(axis=1)
+    rows = []
+    for name in outside:
+        modes = ", ".join(map(str, _modes(name)))
+        rows.append(
+            _judged(
+                f"{where}: the matricisation of modes {modes}, which is none of the tree's, has higher rank",
+                f"{_listed(counts[name])} singular values against at most {_listed(tree)}",
+                (counts[name] > tree).to_list(),
+            )
+        )
+    return rows
+
+
+def _listed(values: Iterable[Any]) -> str:
+    return " or ".join(str(value) for value in sorted(set(values), key=str))
+
+
+def _judged(claim: str, measured: str, held: list[bool]) -> dict[str, str]:
+    held = [bool(value) for value in held]
+    runs = f"{len(held)} run" + ("" if len(held) == 1 else "s")
+    verdict = "yes" if all(held) else "no" if not any(held) else f"in {sum(held)} of {runs}"
+    return {"claim": claim, "measured": f"{measured} ({runs})", "held": verdict}

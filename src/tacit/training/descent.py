@@ -1,0 +1,219 @@
+"""Gradient descent on factorizations.
+
+All parameters of a model lie in one vector and all gradients in another, so that a step is a few matrix products
+(`tacit.training.gradients`), one squared norm and one update. After Razin, Cohen 2020 and Razin, Maman, Cohen 2022:
+full batches unless a batch size is given, group RMSprop or SGD, an evaluation every so many epochs, and an end once
+enough evaluations in a row found the observations fitted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tacit import checkpoints, streams
+from tacit.errors import DivergenceError
+from tacit.nn.factorizations import Factorization
+from tacit.optim.group_rmsprop import AdaptiveRate
+from tacit.runlog import Progress, log
+from tacit.settings.factorizations import Descent
+from tacit.training.gradients import structured_gradient
+from tacit.training.observations import Observations
+
+Measure = Callable[[Factorization, Tensor], Mapping[str, Tensor]]
+"""Returns quantities by name from a model and its end tensor."""
+
+
+def descend(
+    model: Factorization,
+    observed: Observations,
+    descent: Descent,
+    *,
+    measure: Measure,
+    stream: tuple[str | int, ...],
+    checkpoint: str | Path,
+    settings: Mapping[str, Any],
+) -> dict[str, np.ndarray]:
+    """Fit `model` to what is observed; return its history, one row an evaluation.
+
+    The model must lie on the device of the observations and in their precision. Rows hold, besides what `measure`
+    returns for the model as it then is: `iterations` done, and of the last of them, before its step, `train_loss`,
+    `train_mse` and the mean and greatest size of predictions, `train_prediction_mean` and `train_prediction_max`.
+    `stream` names the random order of mini-batches. `settings` are everything the result depends on; a checkpoint of
+    others is refused. Raises DivergenceError once something measured is not finite, Interrupted after SIGTERM or
+    Ctrl-C.
+    """
+    loop = Loop(model, observed, descent, measure, stream)
+    state = checkpoints.load(checkpoint, settings=settings, device=observed.values.device)
+    if state is not None:
+        loop.load_state(state)
+        log.info("resuming after %d epochs", loop.epoch)
+    progress = Progress(descent.epochs, what="descent, at most", unit="epoch", done=loop.epoch)
+    saved = time.monotonic()
+    with checkpoints.Termination() as termination:
+        while not loop.finished:
+            before = loop.epoch
+            loop.advance()
+            progress.advance(loop.epoch - before, note=f"train loss {loop.history['train_loss'][-1]:.3g}")
+            if termination.requested and not loop.finished:
+                checkpoints.save(checkpoint, loop.state(), settings=settings)
+                log.warning("asked to end; saved after %d epochs", loop.epoch)
+                raise checkpoints.Interrupted(143)
+            if time.monotonic() - saved >= checkpoints.seconds_between() and not loop.finished:
+                checkpoints.save(checkpoint, loop.state(), settings=settings)
+                saved = time.monotonic()
+    progress.close()
+    reason = "fitted" if loop.fitted > descent.patience else "as many epochs as allowed"
+    log.info("ended after %d epochs: %s", loop.epoch, reason)
+    return {name: np.stack(rows) for name, rows in loop.history.items()}
+
+
+class Loop:
+    """A descent under way; `advance` runs it to its next evaluation.
+
+    It moves the parameters of `model` into one vector, of which they are parts from then on.
+    """
+
+    def __init__(
+        self,
+        model: Factorization,
+        observed: Observations,
+        descent: Descent,
+        measure: Measure,
+        stream: tuple[str | int, ...],
+    ):
+        self.model, self.observed, self.descent = model, observed, descent
+        self.measure, self.stream = measure, stream
+        self.parameters, values = _flatten(model)
+        self.gradient = torch.zeros_like(self.parameters)
+        sizes = [value.numel() for value in values]
+        gradients = [part.view_as(value) for part, value in zip(self.gradient.split(sizes), values, strict=True)]
+        self.structure = structured_gradient(model, values, gradients)
+        self.velocity = torch.zeros_like(self.parameters)
+        self.rate = AdaptiveRate(learning_rate=descent.learning_rate, decay=descent.decay, epsilon=descent.epsilon)
+        self.epoch = self.iterations = self.fitted = 0
+        self.history: dict[str, list[np.ndarray]] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or enough evaluations in a row found the observations fitted."""
+        return self.epoch >= self.descent.epochs or self.fitted > self.descent.patience
+
+    @torch.no_grad()
+    def advance(self) -> None:
+        """Go on to the next evaluation, and evaluate."""
+        every = self.descent.evaluate_every
+        last = min(self.epoch - self.epoch % every + every, self.descent.epochs)
+        while self.epoch < last - 1:
+            for batch in self._batches():
+                self.step(batch)
+            self.epoch += 1
+        losses = [self._watched_step(batch) for batch in self._batches()]
+        self.epoch += 1
+        self._evaluate(losses)
+
+    def step(self, batch: Observations) -> None:
+        """Take one step on `batch`."""
+        structure = self.structure
+        structure.forward()
+        batch.gradient(structure.end, structure.end_gradient)
+        structure.backward()
+        self._move()
+
+    def _move(self) -> None:
+        """Take the step that the gradient asks for."""
+        parameters, gradient, descent = self.parameters, self.gradient, self.descent
+        self.iterations += 1
+        if descent.weight_decay:
+            gradient.add_(parameters, alpha=descent.weight_decay)
+        if descent.optimizer == "sgd":
+            if descent.momentum:
+                gradient = self.velocity.mul_(descent.momentum).add_(gradient)
+            parameters.add_(gradient, alpha=-descent.learning_rate)
+            return
+        squared = torch.dot(gradient, gradient)
+        if squared.is_cuda:
+            # The rate stays on the GPU, so that nobody waits for it.
+            parameters.addcmul_(gradient, self.rate(squared), value=-1)
+        else:
+            parameters.add_(gradient, alpha=-self.rate(squared.item()))
+
+    def _watched_step(self, batch: Observations) -> tuple[int, Tensor, Tensor, Tensor]:
+        """Take one step on `batch`; return its size, and before the step loss, mean squared error, predictions."""
+        self.structure.forward()
+        predictions = batch.predictions(self.structure.end)
+        residuals = predictions - batch.values
+        self.step(batch)
+        return len(batch), batch.loss.mean(residuals), residuals.square().mean(), predictions.abs()
+
+    def _batches(self) -> Iterator[Observations]:
+        size = self.descent.batch_size
+        if size == 0:
+            yield self.observed
+            return
+        order = streams.numpy_generator(*self.stream, "order", self.epoch).permutation(len(self.observed))
+        for rows in torch.from_numpy(order).to(self.observed.values.device).split(size):
+            yield self.observed.subset(rows)
+
+    def _evaluate(self, losses: list[tuple[int, Tensor, Tensor, Tensor]]) -> None:
+        total = sum(size for size, *_ in losses)
+        loss, error = (sum(row[0] * row[which] for row in losses) / total for which in (1, 2))
+        sizes = torch.cat([predictions for *_, predictions in losses])
+        self.structure.forward()
+        row = {
+            "iterations": np.int64(self.iterations),
+            "train_loss": loss,
+            "train_mse": error,
+            "train_prediction_mean": sizes.mean(),
+            "train_prediction_max": sizes.max(),
+            **self.measure(self.model, self.structure.end),
+        }
+        for name, value in row.items():
+            value = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+            if not np.isfinite(value).all():
+                raise DivergenceError(
+                    f"{name} is {value if value.ndim == 0 else 'not finite'} after {self.iterations} iterations; "
+                    "lower the learning rate or the scale of initialisation"
+                )
+            self.history.setdefault(name, []).append(value)
+        fitted = self.history["train_mse"][-1] < self.descent.tolerance
+        self.fitted = self.fitted + 1 if fitted else 0
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a later process needs to go on from here."""
+        return {
+            "epoch": self.epoch,
+            "iterations": self.iterations,
+            "fitted": self.fitted,
+            "parameters": self.parameters,
+            "velocity": self.velocity,
+            "rate_steps": self.rate.steps,
+            "rate_mean_square": self.rate.mean_square,
+            "history": {name: torch.from_numpy(np.stack(rows)) for name, rows in self.history.items()},
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`."""
+        self.epoch, self.iterations, self.fitted = state["epoch"], state["iterations"], state["fitted"]
+        self.parameters.copy_(state["parameters"])
+        self.velocity.copy_(state["velocity"])
+        self.rate.steps, self.rate.mean_square = state["rate_steps"], state["rate_mean_square"]
+        self.history = {name: list(rows.cpu().numpy()) for name, rows in state["history"].items()}
+
+
+@torch.no_grad()
+def _flatten(model: Factorization) -> tuple[Tensor, list[Tensor]]:
+    """Move all parameters of `model` into one vector; return it and its parts."""
+    parameters = list(model.parameters())
+    flat = torch.cat([parameter.reshape(-1) for parameter in parameters])
+    sizes = [parameter.numel() for parameter in parameters]
+    parts = [part.view_as(parameter) for part, parameter in zip(flat.split(sizes), parameters, strict=True)]
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.data = part
+    return flat, parts

@@ -1,0 +1,105 @@
+import math
+
+import pytest
+import torch
+
+from plain import factorizations as plain
+from tacit.optim.group_rmsprop import AdaptiveRate, GroupRMSprop
+
+
+@pytest.mark.parametrize("size", [1e3, 1.0, 1e-3, 1e-6, 1e-9])
+def test_the_first_step_is_as_long_as_the_rate_says(size):
+    parameter = torch.zeros(7, dtype=torch.float64, requires_grad=True)
+    parameter.grad = size * torch.ones(7, dtype=torch.float64)
+    GroupRMSprop([parameter], lr=1e-2, epsilon=1e-6).step()
+    norm = size * math.sqrt(7)
+    assert torch.linalg.vector_norm(parameter.detach()).item() == pytest.approx(1e-2 * norm / (norm + 1e-6), rel=1e-12)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_two_hundred_steps_are_those_of_the_plain_reference(weight_decay):
+    def train(make):
+        start = torch.tensor([3.0, -2.0, 0.5], dtype=torch.float64)
+        parameters = [start[:1].clone().requires_grad_(), start[1:].clone().requires_grad_()]
+        optimizer = make(parameters)
+        for _ in range(200):
+            for parameter in parameters:
+                parameter.grad = None
+            (parameters[0].pow(4).sum() + parameters[1].square().sum() + parameters[1][0]).backward()
+            optimizer.step()
+        return torch.cat(parameters).detach()
+
+    ours = train(lambda parameters: GroupRMSprop(parameters, lr=1e-2, weight_decay=weight_decay))
+    theirs = train(lambda parameters: plain.GroupRMSprop(parameters, lr=1e-2, weight_decay=weight_decay))
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+
+
+def test_two_hundred_steps_are_those_of_the_formula_for_one_number():
+    place, mean_square = 3.0, 0.0
+    parameter = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+    optimizer = GroupRMSprop([parameter])
+    for step in range(1, 201):
+        gradient = 4 * place**3
+        mean_square = 0.99 * mean_square + 0.01 * gradient**2
+        place -= 1e-2 / (math.sqrt(mean_square / (1 - 0.99**step)) + 1e-6) * gradient
+        optimizer.zero_grad()
+        (parameter**4).backward()
+        optimizer.step()
+    assert parameter.item() == pytest.approx(place, rel=1e-12)
+
+
+def test_the_division_into_parameters_changes_nothing():
+    def train(sizes):
+        parameters = [part.clone().requires_grad_() for part in torch.arange(1.0, 7, dtype=torch.float64).split(sizes)]
+        optimizer = GroupRMSprop(parameters, lr=0.1)
+        for _ in range(50):
+            optimizer.zero_grad()
+            torch.cat(parameters).pow(4).sum().backward()
+            optimizer.step()
+        return torch.cat(parameters).detach()
+
+    torch.testing.assert_close(train([6]), train([1, 2, 3]), rtol=1e-12, atol=0)
+
+
+def test_no_gradient_and_zero_gradient_leave_parameters_alone():
+    with_none, with_zero, moving = (torch.ones(2, requires_grad=True) for _ in range(3))
+    with_zero.grad, moving.grad = torch.zeros(2), torch.ones(2)
+    GroupRMSprop([with_none, with_zero, moving]).step()
+    assert with_none.tolist() == with_zero.tolist() == [1, 1]
+    assert moving.tolist() != [1, 1]
+    GroupRMSprop([with_none]).step()
+
+
+def test_the_rate_takes_tensors_as_it_takes_numbers():
+    of_numbers, of_tensors = (AdaptiveRate(learning_rate=1e-2, decay=0.9, epsilon=1e-6) for _ in range(2))
+    for squared in (1.0, 0.25, 1e-12):
+        expected = of_numbers(squared)
+        assert of_tensors(torch.tensor(squared, dtype=torch.float64)).item() == pytest.approx(expected, rel=1e-14)
+
+
+def test_it_goes_on_from_a_saved_state():
+    def fresh():
+        parameter = torch.ones(2, dtype=torch.float64, requires_grad=True)
+        return parameter, GroupRMSprop([parameter])
+
+    def step(parameter, optimizer):
+        optimizer.zero_grad()
+        parameter.pow(2).sum().backward()
+        optimizer.step()
+
+    parameter, optimizer = fresh()
+    for _ in range(5):
+        step(parameter, optimizer)
+    saved, place = optimizer.state_dict(), parameter.detach().clone()
+    step(parameter, optimizer)
+    again, resumed = fresh()
+    resumed.load_state_dict(saved)
+    with torch.no_grad():
+        again.copy_(place)
+    step(again, resumed)
+    assert torch.equal(again, parameter)
+
+
+def test_several_groups_are_refused():
+    with pytest.raises(ValueError, match="one group"):
+        GroupRMSprop([{"params": [torch.ones(1)]}, {"params": [torch.ones(1)]}])

@@ -1,0 +1,179 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tacit.data import sensing
+from tacit.nn.factorizations import matricize
+from tacit.settings import SettingsError
+from tacit.settings.factorizations import CPProblem, Descent, HierarchicalProblem, MatrixProblem
+from tacit.settings.rank_dynamics import RankDynamicsSettings
+from tacit.training.observations import observations
+
+PROBLEMS = {
+    "matrix": MatrixProblem(shape=(64, 64)),
+    "rectangular": MatrixProblem(shape=(20, 30), num_samples=600),
+    "symmetric": MatrixProblem(shape=(64, 64), symmetric=True),
+    "cp": CPProblem(shape=(16, 16, 16)),
+    "unequal modes": CPProblem(shape=(6, 20, 10), num_samples=1200),
+    "tree": HierarchicalProblem(shape=(8, 8, 8, 8)),
+}
+
+
+def rank(matrix):
+    values = np.linalg.svd(matrix, compute_uv=False)
+    return int((values > 1e-9 * values[0]).sum())
+
+
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS.keys())
+def test_targets_have_the_norm_asked_for(problem):
+    assert np.linalg.norm(sensing.draw_target(problem)) == pytest.approx(64, rel=1e-12)
+    root = problem.model_copy(update={"norm": "sqrt_entries"})
+    assert np.linalg.norm(sensing.draw_target(root)) == pytest.approx(math.sqrt(problem.num_entries), rel=1e-12)
+    drawn, scaled = sensing.draw_target(problem.model_copy(update={"norm": "as_drawn"})), sensing.draw_target(problem)
+    np.testing.assert_allclose(drawn / np.linalg.norm(drawn), scaled / 64, rtol=1e-10, atol=1e-12)
+
+
+def test_matrix_targets_have_their_rank():
+    assert rank(sensing.draw_target(PROBLEMS["matrix"])) == 5
+    assert rank(sensing.draw_target(PROBLEMS["rectangular"])) == 5
+    target = sensing.draw_target(PROBLEMS["symmetric"])
+    assert np.array_equal(target, target.T)
+    assert rank(target) == 5
+
+
+def test_cp_targets_have_their_rank_in_every_matricization():
+    for name in ("cp", "unequal modes"):
+        target = torch.from_numpy(sensing.draw_target(PROBLEMS[name]))
+        assert [rank(matricize(target, [mode]).numpy()) for mode in range(3)] == [5, 5, 5]
+
+
+def test_hierarchical_targets_have_low_rank_along_their_tree_alone():
+    target = torch.from_numpy(sensing.draw_target(PROBLEMS["tree"]))
+    assert rank(matricize(target, [0, 1]).numpy()) == 5
+    assert rank(matricize(target, [0, 2]).numpy()) > 5
+    crossed = HierarchicalProblem(shape=(8, 8, 8, 8), pattern="half")
+    target = torch.from_numpy(sensing.draw_target(crossed))
+    assert rank(matricize(target, [0, 2]).numpy()) == 5
+    assert rank(matricize(target, [0, 1]).numpy()) > 5
+
+
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS.keys())
+def test_all_entries_observed_are_the_target(problem):
+    made = sensing.make(problem, "completion")
+    assert sorted(made["indices"]) == list(range(problem.num_entries))
+    assert np.array_equal(made["values"], made["target"].ravel()[made["indices"]])
+    assert np.linalg.norm(made["values"]) == pytest.approx(64)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS.keys())
+def test_fewer_observations_are_the_first_of_many(problem):
+    fewer = problem.model_copy(update={"num_samples": 100})
+    for task in ("completion", "sensing"):
+        many, few = sensing.make(problem, task), sensing.make(fewer, task)
+        assert np.array_equal(few["target"], many["target"])
+        for name in set(few) - {"target"}:
+            np.testing.assert_allclose(few[name], many[name][:100], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["matrix", "cp", "tree"])
+def test_measurements_have_the_size_of_entries(name):
+    problem = PROBLEMS[name]
+    made = sensing.make(problem, "sensing")
+    # The fourth moment of products of normal numbers is large, and with it the scatter of this mean.
+    scatter = np.std(made["values"] ** 2) / math.sqrt(len(made["values"]))
+    assert abs((made["values"] ** 2).mean() - 64**2 / problem.num_entries) < 4 * scatter
+
+
+def test_measurements_of_a_matrix_are_its_inner_products_with_gaussian_matrices():
+    made = sensing.make(MatrixProblem(shape=(20, 30), num_samples=500), "sensing")
+    matrices = made["matrices"].astype(np.float64)
+    expected = [np.trace(matrix.T @ made["target"]) for matrix in matrices]
+    np.testing.assert_allclose(made["values"], expected, rtol=1e-10)
+    assert made["matrices"].var() == pytest.approx(1 / 600, rel=0.02)
+
+
+def test_measurements_of_a_tensor_are_its_multilinear_form():
+    made = sensing.make(CPProblem(shape=(4, 6, 5), num_samples=50), "sensing")
+    vectors = [made[f"vectors_{mode}"].astype(np.float64) for mode in (1, 2, 3)]
+    expected = np.einsum("ni,nj,nk,ijk->n", *vectors, made["target"])
+    np.testing.assert_allclose(made["values"], expected, rtol=1e-10)
+    assert np.std(vectors[0]) == pytest.approx(120 ** (-1 / 6), rel=0.1)
+
+
+def test_targets_and_observations_come_from_the_seed_alone():
+    problem = PROBLEMS["cp"]
+    first, again = sensing.make(problem, "sensing"), sensing.make(problem, "sensing")
+    other = sensing.make(problem.model_copy(update={"seed": 1}), "sensing")
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not any(np.array_equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("task", ["completion", "sensing"])
+@pytest.mark.parametrize("name", ["rectangular", "unequal modes", "tree"])
+def test_the_target_itself_explains_all_observations(name, task):
+    class Record:
+        arrays = sensing.make(PROBLEMS[name], task)
+
+    seen = observations(Record, Descent(precision="float64"), rows=slice(10, 200), device=torch.device("cpu"))
+    predictions = seen.predictions(torch.from_numpy(Record.arrays["target"]))
+    np.testing.assert_allclose(predictions, Record.arrays["values"][10:200], rtol=1e-9, atol=1e-12)
+
+
+# Settings that cannot be
+
+
+def settings(**changes):
+    """Settings of a study, with some of one model replaced: settings(matrix={"problem": {"rank": 0}})."""
+    plain = {
+        "tasks": ["completion"],
+        "seeds": 1,
+        "matrix": {"problem": {"shape": [64, 64]}, "model": {}, "descent": {}},
+        "tensor": {"problem": {"shape": [16, 16, 16]}, "model": {}, "descent": {}},
+        "hierarchical": {"problem": {"shape": [8, 8, 8, 8]}, "model": {}, "descent": {}},
+    }
+    for model, blocks in changes.items():
+        for block, values in blocks.items():
+            plain[model][block] = plain[model].get(block, {}) | values if isinstance(values, dict) else values
+    return RankDynamicsSettings.from_plain(plain)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"matrix": {"problem": {"num_samples": 4097}}}, "matrix: num_samples = 4097: a target of 64 x 64 has 4096"),
+        ({"tensor": {"descent": {"num_train": 4097}}}, "tensor: num_train = 4097: more than the 4096 observations"),
+        ({"matrix": {"problem": {"rank": 0}}}, "matrix.problem.rank = 0: .*greater than or equal to 1"),
+        ({"tensor": {"problem": {"rank": 0}}}, "tensor.problem.rank = 0"),
+        ({"hierarchical": {"problem": {"ranks": [5, 0]}}}, "hierarchical.problem.ranks.1 = 0"),
+        ({"hierarchical": {"problem": {"ranks": [5]}}}, "a tree of order 4 has 2 hidden levels, one width for each"),
+        ({"hierarchical": {"model": {"widths": [4, 4, 4]}}}, "widths = .4, 4, 4.: a tree of order 4 has 2"),
+        ({"hierarchical": {"model": {"pool_size": 1}}}, "at least 2 nodes are pooled at a time"),
+        ({"hierarchical": {"model": {"pool_size": 3, "pattern": "half"}}}, "the pattern half pools 2"),
+        ({"hierarchical": {"matricizations": [[1, 5]]}}, "no set of some, but not all, of modes 1 to 4"),
+        ({"hierarchical": {"matricizations": [[1, 1]]}}, "names each mode once"),
+        ({"matrix": {"problem": {"shape": [8, 6], "symmetric": True}}}, "a symmetric matrix is square, not 8 x 6"),
+        ({"matrix": {"problem": {"norm": "unit"}}}, "matrix.problem.norm"),
+        ({"tensor": {"model": {"initialization": "orthogonal"}}}, "one component an entry: components = 4096"),
+        ({"tensor": {"descent": {"loss": "hinge"}}}, "loss = \"hinge\": .*'l2', 'l1' or 'huber'"),
+        ({"tensor": {"descent": {"decay": 1.0}}}, "tensor.descent.decay = 1.0"),
+        ({"tensor": {"descent": {"stop": 3}}}, "tensor.descent.stop: unknown key; .*allowed: num_train, loss"),
+    ],
+)
+def test_impossible_settings_are_refused(changes, said):
+    with pytest.raises(SettingsError, match=said):
+        settings(**changes)
+
+
+def test_measurements_may_be_more_than_entries():
+    made = sensing.make(MatrixProblem(shape=(3, 2), rank=1, num_samples=9), "sensing")
+    assert len(made["values"]) == 9
+    with pytest.raises(ValueError, match="num_samples = 9: a target of 3 x 2 has 6 entries"):
+        sensing.make(MatrixProblem(shape=(3, 2), rank=1, num_samples=9), "completion")
+
+
+def test_all_components_are_as_many_as_any_tensor_needs():
+    assert settings().tensor.components == 256
+    small = {"problem": {"shape": [2, 3, 5], "num_samples": 30}, "descent": {"num_train": 9}}
+    assert settings(tensor=small).tensor.components == 6

@@ -1,0 +1,133 @@
+# Rank dynamics (Razin, Maman, Cohen 2022): target and observations -> one descent a factorization, task and seed -> tables -> figures.
+
+
+rule rank_dynamics:
+    input:
+        "figures/rank_dynamics.pdf",
+        "figures/rank_dynamics_nodes.pdf",
+        f"{RANK_DYNAMICS}/claims.csv",
+
+
+rule rank_dynamics_observe:
+    """Draw a target of low rank, and observe entries or products with random measurements."""
+    output:
+        SENSING,
+    log:
+        log_of(SENSING),
+    benchmark:
+        benchmark_of(SENSING)
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="10m",
+    params:
+        settings=rank_dynamics_problem,
+        code=fingerprint("rank_dynamics_observe.py"),
+    message:
+        "rank_dynamics: observe a {wildcards.factorization} target for {wildcards.task}"
+    script:
+        by_content("rank_dynamics_observe.py")
+
+
+rule rank_dynamics_train:
+    """Fit one factorization to one target: completion or sensing, one seed."""
+    input:
+        rank_dynamics_dataset,
+    output:
+        RANK_DYNAMICS_RUN,
+    log:
+        log_of(RANK_DYNAMICS_RUN),
+    benchmark:
+        benchmark_of(RANK_DYNAMICS_RUN)
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime="2h",
+        gpu=cfg.gpus_per_run,
+    params:
+        settings=rank_dynamics_experiment,
+        checkpoint=checkpoint_of(RANK_DYNAMICS_RUN),
+        code=fingerprint("rank_dynamics_train.py"),
+    message:
+        "rank_dynamics: fit the {wildcards.factorization} factorization, {wildcards.task}, seed {wildcards.seed}"
+    script:
+        by_content("rank_dynamics_train.py")
+
+
+rule rank_dynamics_collect:
+    """Gather all runs in tables, and judge the claims of the paper."""
+    input:
+        available(RANK_DYNAMICS_RUNS),
+    output:
+        runs=f"{RANK_DYNAMICS}/runs.csv",
+        components=f"{RANK_DYNAMICS}/components.csv",
+        curves=f"{RANK_DYNAMICS}/curves.csv",
+        claims=report(
+            f"{RANK_DYNAMICS}/claims.csv",
+            caption="../report/rank_dynamics_claims.rst",
+            category="Rank",
+            labels={"result": "Rank dynamics: claims", "scale": cfg.scale},
+        ),
+    log:
+        log_of(f"{RANK_DYNAMICS}/runs.csv"),
+    localrule: True
+    params:
+        code=fingerprint("rank_dynamics_collect.py"),
+    message:
+        "rank_dynamics: collect the runs"
+    script:
+        by_content("rank_dynamics_collect.py")
+
+
+rule rank_dynamics_plot:
+    """Draw singular values, component norms and local component norms over iterations."""
+    input:
+        runs=f"{RANK_DYNAMICS}/runs.csv",
+        components=f"{RANK_DYNAMICS}/components.csv",
+        curves=f"{RANK_DYNAMICS}/curves.csv",
+    output:
+        figure=report(
+            "figures/rank_dynamics.pdf",
+            caption="../report/rank_dynamics.rst",
+            category="Rank",
+            labels={"result": "Rank dynamics: three factorizations", "scale": cfg.scale},
+        ),
+        numbers="figures/rank_dynamics.csv",
+    log:
+        "logs/figures/rank_dynamics.log",
+    localrule: True
+    params:
+        settings=RANK_DYNAMICS_DRAWN,
+        panels="factorizations",
+        code=fingerprint("rank_dynamics_plot.py"),
+    message:
+        "rank_dynamics: draw figures/rank_dynamics.pdf"
+    script:
+        by_content("rank_dynamics_plot.py")
+
+
+rule rank_dynamics_plot_nodes:
+    """Draw components and spectra at the nodes of the hierarchical factorization over iterations."""
+    input:
+        runs=f"{RANK_DYNAMICS}/runs.csv",
+        components=f"{RANK_DYNAMICS}/components.csv",
+        curves=f"{RANK_DYNAMICS}/curves.csv",
+    output:
+        figure=report(
+            "figures/rank_dynamics_nodes.pdf",
+            caption="../report/rank_dynamics_nodes.rst",
+            category="Rank",
+            labels={"result": "Rank dynamics: nodes of the tree", "scale": cfg.scale},
+        ),
+        numbers="figures/rank_dynamics_nodes.csv",
+    log:
+        "logs/figures/rank_dynamics_nodes.log",
+    localrule: True
+    params:
+        settings=RANK_DYNAMICS_DRAWN,
+        panels="nodes",
+        code=fingerprint("rank_dynamics_plot.py"),
+    message:
+        "rank_dynamics: draw figures/rank_dynamics_nodes.pdf"
+    script:
+        by_content("rank_dynamics_plot.py")
