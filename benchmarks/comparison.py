@@ -24,6 +24,8 @@ class Case:
     """How many times quicker than the reference."""
     agreement: str
     """How both were found to agree, before they were timed."""
+    note: str = ""
+    """What else is to be said of it."""
 
 
 def best_time(work: Callable[[], object], *, repeats: int = 3) -> float:
@@ -50,7 +52,7 @@ def report(cases: Iterable[Case], *, device: str, as_json: bool) -> None:
         done.append(case)
         print(
             f"{case.case}: {case.ours:.4g} against {case.reference:.4g} {case.unit}, {case.ratio:.1f} times; "
-            f"{case.agreement}",
+            f"{case.agreement}" + (f"; {case.note}" if case.note else ""),
             flush=True,
         )
     names = ("tacit", "torch", "torchvision", "numpy", "numba", "scipy", "pillow")

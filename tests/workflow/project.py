@@ -18,6 +18,7 @@ CODE = ("Snakefile", "workflow", "config", "src", "profiles")
 
 FIGURE = "figures/pathfinder.pdf"
 NUMBERS = "figures/pathfinder.csv"
+RANK_FIGURES = ("figures/rank_dynamics.pdf", "figures/rank_dynamics_nodes.pdf")
 
 TIMEOUT = 600
 """Seconds after which a call of Snakemake is taken to hang."""
@@ -26,6 +27,15 @@ TIMEOUT = 600
 def pathfinder(**counts):
     """A plan of Pathfinder alone, such as `pathfinder(train=4, collect=1, plot=1)`."""
     return {f"pathfinder_{verb}": count for verb, count in counts.items()}
+
+
+def rank_dynamics(**counts):
+    """A plan of rank dynamics alone."""
+    return {f"rank_dynamics_{verb}": count for verb, count in counts.items()}
+
+
+def descent_file(*, factorization, task="completion", seed=0, scale="smoke"):
+    return f"results/{scale}/rank_dynamics/factorization~{factorization}/task~{task}/seed~{seed}.h5"
 
 
 def run_file(*, path_length, coefficient, seed=0, scale="smoke"):

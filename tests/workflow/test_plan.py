@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from project import FIGURE, pathfinder
+from project import FIGURE, RANK_FIGURES, pathfinder, rank_dynamics
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +41,12 @@ def test_without_a_target_everything_is_planned(fresh, paper):
     plan = fresh.plan(scale="paper")
     assert plan.pop("all") == 1
     assert {rule: count for rule, count in plan.items() if rule.startswith("pathfinder_")} == paper
+
+
+@pytest.mark.parametrize(("scale", "tasks", "seeds"), [("smoke", 2, 1), ("demo", 1, 1), ("paper", 2, 5)])
+def test_rank_dynamics_plans_a_run_for_each_factorization_task_and_seed(fresh, scale, tasks, seeds):
+    expected = rank_dynamics(observe=3 * tasks, train=3 * tasks * seeds, collect=1, plot=1, plot_nodes=1)
+    assert fresh.plan(*RANK_FIGURES, scale=scale) == expected
 
 
 def test_planning_makes_no_results(fresh):

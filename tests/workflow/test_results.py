@@ -6,11 +6,18 @@ import re
 
 import pandas as pd
 import pytest
-from project import FIGURE, NUMBERS, run_file
+from project import FIGURE, NUMBERS, RANK_FIGURES, descent_file, run_file
 
 pytestmark = pytest.mark.slow
 
 RUNS = [run_file(path_length=path_length, coefficient=coefficient) for path_length in (2, 3) for coefficient in (0, 1)]
+
+
+DESCENTS = [
+    descent_file(factorization=factorization, task=task)
+    for factorization in ("matrix", "tensor", "hierarchical")
+    for task in ("completion", "sensing")
+]
 
 
 def test_a_second_call_finds_nothing_to_do(smoke):
@@ -25,15 +32,21 @@ def test_the_jobs_ran_the_code_of_their_own_project(smoke):
 
 def test_every_declared_output_is_there(smoke):
     tables = [f"results/smoke/pathfinder/{table}.csv" for table in ("runs", "claims")]
-    assert [path for path in [FIGURE, NUMBERS, *tables, *RUNS] if not (smoke / path).exists()] == []
+    tables += [f"results/smoke/rank_dynamics/{table}.csv" for table in ("runs", "components", "curves", "claims")]
+    tables += [figure.replace(".pdf", ".csv") for figure in RANK_FIGURES]
+    expected = [FIGURE, NUMBERS, *RANK_FIGURES, *tables, *RUNS, *DESCENTS]
+    assert [path for path in expected if not (smoke / path).exists()] == []
     raw = smoke.files("results/data/pathfinder/*/seed~0/path_length~[23]/raw/images~*.h5")
     datasets = smoke.files("results/data/pathfinder/*/seed~0/path_length~[23]/size~32/train~128/test~64.h5")
     assert (len(raw), len(datasets)) == (4, 2)
-    assert set(smoke.files("results/**/*.h5")) == {*RUNS, *raw, *datasets}
+    observed = smoke.files("results/data/sensing/factorization~*/problem~*/task~*.h5")
+    assert len(observed) == 6
+    assert set(smoke.files("results/**/*.h5")) == {*RUNS, *DESCENTS, *raw, *datasets, *observed}
 
 
-def test_the_figure_is_a_pdf_of_one_page(smoke):
-    pdf = (smoke / FIGURE).read_bytes()
+@pytest.mark.parametrize("figure", [FIGURE, *RANK_FIGURES])
+def test_a_figure_is_a_pdf_of_one_page(smoke, figure):
+    pdf = (smoke / figure).read_bytes()
     assert pdf.startswith(b"%PDF-")
     assert pdf.rstrip().endswith(b"%%EOF")
     assert len(re.findall(rb"/Type */Page\b", pdf)) == 1
@@ -50,16 +63,30 @@ def test_the_numbers_of_the_figure_are_the_aggregate_of_the_runs(smoke):
     pd.testing.assert_frame_equal(drawn, expected, check_exact=True)
 
 
-def test_the_claims_are_judged(smoke):
-    claims = pd.read_csv(smoke / "results/smoke/pathfinder/claims.csv")
+@pytest.mark.parametrize("study", ["pathfinder", "rank_dynamics"])
+def test_the_claims_are_judged(smoke, study):
+    claims = pd.read_csv(smoke / f"results/smoke/{study}/claims.csv")
     assert list(claims) == ["claim", "measured", "held"]
     assert len(claims) > 0
     assert claims.notna().all(axis=None)
 
 
+def test_the_numbers_of_the_rank_figures_are_the_curves_of_the_runs(smoke):
+    curves = pd.read_csv(smoke / "results/smoke/rank_dynamics/curves.csv")
+    for figure, panels in zip(RANK_FIGURES, (3, 4), strict=True):
+        drawn = pd.read_csv(smoke / figure.replace(".pdf", ".csv"))
+        assert drawn.groupby(["factorization", "quantity"]).ngroups == panels
+        assert set(drawn["task"]) == {"completion", "sensing"}
+        keys = ["factorization", "task", "quantity", "component", "iteration"]
+        merged = drawn.merge(curves, on=keys, how="left", validate="one_to_one")
+        # There is one seed, so that median, least and greatest are its value.
+        for column in ("median", "low", "high"):
+            assert (merged[column] == merged["value"]).all()
+
+
 def test_every_job_has_a_log_that_says_something(smoke):
     logs = smoke.files("logs/**/*.log")
-    assert len(logs) >= 12
+    assert len(logs) >= 12 + 15
     assert [path for path, content in logs.items() if not content.strip()] == []
 
 

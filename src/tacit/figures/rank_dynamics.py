@@ -61,14 +61,14 @@ def draw(
     """
     tasks = list(dict.fromkeys(summary["task"]))
     width = 2.6 * len(rows) if len(rows) < 4 else 2.15 * len(rows)
-    figure, axes = style.new(width, 0.75 + 1.75 * len(tasks), nrows=len(tasks), ncols=len(rows), squeeze=False)
+    figure, axes = style.new(width, 0.8 + 1.9 * len(tasks), nrows=len(tasks), ncols=len(rows), squeeze=False)
     for task, line in zip(tasks, axes, strict=True):
         for panel, place in zip(rows, line, strict=True):
             chosen = summary[(summary["task"] == task) & (summary["factorization"] == panel.factorization)]
             _draw_panel(place, chosen[chosen["quantity"] == panel.quantity])
             place.set_ylabel(panel.label)
             if task == tasks[0]:
-                place.set_title(panel.title)
+                place.set_title(panel.title, fontsize=9)
             if task == tasks[-1]:
                 place.set_xlabel("iterations")
             if len(tasks) > 1 and place is line[-1]:
@@ -79,7 +79,7 @@ def draw(
     most = int(summary["component"].max())
     handles = [Line2D([], [], color=_colour(number), label=f"{number + 1}") for number in range(min(_DISTINCT, most))]
     if most > _DISTINCT:
-        handles.append(Line2D([], [], color=_colour(_DISTINCT), linewidth=1, label=f"{_DISTINCT + 1} to {most}"))
+        handles.append(Line2D([], [], color=_colour(_DISTINCT), linewidth=1, label="others"))
     figure.legend(
         handles=handles, title="component, by size", title_fontsize=8,
         loc="outside upper center", ncols=len(handles), handlelength=1.6, columnspacing=1.2,
@@ -118,11 +118,11 @@ def _colour(number: int) -> Any:
 def _footnote(
     summary: pd.DataFrame, rows: Sequence[Panel], scale: str, settings: Mapping[str, Any], missing: int
 ) -> str:
-    problems = []
-    for name in dict.fromkeys(panel.factorization for panel in rows):
-        block = settings[name]
-        shape = " x ".join(map(str, block["problem"]["shape"]))
-        problems.append(f"{shape} from {block['descent']['num_train']:,}")
+    blocks = [settings[name] for name in dict.fromkeys(panel.factorization for panel in rows)]
+    shapes = [" x ".join(map(str, block["problem"]["shape"])) for block in blocks]
+    counts = list(dict.fromkeys(f"{block['descent']['num_train']:,}" for block in blocks))
+    problems = [" and ".join([", ".join(shapes[:-1]), shapes[-1]] if len(shapes) > 1 else shapes)]
+    problems.append(f"{' or '.join(counts)} observations")
     seeds = sorted(summary["seeds"].unique())
     number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     parts = [f"{scale} scale", *problems, f"{number} seed" + ("" if number == "1" else "s")]

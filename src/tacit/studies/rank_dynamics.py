@@ -155,14 +155,12 @@ def collect(runs: Iterable[str | Path]) -> Tables:
         )
         for quantity in _followed(history):
             curve = history[quantity]
-            components += [
-                name | {"quantity": quantity} | row for row in describe_components(iterations, curve).to_dict("records")
-            ]
+            components.append(describe_components(iterations, curve).assign(**name, quantity=quantity))
             histories.append((name | {"quantity": quantity}, iterations, curve))
     order = ["factorization", "task", "seed"]
     return Tables(
         _sorted(pd.DataFrame(rows), order),
-        _sorted(pd.DataFrame(components), [*order, "quantity", "component"]),
+        _sorted(pd.concat(components), [*order, "quantity", "component"]),
         _sorted(_thinned(histories), [*order, "quantity", "component", "iteration"]),
     )
 
@@ -188,7 +186,7 @@ def describe_components(iterations: np.ndarray, curve: np.ndarray) -> pd.DataFra
     """
     final = curve[-1]
     first = np.argmax(curve > final / 2, axis=0)
-    later = np.full(len(final), np.nan)
+    later = np.full(len(final), np.nan, curve.dtype)
     with np.errstate(divide="ignore", invalid="ignore"):
         later[:-1] = curve[first[:-1], np.arange(1, len(final))] / final[1:]
     return pd.DataFrame(
@@ -271,7 +269,8 @@ def _thinned(histories: list[tuple[dict, np.ndarray, np.ndarray]]) -> pd.DataFra
 
 def _sorted(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     order = {name: number for number, name in enumerate(FACTORIZATIONS)}
-    return table.sort_values(
+    others = [name for name in table.columns if name not in columns]
+    return table[columns + others].sort_values(
         columns, ignore_index=True, key=lambda column: column.map(order) if column.name == "factorization" else column
     )
 

@@ -166,24 +166,32 @@ class Loop:
         loss, error = (sum(row[0] * row[which] for row in losses) / total for which in (1, 2))
         sizes = torch.cat([predictions for *_, predictions in losses])
         self.structure.forward()
+        end = self.structure.end
+        # Before anything is decomposed, which fails in its own way on what is not finite.
+        self._check(loss=loss, end_tensor=torch.linalg.vector_norm(end))
         row = {
             "iterations": np.int64(self.iterations),
             "train_loss": loss,
             "train_mse": error,
             "train_prediction_mean": sizes.mean(),
             "train_prediction_max": sizes.max(),
-            **self.measure(self.model, self.structure.end),
+            **self.measure(self.model, end),
         }
+        self._check(**row)
         for name, value in row.items():
             value = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-            if not np.isfinite(value).all():
-                raise DivergenceError(
-                    f"{name} is {value if value.ndim == 0 else 'not finite'} after {self.iterations} iterations; "
-                    "lower the learning rate or the scale of initialisation"
-                )
             self.history.setdefault(name, []).append(value)
         fitted = self.history["train_mse"][-1] < self.descent.tolerance
         self.fitted = self.fitted + 1 if fitted else 0
+
+    def _check(self, **values: Tensor | np.ndarray) -> None:
+        """Raise DivergenceError if one of the values is not finite."""
+        for name, value in values.items():
+            if not bool(torch.as_tensor(value).isfinite().all()):
+                raise DivergenceError(
+                    f"{name.replace('_', ' ')} is not finite after {self.iterations} iterations; "
+                    "lower the learning rate or the scale of initialisation"
+                )
 
     def state(self) -> dict[str, Any]:
         """Return everything that a later process needs to go on from here."""
