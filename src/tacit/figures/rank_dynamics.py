@@ -99,7 +99,8 @@ def _draw_panel(axes: Any, curves: pd.DataFrame) -> None:
             curve["iteration"], curve["median"], color=colour, linewidth=0.8 if thin else 1.5, zorder=2 if thin else 3
         )
     axes.margins(x=0)
-    axes.set_ylim(bottom=0)
+    # A run that went astray would flatten all others; its band leaves the panel, which the caption says.
+    axes.set_ylim(0, min(1.05 * curves["high"].max(), 1.6 * curves["median"].max()))
     axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(_thousands))
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, integer=True))
 
