@@ -49,9 +49,10 @@ def test_every_rule_with_a_script_names_it_for_content_and_fingerprint(rules):
         assert re.findall(r'^        code=fingerprint\("(.*?)"\),?$', rules[name], re.M) == [by_content], name
 
 
-def test_every_script_belongs_to_one_rule(rules, scripts):
-    used = [script.split('"')[1] for script in scripts_of(rules).values()]
-    assert sorted(used) == sorted(scripts)
+def test_every_script_belongs_to_a_rule_of_its_name(rules, scripts):
+    used = {name: script.split('"')[1].removesuffix(".py") for name, script in scripts_of(rules).items()}
+    assert {f"{script}.py" for script in used.values()} == set(scripts)
+    assert [name for name, script in used.items() if not name.startswith(script)] == []
 
 
 def test_every_rule_with_a_script_has_a_log_and_says_what_it_does(rules):
