@@ -18,7 +18,9 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/pathfinder.smk"
+include: "workflow/rules/sensing.smk"
 include: "workflow/rules/rank_dynamics.smk"
+include: "workflow/rules/norms.smk"
 
 
 rule all:
@@ -26,3 +28,4 @@ rule all:
     input:
         rules.pathfinder.input,
         rules.rank_dynamics.input,
+        rules.norms.input,

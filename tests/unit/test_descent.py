@@ -177,7 +177,9 @@ def test_an_evaluation_that_is_not_fitted_starts_the_count_again():
 
 def test_divergence_is_named_with_its_iteration(tmp_path):
     model = model_of("matrix")
-    with pytest.raises(DivergenceError, match=r"is not finite after \d+ iterations; lower the learning rate"):
+    with pytest.raises(
+        DivergenceError, match=r"of test is not finite after \d+ iterations with learning_rate 100; lower"
+    ):
         fit(model, problem(model.shape), tmp_path / "c.pt", optimizer="sgd", learning_rate=100.0, evaluate_every=1)
 
 
@@ -211,6 +213,33 @@ def test_a_descent_interrupted_anywhere_goes_on_to_the_same_numbers(tmp_path, op
         assert found[name].dtype == expected[name].dtype
         assert np.array_equal(found[name], expected[name]), name
     assert torch.equal(resumed.end_tensor(), model.end_tensor())
+
+
+def test_a_request_to_end_is_heard_between_evaluations(tmp_path):
+    model = model_of("matrix")
+    observed = problem(model.shape)
+    settings = {"epochs": 500, "evaluate_every": 250}
+    expected = fit(model_of("matrix"), observed, tmp_path / "whole.pt", **settings)
+    calls = iter(range(1, 10**6))
+
+    class Watched(Entries):
+        def gradient(self, end, out):
+            if next(calls) == 100:
+                os.kill(os.getpid(), signal.SIGTERM)
+            super().gradient(end, out)
+
+    watched = Watched(observed.shape, observed.indices, observed.values, observed.loss)
+    with pytest.raises(checkpoints.Interrupted):
+        fit(model_of("matrix"), watched, tmp_path / "c.pt", **settings)
+    assert next(calls) == 101
+    found = fit(model_of("matrix"), observed, tmp_path / "c.pt", **settings)
+    assert np.array_equal(found["train_loss"], expected["train_loss"])
+
+
+def test_what_is_measured_is_kept_as_it_was(tmp_path):
+    model = model_of("matrix")
+    history = fit(model, problem(model.shape), tmp_path / "c.pt", measure=lambda model, end: {"end": end})
+    assert not np.array_equal(history["end"][0], history["end"][-1])
 
 
 def test_checkpoints_are_written_as_often_as_asked_for(tmp_path, monkeypatch):

@@ -103,3 +103,19 @@ def test_it_goes_on_from_a_saved_state():
 def test_several_groups_are_refused():
     with pytest.raises(ValueError, match="one group"):
         GroupRMSprop([{"params": [torch.ones(1)]}, {"params": [torch.ones(1)]}])
+    optimizer = GroupRMSprop([torch.ones(1)])
+    with pytest.raises(ValueError, match="one group"):
+        optimizer.add_param_group({"params": [torch.ones(1)]})
+
+
+def test_hyper_parameters_may_be_changed_along_the_way():
+    moved = {}
+    for decay, epsilon in ((0.5, 1.0), (0.99, 1e-6)):
+        parameter = torch.ones(1, dtype=torch.float64, requires_grad=True)
+        optimizer = GroupRMSprop([parameter])
+        optimizer.param_groups[0].update(decay=decay, epsilon=epsilon, lr=0.1)
+        parameter.grad = torch.ones(1, dtype=torch.float64)
+        optimizer.step()
+        moved[epsilon] = 1 - parameter.item()
+    assert moved[1.0] == pytest.approx(0.1 / 2)
+    assert moved[1e-6] == pytest.approx(0.1, rel=1e-5)

@@ -143,7 +143,10 @@ def settings(**changes):
     ("changes", "said"),
     [
         ({"matrix": {"problem": {"num_samples": 4097}}}, "matrix: num_samples = 4097: a target of 64 x 64 has 4096"),
-        ({"tensor": {"descent": {"num_train": 4097}}}, "tensor: num_train = 4097: more than the 4096 observations"),
+        (
+            {"tensor": {"descent": {"num_observations": 4097}}},
+            "tensor: num_observations = 4097: more than the 4096 observations",
+        ),
         ({"matrix": {"problem": {"rank": 0}}}, "matrix.problem.rank = 0: .*greater than or equal to 1"),
         ({"tensor": {"problem": {"rank": 0}}}, "tensor.problem.rank = 0"),
         ({"hierarchical": {"problem": {"ranks": [5, 0]}}}, "hierarchical.problem.ranks.1 = 0"),
@@ -154,11 +157,13 @@ def settings(**changes):
         ({"hierarchical": {"matricizations": [[1, 5]]}}, "no set of some, but not all, of modes 1 to 4"),
         ({"hierarchical": {"matricizations": [[1, 1]]}}, "names each mode once"),
         ({"matrix": {"problem": {"shape": [8, 6], "symmetric": True}}}, "a symmetric matrix is square, not 8 x 6"),
+        ({"matrix": {"problem": {"rank": 65}}}, "rank = 65: a matrix of 64 x 64 has at most 64"),
+        ({"matrix": {"descent": {"momentum": 0.9}}}, "momentum = 0.9 is for the optimizer sgd"),
         ({"matrix": {"problem": {"norm": "unit"}}}, "matrix.problem.norm"),
         ({"tensor": {"model": {"initialization": "orthogonal"}}}, "one component an entry: components = 4096"),
         ({"tensor": {"descent": {"loss": "hinge"}}}, "loss = \"hinge\": .*'l2', 'l1' or 'huber'"),
         ({"tensor": {"descent": {"decay": 1.0}}}, "tensor.descent.decay = 1.0"),
-        ({"tensor": {"descent": {"stop": 3}}}, "tensor.descent.stop: unknown key; .*allowed: num_train, loss"),
+        ({"tensor": {"descent": {"stop": 3}}}, "tensor.descent.stop: unknown key; .*allowed: num_observations, loss"),
     ],
 )
 def test_impossible_settings_are_refused(changes, said):
@@ -175,5 +180,5 @@ def test_measurements_may_be_more_than_entries():
 
 def test_all_components_are_as_many_as_any_tensor_needs():
     assert settings().tensor.components == 256
-    small = {"problem": {"shape": [2, 3, 5], "num_samples": 30}, "descent": {"num_train": 9}}
+    small = {"problem": {"shape": [2, 3, 5], "num_samples": 30}, "descent": {"num_observations": 9}}
     assert settings(tensor=small).tensor.components == 6

@@ -3,10 +3,12 @@ import pandas as pd
 import pytest
 
 from tacit import store
+from tacit.data import sensing
 from tacit.figures import rank_dynamics as figure
 from tacit.figures import style
 from tacit.settings.rank_dynamics import FACTORIZATIONS, RankDynamicsSettings
 from tacit.studies import rank_dynamics as study
+from tacit.studies.tables import MissingRunsError
 
 SMALL = {
     "tasks": ["completion", "sensing"],
@@ -14,17 +16,17 @@ SMALL = {
     "matrix": {
         "problem": {"shape": [6, 5], "rank": 2, "num_samples": 30},
         "model": {"init_std": 0.1},
-        "descent": {"num_train": 25, "epochs": 50},
+        "descent": {"num_observations": 25, "epochs": 50},
     },
     "tensor": {
         "problem": {"shape": [3, 4, 2], "rank": 2, "num_samples": 24},
         "model": {"init_std": 0.1},
-        "descent": {"num_train": 20, "epochs": 50},
+        "descent": {"num_observations": 20, "epochs": 50},
     },
     "hierarchical": {
         "problem": {"shape": [2, 3, 2, 2], "ranks": [2, 2], "num_samples": 24},
         "model": {"widths": [5, 4], "init_std": 0.3},
-        "descent": {"num_train": 20, "epochs": 50},
+        "descent": {"num_observations": 20, "epochs": 50},
         "matricizations": [[1, 3]],
     },
 }
@@ -39,7 +41,7 @@ def experiment(name, **blocks):
 
 def train(folder, name, task="completion", *, seed=0, **blocks):
     chosen = experiment(name, **blocks)
-    dataset = store.Record(study.observe(chosen.problem, task), {}, {})
+    dataset = store.Record(sensing.make(chosen.problem, task), {}, {})
     return study.train(dataset, chosen, seed=seed, checkpoint=folder / "checkpoint.pt")
 
 
@@ -56,7 +58,7 @@ def test_a_run_writes_down_its_errors(tmp_path, name, task):
 
 
 def test_nothing_is_tested_where_everything_is_fitted(tmp_path):
-    assert "test_mse" not in train(tmp_path, "matrix", descent={"num_train": 30})
+    assert "test_mse" not in train(tmp_path, "matrix", descent={"num_observations": 30})
 
 
 @pytest.mark.parametrize("name", FACTORIZATIONS)
@@ -145,13 +147,25 @@ def test_the_tables_hold_every_run(runs):
     assert set(quantities["tensor"]) == {"component_norms"}
     assert len(quantities["hierarchical"]) == 6
     assert "singular_values_1" not in quantities["hierarchical"]
-    assert len(tables.curves) == 100 * 3 * 4 * (1 + 1 + 6)
+    assert len(tables.curves) == 67 * 3 * 4 * (1 + 1 + 6)
 
 
-def test_curves_are_thinned_alike_for_all_seeds(runs, monkeypatch):
+def test_curves_are_thinned_alike_for_all_seeds_and_end_shortly_after_the_fit(runs, monkeypatch):
+    end = int(1.1 * 61 * 25)
+    assert study.collect(runs).curves["iteration"].unique().tolist() == list(range(25, end, 25))
     monkeypatch.setattr(study, "MAX_POINTS", 30)
     curves = study.collect(runs).curves
-    assert curves["iteration"].unique().tolist() == list(range(100, 2501, 100))
+    assert curves["iteration"].unique().tolist() == [*range(75, end, 75), end // 25 * 25]
+
+
+def test_a_short_run_beside_a_long_one_keeps_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "MAX_POINTS", 5)
+    paths = [
+        write(tmp_path, "matrix", "completion", 0, curves={"singular_values": curve(1, 2)}, fitted=1),
+        write(tmp_path, "matrix", "completion", 1, curves={"singular_values": curve(1, 2)}, fitted=99),
+    ]
+    curves = study.collect(paths).curves
+    assert set(curves["seed"]) == {0, 1}
 
 
 def test_claims_that_hold(runs):
@@ -175,11 +189,10 @@ def test_claims_that_do_not_hold(tmp_path):
     assert claims["held"].tolist() == ["no", "in 1 of 2 runs", "in 1 of 2 runs"]
 
 
-def test_a_summary_is_median_and_range_until_shortly_after_the_fit(runs):
+def test_a_summary_is_median_and_range(runs):
     tables = study.collect(runs)
     summary = study.summarize(tables.curves, tables.runs, [("matrix", "singular_values")])
     assert set(summary["factorization"]) == {"matrix"}
-    assert summary["iteration"].max() == 1.1 * 61 * 25 // 25 * 25
     assert (summary["seeds"] == 2).all()
     second = summary[(summary["component"] == 2) & (summary["task"] == "sensing")].set_index("iteration")
     # The second component of one seed rises two evaluations after that of the other.
@@ -243,6 +256,63 @@ def test_figures_show_every_panel_and_say_what_they_are(runs, tmp_path):
         figure.draw(summary, panels, scale="tiny", settings=SETTINGS.plain(), missing=3), tmp_path / "figure.pdf"
     )
     assert (tmp_path / "figure.pdf").read_bytes() == first
+
+
+def trees(order, pool_size, extra=()):
+    """A table of components as a tree of this order would fill it."""
+    from tacit.settings.mode_trees import mode_tree
+
+    tree = mode_tree(order, pool_size)
+    labels = [tree.label(level, node) for level, node in tree.inner_nodes()]
+    inner = [label for label in labels[:-1] if "level" not in label]
+    names = [f"local_component_norms_{label}" for label in labels]
+    names += [f"singular_values_{label}" for label in [*inner, *extra]]
+    rows = [{"factorization": "hierarchical", "task": "completion", "seed": 0, "quantity": name} for name in names]
+    learned = pd.DataFrame(rows).assign(component=1, final=1.0, learned=True, half_rise=25, next_at_half_rise=np.nan)
+    runs = pd.DataFrame(rows[:1]).assign(fitted=True, normalized_reconstruction_error=0.0, target_rank=1)
+    return runs, learned
+
+
+@pytest.mark.parametrize(
+    ("order", "pool_size", "extra", "expected"),
+    [
+        (5, 2, ["1_3"], ["local 1_2", "local 1_2_3_4_5", "values 1_2", "values 1_3"]),
+        (3, 2, [], ["local 1_2", "local 1_2_3", "values 1_2"]),
+        (5, 3, [], ["local 1_2_3", "local 1_2_3_4_5", "values 1_2_3"]),
+        (4, 4, ["1_3"], ["local 1_2_3_4", "values 1_3"]),
+        (2, 2, [], ["local 1_2"]),
+    ],
+)
+def test_every_tree_has_panels_and_claims(order, pool_size, extra, expected):
+    runs, components = trees(order, pool_size, extra)
+    short = {"local": "local_component_norms", "values": "singular_values"}
+    names = ["_".join((short[name.split()[0]], name.split()[1])) for name in expected]
+    assert study.node_quantities(components) == names
+    assert len(figure.node_panels(names)) == len(names)
+    claims = study.claims(runs, components)
+    assert not claims["measured"].str.contains("nan").any()
+
+
+def test_the_other_side_of_a_node_is_no_other_matricization():
+    _, components = trees(4, 2, ["2_3_4", "1_4"])
+    assert study.node_quantities(components)[-1] == "singular_values_1_4"
+
+
+def test_figures_of_what_is_there(tmp_path):
+    """As with partial: true, before all runs are there."""
+    paths = [
+        write(tmp_path, "matrix", "completion", 0, curves={"singular_values": curve(10, 30)}),
+        write(tmp_path, "matrix", "sensing", 0, curves={"singular_values": curve(10, 30)}),
+        write(tmp_path, "tensor", "sensing", 0, curves={"component_norms": curve(10, 30)}),
+    ]
+    tables = study.collect(paths)
+    panels = figure.factorization_panels(study.main_quantities(tables.components))
+    summary = study.summarize(tables.curves, tables.runs, [(panel.factorization, panel.quantity) for panel in panels])
+    drawn = figure.draw(summary, panels, scale="tiny", settings=SETTINGS.plain(), missing=3)
+    assert next(axes.texts[0].get_text() for axes in drawn.axes if axes.texts) == "no run yet"
+    style.save(drawn, tmp_path / "figure.pdf")
+    with pytest.raises(MissingRunsError, match="no run of a hierarchical factorization"):
+        study.node_quantities(tables.components)
 
 
 def test_tables_read_back_as_they_were_written(runs, tmp_path):

@@ -18,6 +18,12 @@ CODE = ("Snakefile", "workflow", "config", "src", "profiles")
 
 FIGURE = "figures/pathfinder.pdf"
 NUMBERS = "figures/pathfinder.csv"
+NORMS_FIGURES = (
+    "figures/matrix_norms.pdf",
+    "figures/matrix_norms_measures.pdf",
+    "figures/matrix_norms_perturbed.pdf",
+    "figures/tensor_completion.pdf",
+)
 RANK_FIGURES = ("figures/rank_dynamics.pdf", "figures/rank_dynamics_nodes.pdf")
 
 TIMEOUT = 600
@@ -30,8 +36,9 @@ def pathfinder(**counts):
 
 
 def rank_dynamics(**counts):
-    """A plan of rank dynamics alone."""
-    return {f"rank_dynamics_{verb}": count for verb, count in counts.items()}
+    """A plan of rank dynamics alone; `observe` makes targets and observations."""
+    names = {verb: "sensing_observe" if verb == "observe" else f"rank_dynamics_{verb}" for verb in counts}
+    return {names[verb]: count for verb, count in counts.items()}
 
 
 def descent_file(*, factorization, task="completion", seed=0, scale="smoke"):

@@ -6,7 +6,7 @@ import re
 
 import pandas as pd
 import pytest
-from project import FIGURE, NUMBERS, RANK_FIGURES, descent_file, run_file
+from project import FIGURE, NORMS_FIGURES, NUMBERS, RANK_FIGURES, descent_file, run_file
 
 pytestmark = pytest.mark.slow
 
@@ -33,18 +33,27 @@ def test_the_jobs_ran_the_code_of_their_own_project(smoke):
 def test_every_declared_output_is_there(smoke):
     tables = [f"results/smoke/pathfinder/{table}.csv" for table in ("runs", "claims")]
     tables += [f"results/smoke/rank_dynamics/{table}.csv" for table in ("runs", "components", "curves", "claims")]
-    tables += [figure.replace(".pdf", ".csv") for figure in RANK_FIGURES]
-    expected = [FIGURE, NUMBERS, *RANK_FIGURES, *tables, *RUNS, *DESCENTS]
+    tables += [f"results/smoke/norms/matrix/{table}.csv" for table in ("runs", "curves", "claims")]
+    tables += [f"results/smoke/norms/matrix/perturbed_{table}.csv" for table in ("runs", "curves", "claims")]
+    tables += [f"results/smoke/norms/matrix/further_{table}.csv" for table in ("runs", "curves")]
+    tables += [f"results/smoke/norms/tensor/{table}.csv" for table in ("runs", "claims")]
+    tables += [figure.replace(".pdf", ".csv") for figure in (*RANK_FIGURES, *NORMS_FIGURES)]
+    expected = [FIGURE, NUMBERS, *RANK_FIGURES, *NORMS_FIGURES, *tables, *RUNS, *DESCENTS]
     assert [path for path in expected if not (smoke / path).exists()] == []
     raw = smoke.files("results/data/pathfinder/*/seed~0/path_length~[23]/raw/images~*.h5")
     datasets = smoke.files("results/data/pathfinder/*/seed~0/path_length~[23]/size~32/train~128/test~64.h5")
     assert (len(raw), len(datasets)) == (4, 2)
     observed = smoke.files("results/data/sensing/factorization~*/problem~*/task~*.h5")
-    assert len(observed) == 6
-    assert set(smoke.files("results/**/*.h5")) == {*RUNS, *DESCENTS, *raw, *datasets, *observed}
+    assert len(observed) == 7
+    matrices = smoke.files("results/smoke/norms/matrix/*/depth~*/learning_rate~*/init_scale~*/balanced~*/seed~*.h5")
+    tensors = smoke.files("results/smoke/norms/tensor/problem~*/num_observations~*/init_std~*/seed~*.h5")
+    linear = smoke.files("results/smoke/norms/tensor/problem~*/num_observations~*/linear.h5")
+    assert (len(matrices), len(tensors), len(linear)) == (6, 2, 2)
+    norms = {*matrices, *tensors, *linear}
+    assert set(smoke.files("results/**/*.h5")) == {*RUNS, *DESCENTS, *raw, *datasets, *observed, *norms}
 
 
-@pytest.mark.parametrize("figure", [FIGURE, *RANK_FIGURES])
+@pytest.mark.parametrize("figure", [FIGURE, *RANK_FIGURES, *NORMS_FIGURES])
 def test_a_figure_is_a_pdf_of_one_page(smoke, figure):
     pdf = (smoke / figure).read_bytes()
     assert pdf.startswith(b"%PDF-")
@@ -63,9 +72,13 @@ def test_the_numbers_of_the_figure_are_the_aggregate_of_the_runs(smoke):
     pd.testing.assert_frame_equal(drawn, expected, check_exact=True)
 
 
-@pytest.mark.parametrize("study", ["pathfinder", "rank_dynamics"])
-def test_the_claims_are_judged(smoke, study):
-    claims = pd.read_csv(smoke / f"results/smoke/{study}/claims.csv")
+CLAIMS = ["pathfinder/claims", "rank_dynamics/claims"]
+CLAIMS += [f"norms/{part}" for part in ("matrix/claims", "matrix/perturbed_claims", "tensor/claims")]
+
+
+@pytest.mark.parametrize("table", CLAIMS)
+def test_the_claims_are_judged(smoke, table):
+    claims = pd.read_csv(smoke / f"results/smoke/{table}.csv")
     assert list(claims) == ["claim", "measured", "held"]
     assert len(claims) > 0
     assert claims.notna().all(axis=None)
@@ -86,7 +99,7 @@ def test_the_numbers_of_the_rank_figures_are_the_curves_of_the_runs(smoke):
 
 def test_every_job_has_a_log_that_says_something(smoke):
     logs = smoke.files("logs/**/*.log")
-    assert len(logs) >= 12 + 15
+    assert len(logs) >= 12 + 15 + 19
     assert [path for path, content in logs.items() if not content.strip()] == []
 
 

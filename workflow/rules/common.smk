@@ -78,6 +78,13 @@ wildcard_constraints:
     factorization="matrix|tensor|hierarchical",
     task="completion|sensing",
     problem="[0-9a-f]+",
+    matrix="[^/]+",
+    depth=r"\d+",
+    learning_rate=r"[0-9.e+-]+",
+    init_scale=r"[0-9.e+-]+",
+    init_std=r"[0-9.e+-]+",
+    balanced="true|false",
+    num_observations=r"\d+",
 
 
 # Pathfinder. Raw images are shared by all scales that ask for the same rendering, so its values are in the path.
@@ -108,19 +115,46 @@ PATHFINDER_RUNS = expand(
 )
 
 
-def available(runs):
-    """All runs of a study, or with `partial: true` those that are there."""
+def available(runs, needed=True):
+    """All runs of a study, or with `partial: true` those that are there, asked for only if a figure needs them."""
     if not cfg.partial:
         return runs
-    there = [run for run in runs if Path(run).exists()]
-    if not there:
-        raise WorkflowError(f"partial is true, but no run is there yet, such as {runs[0]}")
+
+    def there(wildcards):
+        found = [run for run in runs if Path(run).exists()]
+        if needed and not found:
+            raise WorkflowError(f"partial is true, but no run is there yet, such as {runs[0]}")
+        return found
+
     return there
 
 
-# Rank dynamics. Targets and observations are shared by all scales, so their values are in the path.
+# Targets of low rank and observations are shared by scales and studies, so their values are in the path.
 
 SENSING = "results/data/sensing/factorization~{factorization}/problem~{problem}/task~{task}.h5"
+SENSING_PROBLEMS = {
+    (name, problem.identity): problem.plain()
+    for name, problem in [
+        *((name, cfg.rank_dynamics.experiment(name).problem) for name in settings.rank_dynamics.FACTORIZATIONS),
+        *(("tensor", grid.problem) for grid in cfg.norms.tensor.grids),
+    ]
+}
+
+
+def sensing_problem(wildcards):
+    """What a target and its observations depend on; the path must be that of the present settings."""
+    try:
+        return SENSING_PROBLEMS[wildcards.factorization, wildcards.problem]
+    except KeyError:
+        known = [problem for name, problem in SENSING_PROBLEMS if name == wildcards.factorization]
+        raise WorkflowError(
+            f"problem~{wildcards.problem}: with the present settings it is problem~{' or problem~'.join(known)} "
+            f"that a {wildcards.factorization} target has; change the settings to get another"
+        ) from None
+
+
+# Rank dynamics.
+
 RANK_DYNAMICS = f"results/{cfg.scale}/rank_dynamics"
 RANK_DYNAMICS_RUN = f"{RANK_DYNAMICS}/factorization~{{factorization}}/task~{{task}}/seed~{{seed}}.h5"
 RANK_DYNAMICS_RUNS = expand(
@@ -141,18 +175,65 @@ def rank_dynamics_experiment(wildcards):
     return cfg.rank_dynamics.experiment(wildcards.factorization).plain()
 
 
-def rank_dynamics_problem(wildcards):
-    """What a target and its observations depend on; the path must be that of the present settings."""
-    problem = cfg.rank_dynamics.experiment(wildcards.factorization).problem
-    if wildcards.problem != problem.identity:
-        raise WorkflowError(
-            f"problem~{wildcards.problem}: with the present settings it is problem~{problem.identity} "
-            f"that a {wildcards.factorization} target has; change the settings to get another"
-        )
-    return problem.plain()
-
-
 def rank_dynamics_dataset(wildcards):
     """The observations that a run fits."""
     problem = cfg.rank_dynamics.experiment(wildcards.factorization).problem.identity
     return SENSING.format(factorization=wildcards.factorization, problem=problem, task=wildcards.task)
+
+
+# Norms.
+
+NORMS = f"results/{cfg.scale}/norms"
+MATRIX_NORMS_RUN = (
+    f"{NORMS}/matrix/problem~{{matrix}}/depth~{{depth}}/learning_rate~{{learning_rate}}"
+    "/init_scale~{init_scale}/balanced~{balanced}/seed~{seed}.h5"
+)
+TENSOR_COMPLETION = f"{NORMS}/tensor/problem~{{problem}}/num_observations~{{num_observations}}"
+TENSOR_COMPLETION_RUN = f"{TENSOR_COMPLETION}/init_std~{{init_std}}/seed~{{seed}}.h5"
+TENSOR_COMPLETION_LINEAR = f"{TENSOR_COMPLETION}/linear.h5"
+
+
+def matrix_norms_paths(runs):
+    """The files of runs of deep matrix factorization."""
+    return [
+        MATRIX_NORMS_RUN.format(
+            matrix=run.problem.name,
+            depth=run.variant.depth,
+            learning_rate=text(run.variant.learning_rate),
+            init_scale=text(run.variant.init_scale),
+            balanced=str(run.variant.balanced).lower(),
+            seed=run.seed,
+        )
+        for run in runs
+    ]
+
+
+MATRIX_NORMS_RUNS = matrix_norms_paths(cfg.norms.matrix.published.runs)
+PERTURBED_RUNS = matrix_norms_paths(cfg.norms.matrix.perturbed.runs)
+FURTHER_RUNS = matrix_norms_paths(cfg.norms.matrix.further_runs)
+FURTHER_TABLES = [f"{NORMS}/matrix/further_runs.csv"] if FURTHER_RUNS else []
+MATRIX_PROBLEMS = {problem.name: problem.plain() for problem in cfg.norms.matrix.problems}
+TENSOR_COMPLETION_RUNS, TENSOR_COMPLETION_LINEARS = [], []
+for grid in cfg.norms.tensor.grids:
+    of_grid = {"problem": grid.problem.identity, "num_observations": grid.num_observations}
+    TENSOR_COMPLETION_RUNS += expand(
+        TENSOR_COMPLETION_RUN, **of_grid, init_std=map(text, grid.init_stds), seed=range(grid.seeds)
+    )
+    TENSOR_COMPLETION_LINEARS += expand(TENSOR_COMPLETION_LINEAR, **of_grid)
+
+
+def matrix_norms_settings(wildcards):
+    """What a run of deep matrix factorization depends on besides its setting and seed."""
+    if wildcards.matrix not in MATRIX_PROBLEMS:
+        raise WorkflowError(f"problem~{wildcards.matrix}: the present settings have {', '.join(MATRIX_PROBLEMS)}")
+    return {"problem": MATRIX_PROBLEMS[wildcards.matrix], "descent": cfg.norms.matrix.descent.plain()}
+
+
+def norms_drawn(runs, **blocks):
+    """What a figure of norms depends on besides its tables."""
+    return {"scale": cfg.scale, "num_runs": len(runs), "partial": cfg.partial} | blocks
+
+
+def tensor_completion_dataset(wildcards):
+    """The observations of a tensor."""
+    return SENSING.format(factorization="tensor", problem=wildcards.problem, task="completion")

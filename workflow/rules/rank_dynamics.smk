@@ -1,4 +1,4 @@
-# Rank dynamics (Razin, Maman, Cohen 2022): target and observations -> one descent a factorization, task and seed -> tables -> figures.
+# Rank dynamics (Razin, Maman, Cohen 2022): observations -> one descent a factorization, task, seed -> tables -> figures.
 
 
 rule rank_dynamics:
@@ -6,27 +6,6 @@ rule rank_dynamics:
         "figures/rank_dynamics.pdf",
         "figures/rank_dynamics_nodes.pdf",
         f"{RANK_DYNAMICS}/claims.csv",
-
-
-rule rank_dynamics_observe:
-    """Draw a target of low rank, and observe entries or products with random measurements."""
-    output:
-        SENSING,
-    log:
-        log_of(SENSING),
-    benchmark:
-        benchmark_of(SENSING)
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime="10m",
-    params:
-        settings=rank_dynamics_problem,
-        code=fingerprint("rank_dynamics_observe.py"),
-    message:
-        "rank_dynamics: observe a {wildcards.factorization} target for {wildcards.task}"
-    script:
-        by_content("rank_dynamics_observe.py")
 
 
 rule rank_dynamics_train:

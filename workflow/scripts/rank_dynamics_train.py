@@ -1,12 +1,13 @@
 """Fit one factorization: one target, one task, one seed, one file."""
 
 from tacit import checkpoints, runlog, store, versions
+from tacit.data import sensing
 from tacit.studies import rank_dynamics
 
 
 def main(dataset: str, out: str, *, factorization: str, task: str, seed: int, settings: dict, checkpoint: str) -> None:
     history = rank_dynamics.train(
-        store.read(dataset, kind=rank_dynamics.DATASET),
+        store.read(dataset, kind=sensing.DATASET),
         rank_dynamics.EXPERIMENTS[factorization].from_plain(settings),
         seed=seed,
         checkpoint=checkpoint,

@@ -11,11 +11,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 
 from tacit import streams
-from tacit.nn.factorizations import CPFactorization, HierarchicalTensorFactorization, set_normal
-from tacit.settings.factorizations import HierarchicalProblem, MatrixProblem, Problem, TaskName
+from tacit.settings.factorizations import CPProblem, HierarchicalProblem, MatrixProblem, Problem, TaskName
+
+DATASET = "observations of a low-rank target"
+"""Kind of file."""
+
+PROBLEMS: dict[str, type[Problem]] = {
+    "matrix": MatrixProblem,
+    "tensor": CPProblem,
+    "hierarchical": HierarchicalProblem,
+}
+"""By the name of the factorization that the target has."""
 
 
 def make(problem: Problem, task: TaskName) -> dict[str, np.ndarray]:
@@ -90,6 +98,11 @@ def _draw(problem: Problem, generator: np.random.Generator) -> np.ndarray:
         left = generator.standard_normal((problem.shape[0], problem.rank))
         right = left if problem.symmetric else generator.standard_normal((problem.shape[1], problem.rank))
         return left @ right.T
+    # Here, because matrices, and whatever only reads a target, do without torch, whose import takes seconds.
+    import torch
+
+    from tacit.nn.factorizations import CPFactorization, HierarchicalTensorFactorization, set_normal
+
     if isinstance(problem, HierarchicalProblem):
         model = HierarchicalTensorFactorization(problem.shape, problem.tree, problem.ranks).double()
     else:

@@ -43,10 +43,9 @@ def node_panels(quantities: Sequence[str]) -> list[Panel]:
     """Return the panels of the second figure, one for each of these quantities of the hierarchical factorization."""
     found = []
     for quantity in quantities:
-        kind, _, modes = quantity.partition("s_")
-        local = kind == "local_component_norm"
-        modes = "{" + quantity.rpartition("values_" if not local else "norms_")[2].replace("_", ", ") + "}"
-        title = f"node {modes}" if local else f"matricization {modes}"
+        local = quantity.startswith("local_component_norms_")
+        modes = ", ".join(part for part in quantity.split("_") if part.isdigit())
+        title = f"node {{{modes}}}" if local else f"matricization {{{modes}}}"
         found.append(Panel("hierarchical", quantity, title, "local component norms" if local else "singular values"))
     return found
 
@@ -89,6 +88,9 @@ def draw(
 
 
 def _draw_panel(axes: Any, curves: pd.DataFrame) -> None:
+    if curves.empty:
+        axes.annotate("no run yet", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center", color="0.4")
+        return
     for component, curve in curves.groupby("component", sort=True):
         number = int(component) - 1
         colour = _colour(number)
@@ -121,7 +123,7 @@ def _footnote(
 ) -> str:
     blocks = [settings[name] for name in dict.fromkeys(panel.factorization for panel in rows)]
     shapes = [" x ".join(map(str, block["problem"]["shape"])) for block in blocks]
-    counts = list(dict.fromkeys(f"{block['descent']['num_train']:,}" for block in blocks))
+    counts = list(dict.fromkeys(f"{block['descent']['num_observations']:,}" for block in blocks))
     problems = [" and ".join([", ".join(shapes[:-1]), shapes[-1]] if len(shapes) > 1 else shapes)]
     problems.append(f"{' or '.join(counts)} observations")
     seeds = sorted(summary["seeds"].unique())

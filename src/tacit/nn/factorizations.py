@@ -7,8 +7,8 @@ After Razin, Maman, Cohen 2022, sections 3 to 5. Each is a module whose paramete
   matrix (R_{l-1}, R_l) applied to the row-wise Khatri-Rao product of its children, the root a vector a;
 * `CPFactorization`, the hierarchical one of a single level: a sum of `components` tensors of rank one.
 
-Each is homogeneous of a degree that is its number of parameters. The end tensor and `forward`, which evaluates it as a
-multilinear form, are plain differentiable PyTorch; the descent has quicker gradients of its own
+Each is homogeneous of a degree that is its number of matrices and vectors. The end tensor and `forward`, which
+evaluates it as a multilinear form, are plain differentiable PyTorch; the descent has quicker gradients of its own
 (`tacit.training.gradients`).
 """
 

@@ -52,9 +52,13 @@ class GroupRMSprop(torch.optim.Optimizer):
         weight_decay: float = 0.0,
     ):
         super().__init__(params, {"lr": lr, "decay": decay, "epsilon": epsilon, "weight_decay": weight_decay})
-        if len(self.param_groups) > 1:
-            raise ValueError("all parameters share one rate, so they belong in one group")
         self._rate = AdaptiveRate(learning_rate=lr, decay=decay, epsilon=epsilon)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Refuse a second group: all parameters share one rate, so they belong in one."""
+        if self.param_groups:
+            raise ValueError("all parameters share one rate, so they belong in one group")
+        super().add_param_group(param_group)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -67,10 +71,11 @@ class GroupRMSprop(torch.optim.Optimizer):
         moving = [parameter for parameter in group["params"] if parameter.grad is not None]
         gradients = [parameter.grad.add(parameter, alpha=group["weight_decay"]) for parameter in moving]
         if moving:
-            self._rate.learning_rate = group["lr"]
-            rate = self._rate(sum(gradient.double().square().sum().item() for gradient in gradients))
+            rate = self._rate
+            rate.learning_rate, rate.decay, rate.epsilon = group["lr"], group["decay"], group["epsilon"]
+            length = rate(sum(gradient.double().square().sum().item() for gradient in gradients))
             for parameter, gradient in zip(moving, gradients, strict=True):
-                parameter.sub_(gradient, alpha=rate)
+                parameter.sub_(gradient, alpha=length)
         return loss
 
     def state_dict(self) -> dict[str, Any]:

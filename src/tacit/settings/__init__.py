@@ -13,6 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from tacit.settings.base import Count, NonNegative, NonNegativeInt, Settings, SettingsError, parse, suggest
+from tacit.settings.norms import NormsSettings
 from tacit.settings.pathfinder import PathfinderSettings
 from tacit.settings.rank_dynamics import RankDynamicsSettings
 
@@ -31,6 +32,7 @@ class Configuration(Settings):
     partial: bool
     pathfinder: PathfinderSettings
     rank_dynamics: RankDynamicsSettings
+    norms: NormsSettings
 
 
 def load(config: Mapping[str, Any], scales: str | Path) -> Configuration:

@@ -58,6 +58,10 @@ class MatrixProblem(Problem):
     def _can_be_drawn(self) -> Self:
         if self.symmetric and self.shape[0] != self.shape[1]:
             raise ValueError(f"a symmetric matrix is square, not {self.shape[0]} x {self.shape[1]}")
+        if self.rank > min(self.shape):
+            raise ValueError(
+                f"rank = {self.rank}: a matrix of {self.shape[0]} x {self.shape[1]} has at most {min(self.shape)}"
+            )
         return self
 
 
@@ -126,7 +130,7 @@ class HierarchicalModel(Settings):
 class Descent(Settings):
     """How a factorization is fitted. With full batches an epoch is one iteration."""
 
-    num_train: Count = 2048
+    num_observations: Count = 2048
     """Observations that are fitted, the first of the file."""
     loss: Literal["l2", "l1", "huber"] = "l2"
     """Mean over the observations of: the square, the absolute value, or the Huber loss of the residual."""
@@ -151,6 +155,12 @@ class Descent(Settings):
     patience: NonNegativeInt = 100
     """The descent ends once more than this many evaluations in a row found it fitted."""
     precision: Literal["float32", "float64"] = "float32"
+
+    @model_validator(mode="after")
+    def _momentum_is_used(self) -> Self:
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum = {self.momentum:g} is for the optimizer sgd; {self.optimizer} has none")
+        return self
 
 
 class MatrixExperiment(Settings):
@@ -236,9 +246,11 @@ def check_widths(tree: ModeTree, widths: tuple[int, ...], *, name: str) -> None:
 
 def check_samples(experiment: Experiment, task: TaskName) -> None:
     """Raise ValueError if more observations are asked for than there are."""
-    problem, wanted = experiment.problem, experiment.descent.num_train
+    problem, wanted = experiment.problem, experiment.descent.num_observations
     if task == "completion" and problem.num_samples > problem.num_entries:
         shape = " x ".join(map(str, problem.shape))
         raise ValueError(f"num_samples = {problem.num_samples}: a target of {shape} has {problem.num_entries} entries")
     if wanted > problem.num_samples:
-        raise ValueError(f"num_train = {wanted}: more than the {problem.num_samples} observations of num_samples")
+        raise ValueError(
+            f"num_observations = {wanted}: more than the {problem.num_samples} observations of num_samples"
+        )

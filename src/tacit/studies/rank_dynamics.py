@@ -1,8 +1,8 @@
 """The rank dynamics study (Razin, Maman, Cohen 2022, sections 3 to 5).
 
 Started near zero, gradient descent on a factorization learns one component after another: singular values of a matrix,
-components of a CP factorization, local components at every node of a hierarchical one. Stages: `observe` a target,
-`train` one factorization, `collect` the runs into tables, judge its `claims`.
+components of a CP factorization, local components at every node of a hierarchical one. Stages: `train`
+one factorization to what `tacit.data.sensing` observes, `collect` the runs into tables, judge its `claims`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,12 @@ import pandas as pd
 from tacit import store
 from tacit.settings.factorizations import (
     CPExperiment,
-    CPProblem,
     Experiment,
     HierarchicalExperiment,
-    HierarchicalProblem,
     MatrixExperiment,
-    MatrixProblem,
-    Problem,
-    TaskName,
 )
 from tacit.settings.rank_dynamics import FACTORIZATIONS, FactorizationName
+from tacit.studies.tables import MissingRunsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,14 +30,9 @@ if TYPE_CHECKING:
     from tacit.nn.factorizations import Factorization
 
 STUDY = "rank_dynamics"
-DATASET, RUN = "observations of a low-rank target", "rank dynamics run"
-"""Kinds of file."""
+RUN = "rank dynamics run"
+"""Kind of file."""
 
-PROBLEMS: dict[FactorizationName, type[Problem]] = {
-    "matrix": MatrixProblem,
-    "tensor": CPProblem,
-    "hierarchical": HierarchicalProblem,
-}
 EXPERIMENTS: dict[FactorizationName, type[Experiment]] = {
     "matrix": MatrixExperiment,
     "tensor": CPExperiment,
@@ -55,15 +46,8 @@ MAX_POINTS = 700
 """Points of a curve that are kept for drawing."""
 
 
-def observe(problem: Problem, task: TaskName) -> dict[str, np.ndarray]:
-    """Return a target and what is observed of it; see `tacit.data.sensing.make`."""
-    from tacit.data import sensing
-
-    return sensing.make(problem, task)
-
-
 def train(dataset: store.Record, experiment: Experiment, *, seed: int, checkpoint: str | Path) -> dict[str, np.ndarray]:
-    """Fit one factorization to `dataset` (as `observe` made it); return its history, one row an evaluation.
+    """Fit one factorization to `dataset` (as tacit.data.sensing makes it); return its history, one row an evaluation.
 
     Besides what `tacit.training.descent.descend` writes down: `reconstruction_error` |T - T*|,
     `normalized_reconstruction_error` (over |T*|), `test_mse` on the observations that are not fitted (if there are
@@ -80,10 +64,10 @@ def train(dataset: store.Record, experiment: Experiment, *, seed: int, checkpoin
 
     descent = experiment.descent
     with devices.acquire() as device:
-        observed = observations(dataset, descent, rows=slice(0, descent.num_train), device=device)
+        observed = observations(dataset, descent, rows=slice(0, descent.num_observations), device=device)
         rest = None
-        if len(dataset.arrays["values"]) > descent.num_train:
-            rest = observations(dataset, descent, rows=slice(descent.num_train, None), device=device)
+        if len(dataset.arrays["values"]) > descent.num_observations:
+            rest = observations(dataset, descent, rows=slice(descent.num_observations, None), device=device)
         model = build(experiment, seed=seed).to(device, getattr(torch, descent.precision))
         target = torch.from_numpy(dataset.arrays["target"]).to(device, observed.values.dtype)
         specific = measure_of(experiment)
@@ -156,7 +140,7 @@ def collect(runs: Iterable[str | Path]) -> Tables:
         for quantity in _followed(history):
             curve = history[quantity]
             components.append(describe_components(iterations, curve).assign(**name, quantity=quantity))
-            histories.append((name | {"quantity": quantity}, iterations, curve))
+            histories.append((name | {"quantity": quantity}, iterations, curve, int(rows[-1]["fitted_at"])))
     order = ["factorization", "task", "seed"]
     return Tables(
         _sorted(pd.DataFrame(rows), order),
@@ -222,20 +206,35 @@ def main_quantities(components: pd.DataFrame) -> dict[FactorizationName, str]:
 
 
 def node_quantities(components: pd.DataFrame) -> list[str]:
-    """Return what the second figure draws: an inner node, the root, a matricisation of the tree and one that is not."""
-    names = components.loc[components["factorization"] == "hierarchical", "quantity"].unique()
-    local = [name for name in names if name.startswith("local_component_norms_")]
+    """Return what the second figure draws: an inner node, the root, the matricisation of the node, one of no node.
+
+    A tree may have no node but the root, and no other matricisation may have been asked for. Raises MissingRunsError if
+    the table has no run of a tree.
+    """
+    names = list(components.loc[components["factorization"] == "hierarchical", "quantity"].unique())
+    local = [name for name in names if name.startswith("local_component_norms_") and "level" not in name]
+    if not local:
+        raise MissingRunsError("no run of a hierarchical factorization is there yet, so there are no nodes to draw")
+    root = max(local, key=lambda name: len(_modes(name)))
     inside, outside = _matricizations(names)
-    pairs = sorted(local, key=lambda name: (len(_modes(name)), _modes(name)))
-    return list(dict.fromkeys([pairs[0], pairs[-1], *inside[:1], *outside[:1]]))
+    of_node = {_modes(name): name for name in inside}
+    node = next((name for name in sorted(local) if _modes(name) in of_node), root)
+    spectrum = [of_node[_modes(node)]] if _modes(node) in of_node else []
+    return list(dict.fromkeys([node, root, *spectrum, *outside[:1]]))
 
 
 def _matricizations(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return which of `names` are singular values of matricisations of nodes of the tree, and of other modes."""
+    """Return which of `names` are singular values of matricisations of nodes of the tree, and of other modes.
+
+    A set of modes has the spectrum of the others, so it is no other if those are a node's, or a single mode.
+    """
     nodes = {_modes(name) for name in names if name.startswith("local_component_norms_")}
+    whole = max(nodes, key=len, default=())
     spectra = sorted(name for name in names if name.startswith("singular_values_"))
     inside = [name for name in spectra if _modes(name) in nodes]
-    return inside, [name for name in spectra if name not in inside]
+    rest = {name: tuple(mode for mode in whole if mode not in _modes(name)) for name in spectra}
+    outside = [name for name in spectra if name not in inside and rest[name] not in nodes and len(rest[name]) > 1]
+    return inside, outside
 
 
 def _rank_of_target(problem: Mapping[str, Any]) -> int:
@@ -243,16 +242,22 @@ def _rank_of_target(problem: Mapping[str, Any]) -> int:
     return problem["rank"] if "rank" in problem else problem["ranks"][-1]
 
 
-def _thinned(histories: list[tuple[dict, np.ndarray, np.ndarray]]) -> pd.DataFrame:
-    """Return all curves as one table; of each setting the same iterations of all seeds, at most MAX_POINTS."""
-    longest: dict[tuple, int] = {}
-    for name, iterations, _ in histories:
+def _thinned(histories: list[tuple[dict, np.ndarray, np.ndarray, int]]) -> pd.DataFrame:
+    """Return all curves as one table, each until a tenth after the last seed of its setting was first fitted.
+
+    A history is name, iterations, curve, and the iteration at which the run was first fitted. Of each setting the same
+    iterations of all seeds are kept, at most MAX_POINTS, and the last of each run.
+    """
+    ends: dict[tuple, int] = {}
+    for name, _, _, fitted_at in histories:
         setting = (name["factorization"], name["task"])
-        longest[setting] = max(longest.get(setting, 0), len(iterations))
+        ends[setting] = max(ends.get(setting, 0), int(1.1 * fitted_at))
     parts = []
-    for name, iterations, curve in histories:
-        step = -(-longest[name["factorization"], name["task"]] // MAX_POINTS)
-        rows = np.arange(step - 1, len(iterations), step)
+    for name, iterations, curve, _ in histories:
+        end, first = ends[name["factorization"], name["task"]], int(iterations[0])
+        step = -(-(end // first) // MAX_POINTS) * first
+        drawn = np.flatnonzero(iterations <= max(end, first))
+        rows = np.unique([*drawn[iterations[drawn] % step == 0], drawn[-1]])
         count = curve.shape[1]
         parts.append(
             pd.DataFrame(
@@ -278,8 +283,7 @@ def _sorted(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 def summarize(curves: pd.DataFrame, runs: pd.DataFrame, drawn: Iterable[tuple[FactorizationName, str]]) -> pd.DataFrame:
     """Return median, least and greatest value over seeds of the curves of each model and quantity in `drawn`.
 
-    Curves end a tenth after the last seed was first fitted; a run that has ended before stays where it was. A last
-    column is the number of seeds.
+    A run that has ended before the others stays where it was. A last column is the number of seeds.
     """
     parts = []
     drawn = set(drawn)
@@ -289,7 +293,6 @@ def summarize(curves: pd.DataFrame, runs: pd.DataFrame, drawn: Iterable[tuple[Fa
         if chosen.empty:
             continue
         wide = chosen.pivot(index="iteration", columns=["quantity", "component", "seed"], values="value").ffill()
-        wide = wide[wide.index <= 1.1 * ended["fitted_at"].max()]
         grouped = wide.T.groupby(level=["quantity", "component"])
         found = [getattr(grouped, name)().T.stack(["quantity", "component"]) for name in ("median", "min", "max")]
         table = pd.concat(found, axis=1, keys=["median", "low", "high"]).reset_index()
@@ -325,14 +328,16 @@ def claims(runs: pd.DataFrame, components: pd.DataFrame) -> pd.DataFrame:
             )
         )
         risen = [table["next_at_half_rise"][table["learned"]].iloc[:-1] for table in by_seed]
-        most = [shares.max() for shares in risen]
-        rows.append(
-            _judged(
-                f"{where}: one component is learned after another (when one is at half its end, the next is not)",
-                f"the next is at most at {_listed([f'{100 * share:.0f} %' for share in most])} of its final value",
-                [share < 0.5 for share in most],
+        # Of a single component there is no next, and nothing to be judged.
+        most = [shares.max() for shares in risen if len(shares)]
+        if most:
+            rows.append(
+                _judged(
+                    f"{where}: one component is learned after another (when one is at half its end, the next is not)",
+                    f"the next is at most at {100 * max(most):.0f} % of its final value",
+                    [share < 0.5 for share in most],
+                )
             )
-        )
         if factorization == "hierarchical":
             rows += _judge_matricizations(where, own)
     return pd.DataFrame(rows)
@@ -342,6 +347,8 @@ def _judge_matricizations(where: str, components: pd.DataFrame) -> list[dict[str
     """Return a row on each matricisation that is none of the tree's: it has more singular values than any of those."""
     counts = components.groupby(["quantity", "seed"])["learned"].sum()
     inside, outside = _matricizations(components["quantity"].unique())
+    if not inside:
+        return []
     tree = pd.concat([counts[node] for node in inside], axis=1).max(axis=1)
     rows = []
     for name in outside:

@@ -18,3 +18,8 @@ def count_missing(runs: pd.DataFrame, num_runs: int, *, partial: bool) -> int:
         advice = "run Snakemake again, or draw with partial: true"
         raise MissingRunsError(f"{missing} of {num_runs} runs are missing; {advice}")
     return missing
+
+
+def judged(claim: str, measured: str, held: bool) -> dict[str, str]:
+    """Return a row of a table of claims."""
+    return {"claim": claim, "measured": measured, "held": "yes" if held else "no"}

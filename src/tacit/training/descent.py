@@ -59,8 +59,9 @@ def descend(
     with checkpoints.Termination() as termination:
         while not loop.finished:
             before = loop.epoch
-            loop.advance()
-            progress.advance(loop.epoch - before, note=f"train loss {loop.history['train_loss'][-1]:.3g}")
+            evaluated = loop.advance(termination)
+            if evaluated:
+                progress.advance(loop.epoch - before, note=f"train loss {loop.history['train_loss'][-1]:.3g}")
             if termination.requested and not loop.finished:
                 checkpoints.save(checkpoint, loop.state(), settings=settings)
                 log.warning("asked to end; saved after %d epochs", loop.epoch)
@@ -106,29 +107,27 @@ class Loop:
         return self.epoch >= self.descent.epochs or self.fitted > self.descent.patience
 
     @torch.no_grad()
-    def advance(self) -> None:
-        """Go on to the next evaluation, and evaluate."""
+    def advance(self, termination: checkpoints.Termination | None = None) -> bool:
+        """Go on to the next evaluation, and evaluate; return False if asked to end before."""
         every = self.descent.evaluate_every
         last = min(self.epoch - self.epoch % every + every, self.descent.epochs)
         while self.epoch < last - 1:
+            if termination is not None and termination.requested:
+                return False
             for batch in self._batches():
+                self.structure.forward()
                 self.step(batch)
             self.epoch += 1
         losses = [self._watched_step(batch) for batch in self._batches()]
         self.epoch += 1
         self._evaluate(losses)
+        return True
 
     def step(self, batch: Observations) -> None:
-        """Take one step on `batch`."""
-        structure = self.structure
-        structure.forward()
+        """Take one step on `batch`, from the end tensor as it is in `structure`."""
+        structure, parameters, gradient, descent = self.structure, self.parameters, self.gradient, self.descent
         batch.gradient(structure.end, structure.end_gradient)
         structure.backward()
-        self._move()
-
-    def _move(self) -> None:
-        """Take the step that the gradient asks for."""
-        parameters, gradient, descent = self.parameters, self.gradient, self.descent
         self.iterations += 1
         if descent.weight_decay:
             gradient.add_(parameters, alpha=descent.weight_decay)
@@ -179,7 +178,8 @@ class Loop:
         }
         self._check(**row)
         for name, value in row.items():
-            value = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+            # A copy, as what is measured may lie in memory that the next step writes to.
+            value = value.detach().cpu().numpy().copy() if isinstance(value, Tensor) else np.asarray(value)
             self.history.setdefault(name, []).append(value)
         fitted = self.history["train_mse"][-1] < self.descent.tolerance
         self.fitted = self.fitted + 1 if fitted else 0
@@ -188,9 +188,10 @@ class Loop:
         """Raise DivergenceError if one of the values is not finite."""
         for name, value in values.items():
             if not bool(torch.as_tensor(value).isfinite().all()):
+                run, rate = " ".join(map(str, self.stream)), self.descent.learning_rate
                 raise DivergenceError(
-                    f"{name.replace('_', ' ')} is not finite after {self.iterations} iterations; "
-                    "lower the learning rate or the scale of initialisation"
+                    f"{name.replace('_', ' ')} of {run} is not finite after {self.iterations} iterations with "
+                    f"learning_rate {rate:g}; lower the learning rate or the scale of initialisation"
                 )
 
     def state(self) -> dict[str, Any]:

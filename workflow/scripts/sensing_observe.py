@@ -1,16 +1,16 @@
 """Draw a target of low rank and what is observed of it: one problem, one task, one file."""
 
 from tacit import runlog, store
-from tacit.studies import rank_dynamics
+from tacit.data import sensing
 
 
 def main(out: str, *, factorization: str, task: str, settings: dict) -> None:
-    problem = rank_dynamics.PROBLEMS[factorization].from_plain(settings)
-    arrays = rank_dynamics.observe(problem, task)
+    problem = sensing.PROBLEMS[factorization].from_plain(settings)
+    arrays = sensing.make(problem, task)
     store.write(
         out,
         arrays,
-        kind=rank_dynamics.DATASET,
+        kind=sensing.DATASET,
         settings={"factorization": factorization, "task": task, "problem": settings},
     )
 

@@ -1,0 +1,55 @@
+"""The tensor completion figure: error and estimated rank against the number of observations (Razin, Cohen 2020)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tacit.figures import style
+
+_LOOKS = (("tab:orange", "v", "-"), ("tab:green", "^", "-."), ("tab:brown", "s", "--"), ("tab:pink", "D", ":"))
+_LINEAR = ("tab:blue", "o", "--")
+
+
+def draw(summary: pd.DataFrame, *, scale: str, missing: int) -> Figure:
+    """Draw `summary` (tacit.studies.tensor_completion.summarize): a row of two panels for each target.
+
+    Markers are medians over seeds, bars reach from the lower to the upper quartile.
+    """
+    targets = list(dict.fromkeys(zip(summary["shape"], summary["target_rank"], strict=True)))
+    figure, axes = style.new(6.6, 0.7 + 2.3 * len(targets), nrows=len(targets), ncols=2, squeeze=False)
+    for (shape, rank), (errors, ranks) in zip(targets, axes, strict=True):
+        own = summary[(summary["shape"] == shape) & (summary["target_rank"] == rank)]
+        _draw_method(errors, ranks, own[own["method"] == "linear"], _LINEAR, "linear")
+        runs = own[own["method"] == "factorization"]
+        scales = sorted(runs["init_std"].unique(), reverse=True)
+        for look, std in zip(np.resize(np.array(_LOOKS, object), (len(scales), 3)), scales, strict=True):
+            _draw_method(errors, ranks, runs[runs["init_std"] == std], look, f"factorization, start {std:g}")
+        ranks.axhline(rank, color="tab:red", linewidth=2.5, zorder=1, label="target")
+        errors.set_yscale("log")
+        errors.set_ylabel("reconstruction error")
+        ranks.set_ylabel("estimated CP rank")
+        ranks.set_ylim(0, None)
+        for place in (errors, ranks):
+            place.set_title(f"{shape}, rank {rank}")
+    for place in axes[-1]:
+        place.set_xlabel("number of observations")
+    handles, labels = axes[0, 1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), handlelength=2.4, columnspacing=1.2)
+    seeds = int(summary.loc[summary["method"] == "factorization", "seeds"].max())
+    partial = f"PARTIAL: {missing} runs missing, " if missing else ""
+    style.note(figure, f"{partial}{scale} scale, {seeds} seed" + ("" if seeds == 1 else "s"))
+    return figure
+
+
+def _draw_method(errors, ranks, rows: pd.DataFrame, look: tuple[str, str, str], label: str) -> None:
+    colour, marker, line = look
+    rows = rows.sort_values("num_observations")
+    for place, name in ((errors, "error"), (ranks, "rank")):
+        middle = rows[f"{name}_median"]
+        spread = [middle - rows[f"{name}_low"], rows[f"{name}_high"] - middle]
+        place.errorbar(
+            rows["num_observations"], middle, spread, color=colour, marker=marker, linestyle=line, label=label,
+            markersize=4.5, elinewidth=1, markeredgecolor="white", markeredgewidth=0.4, zorder=3,
+        )  # fmt: skip

@@ -1,0 +1,245 @@
+"""Settings of the norms study (Razin, Cohen 2020): deep matrix factorization and tensor completion."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from tacit.settings.base import Count, NonNegativeInt, Positive, Settings
+from tacit.settings.factorizations import CPProblem, Descent, Finite
+
+
+class MatrixTask(Settings):
+    """Which matrix is to be found, and what is observed of it."""
+
+    kind: Literal["block", "completion", "sensing"] = "block"
+    """`block`: all entries but the first of [[?, z], [z', eps]], which is set into an identity if the matrix is larger.
+    The others: a random matrix of low rank, of which entries or products with Gaussian matrices are observed."""
+    shape: tuple[Count, Count] = (2, 2)
+    observed: tuple[Finite, Finite, Finite] = (1.0, 1.0, 0.0)
+    """z, z', eps of a block."""
+    seed: NonNegativeInt = 0
+    """This and what follows are of random matrices."""
+    rank: Count = 1
+    symmetric: bool = False
+    norm: Positive | Literal["sqrt_entries", "as_drawn"] = "sqrt_entries"
+    num_samples: Count = 3
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.kind == "block" and min(self.shape) < 2:
+            raise ValueError("a block needs at least 2 rows and 2 columns")
+        if self.kind == "completion" and self.num_samples > math.prod(self.shape):
+            raise ValueError(f"num_samples = {self.num_samples}: the matrix has {math.prod(self.shape)} entries")
+        if self.symmetric and self.shape[0] != self.shape[1]:
+            raise ValueError(f"a symmetric matrix is square, not {self.shape[0]} x {self.shape[1]}")
+        return self
+
+    @property
+    def name(self) -> str:
+        """A name of exactly these values, for paths."""
+        size = "x".join(map(str, self.shape))
+        if self.kind == "block":
+            return f"{size}_" + "_".join(f"{value!r}" for value in self.observed)
+        digest = hashlib.blake2b(json.dumps(self.plain(), sort_keys=True).encode(), digest_size=5).hexdigest()
+        return f"{size}_{self.kind}_{digest}"
+
+
+class Variant(Settings):
+    """One setting of a deep matrix factorization."""
+
+    depth: Count
+    learning_rate: Positive
+    init_scale: Positive
+    balanced: bool
+    """Start from factors of equal singular values instead of independent ones."""
+
+
+class MatrixDescent(Settings):
+    """What all variants have in common. The defaults are the published values."""
+
+    initialization: Literal["normal", "identity"] = "normal"
+    scale_of: Literal["product", "layer"] = "product"
+    """What `init_scale` is the standard deviation of: entries of the product, or of each layer."""
+    determinant: Literal["as_observed", "positive", "negative", "any"] = "as_observed"
+    """Sign of the determinant at the start, which is drawn anew until it has it; `as_observed`: that of z z'."""
+    epochs: Count = 5_000_000
+    evaluate_every: Count = 50
+    tolerance: Positive = 1e-4
+    """Of half the sum of squared residuals."""
+    patience: NonNegativeInt = 10
+    precision: Literal["float32", "float64"] = "float32"
+    schatten: tuple[Annotated[float, Field(gt=0, le=2)], ...] = (0.5,)
+    """p of the Schatten (quasi-)norms that are written down besides 1 and 2."""
+
+
+class MatrixRun(NamedTuple):
+    """What tells one run of a deep matrix factorization from the others."""
+
+    problem: MatrixTask
+    variant: Variant
+    seed: int
+
+
+class Variants(Settings):
+    """Settings, and how many seeds of each."""
+
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
+    seeds: Count
+
+    @field_validator("variants")
+    @classmethod
+    def _are_distinct(cls, values: tuple[Variant, ...]) -> tuple[Variant, ...]:
+        if any(value in values[:place] for place, value in enumerate(values)):
+            raise ValueError("each variant may be given once")
+        return values
+
+    @property
+    def problems(self) -> list[MatrixTask]:
+        """The published problem: no solution has both the least norm and the least rank."""
+        return [MatrixTask()]
+
+    @property
+    def runs(self) -> list[MatrixRun]:
+        """Every variant with every seed, for every problem."""
+        return [
+            MatrixRun(problem, variant, seed)
+            for problem in self.problems
+            for variant in self.variants
+            for seed in range(self.seeds)
+        ]
+
+
+class Perturbed(Variants):
+    """The block [[?, z], [z', eps]] for several eps."""
+
+    observed: tuple[Finite, Finite]
+    """z and z'"""
+    epsilons: Annotated[tuple[Finite, ...], Field(min_length=1)]
+
+    @field_validator("epsilons")
+    @classmethod
+    def _epsilons_are_distinct(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("each value may be given once")
+        return values
+
+    @property
+    def problems(self) -> list[MatrixTask]:
+        """A problem for each eps."""
+        return [MatrixTask(observed=(*self.observed, epsilon)) for epsilon in self.epsilons]
+
+
+class Further(Variants):
+    """Any other problem."""
+
+    problem: MatrixTask
+
+    @property
+    def problems(self) -> list[MatrixTask]:
+        """That problem alone."""
+        return [self.problem]
+
+
+class MatrixNorms(Settings):
+    """Deep matrix factorization."""
+
+    descent: MatrixDescent
+    published: Variants
+    perturbed: Perturbed
+    further: tuple[Further, ...] = ()
+    """Problems of one's own, which end up in tables and in no figure."""
+
+    @property
+    def problems(self) -> list[MatrixTask]:
+        """All problems."""
+        return [problem for block in (self.published, self.perturbed, *self.further) for problem in block.problems]
+
+    @property
+    def further_runs(self) -> list[MatrixRun]:
+        """All runs of problems of one's own."""
+        return [run for block in self.further for run in block.runs]
+
+    @model_validator(mode="after")
+    def _starts_exist(self) -> Self:
+        for problem in self.problems:
+            sign = determinant_sign(problem, self.descent)
+            if sign != 0 and problem.shape[0] != problem.shape[1]:
+                raise ValueError("only square matrices have a determinant; set determinant: any")
+            if sign < 0 and self.descent.initialization == "identity":
+                raise ValueError("no multiple of the identity has the negative determinant asked for")
+        return self
+
+
+def determinant_sign(task: MatrixTask, descent: MatrixDescent) -> int:
+    """Return the sign (1, -1) that the determinant of the start is to have, 0 if any."""
+    if descent.determinant == "as_observed":
+        if task.kind != "block":
+            return 0
+        product = task.observed[0] * task.observed[1]
+        return (product > 0) - (product < 0)
+    return {"positive": 1, "negative": -1, "any": 0}[descent.determinant]
+
+
+class Ranks(Settings):
+    """How tensor rank is estimated: the least rank that alternating least squares fits the tensor with."""
+
+    tolerance: Positive = 1e-6
+    """Of the mean squared error over all entries."""
+    sweeps: Count = 1000
+    restarts: Count = 1
+    """Random starts of each rank; it counts as fitted if one of them fits."""
+
+
+class TensorGrid(Settings):
+    """Tensors of one order, numbers of observations, and scales of initialisation."""
+
+    problem: CPProblem
+    num_observations: Annotated[tuple[Count, ...], Field(min_length=1)]
+    init_stds: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    seeds: Count
+
+    @field_validator("num_observations", "init_stds")
+    @classmethod
+    def _are_distinct(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("each value may be given once")
+        return values
+
+    @model_validator(mode="after")
+    def _observations_exist(self) -> Self:
+        entries = self.problem.num_entries
+        if self.problem.num_samples != entries:
+            raise ValueError(f"num_samples must be all {entries} entries, of which the first are observed")
+        if max(self.num_observations) >= entries:
+            raise ValueError(
+                f"num_observations = {max(self.num_observations)}: must leave one of {entries} entries unobserved"
+            )
+        return self
+
+
+class TensorNorms(Settings):
+    """Tensor completion by CP factorizations of full width."""
+
+    descent: Descent
+    """Its num_observations are those of the grid."""
+    ranks: Ranks
+    grids: Annotated[tuple[TensorGrid, ...], Field(min_length=1)]
+
+    @field_validator("grids")
+    @classmethod
+    def _are_distinct(cls, grids: tuple[TensorGrid, ...]) -> tuple[TensorGrid, ...]:
+        if len({(grid.problem.shape, grid.problem.rank) for grid in grids}) < len(grids):
+            raise ValueError("two grids have the same shape and rank, which tables and figures tell them apart by")
+        return grids
+
+
+class NormsSettings(Settings):
+    """The whole study."""
+
+    matrix: MatrixNorms
+    tensor: TensorNorms

@@ -1,0 +1,286 @@
+# Norms (Razin, Cohen 2020): deep matrix factorization, and tensor completion -> one descent a setting and seed -> tables -> figures.
+
+
+rule norms:
+    input:
+        "figures/matrix_norms.pdf",
+        "figures/matrix_norms_measures.pdf",
+        "figures/matrix_norms_perturbed.pdf",
+        "figures/tensor_completion.pdf",
+        f"{NORMS}/matrix/claims.csv",
+        f"{NORMS}/matrix/perturbed_claims.csv",
+        f"{NORMS}/tensor/claims.csv",
+        FURTHER_TABLES,
+
+
+rule matrix_norms_train:
+    """Fit one deep matrix factorization: one problem, one setting, one seed.
+
+    It saves nothing on the way: a second's work for 2 x 2. Killed, it starts again and ends in the same bytes.
+    """
+    output:
+        MATRIX_NORMS_RUN,
+    log:
+        log_of(MATRIX_NORMS_RUN),
+    benchmark:
+        benchmark_of(MATRIX_NORMS_RUN)
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime="2h",
+    params:
+        settings=matrix_norms_settings,
+        code=fingerprint("matrix_norms_train.py"),
+    message:
+        "norms: fit a matrix of depth {wildcards.depth}, balanced {wildcards.balanced}, seed {wildcards.seed}"
+    script:
+        by_content("matrix_norms_train.py")
+
+
+rule matrix_norms_collect:
+    """Gather the runs of the published problem, and judge the claims of the paper."""
+    input:
+        available(MATRIX_NORMS_RUNS),
+    output:
+        runs=f"{NORMS}/matrix/runs.csv",
+        curves=f"{NORMS}/matrix/curves.csv",
+        claims=report(
+            f"{NORMS}/matrix/claims.csv",
+            caption="../report/norms_claims.rst",
+            category="Norms",
+            labels={"result": "Matrix norms: claims", "scale": cfg.scale},
+        ),
+    log:
+        log_of(f"{NORMS}/matrix/runs.csv"),
+    localrule: True
+    params:
+        judged="published",
+        code=fingerprint("matrix_norms_collect.py"),
+    message:
+        "norms: collect the runs of matrices"
+    script:
+        by_content("matrix_norms_collect.py")
+
+
+rule matrix_norms_collect_perturbed:
+    """Gather the runs of the perturbed problems, and judge the claims of the paper."""
+    input:
+        available(PERTURBED_RUNS),
+    output:
+        runs=f"{NORMS}/matrix/perturbed_runs.csv",
+        curves=f"{NORMS}/matrix/perturbed_curves.csv",
+        claims=report(
+            f"{NORMS}/matrix/perturbed_claims.csv",
+            caption="../report/norms_claims.rst",
+            category="Norms",
+            labels={"result": "Matrix norms, perturbed: claims", "scale": cfg.scale},
+        ),
+    log:
+        log_of(f"{NORMS}/matrix/perturbed_runs.csv"),
+    localrule: True
+    params:
+        judged="perturbed",
+        code=fingerprint("matrix_norms_collect.py"),
+    message:
+        "norms: collect the runs of perturbed matrices"
+    script:
+        by_content("matrix_norms_collect.py")
+
+
+rule matrix_norms_collect_further:
+    """Gather the runs of problems of one's own; there is no figure of them."""
+    input:
+        available(FURTHER_RUNS),
+    output:
+        runs=f"{NORMS}/matrix/further_runs.csv",
+        curves=f"{NORMS}/matrix/further_curves.csv",
+    log:
+        log_of(f"{NORMS}/matrix/further_runs.csv"),
+    localrule: True
+    params:
+        judged="nothing",
+        code=fingerprint("matrix_norms_collect.py"),
+    message:
+        "norms: collect the runs of further matrices"
+    script:
+        by_content("matrix_norms_collect.py")
+
+
+rule matrix_norms_plot:
+    """Draw the unobserved entry against the loss."""
+    input:
+        runs=f"{NORMS}/matrix/runs.csv",
+        curves=f"{NORMS}/matrix/curves.csv",
+    output:
+        figure=report(
+            "figures/matrix_norms.pdf",
+            caption="../report/matrix_norms.rst",
+            category="Norms",
+            labels={"result": "Matrix norms: unobserved entry", "scale": cfg.scale},
+        ),
+        numbers="figures/matrix_norms.csv",
+    log:
+        "logs/figures/matrix_norms.log",
+    localrule: True
+    params:
+        settings=norms_drawn(
+            MATRIX_NORMS_RUNS, descent=cfg.norms.matrix.descent.plain(), **cfg.norms.matrix.published.plain()
+        ),
+        drawn="entries",
+        code=fingerprint("matrix_norms_plot.py"),
+    message:
+        "norms: draw figures/matrix_norms.pdf"
+    script:
+        by_content("matrix_norms_plot.py")
+
+
+rule matrix_norms_plot_measures:
+    """Draw norms, effective rank and distance to rank one against the loss."""
+    input:
+        runs=f"{NORMS}/matrix/runs.csv",
+        curves=f"{NORMS}/matrix/curves.csv",
+    output:
+        figure=report(
+            "figures/matrix_norms_measures.pdf",
+            caption="../report/matrix_norms_measures.rst",
+            category="Norms",
+            labels={"result": "Matrix norms: norms and rank", "scale": cfg.scale},
+        ),
+        numbers="figures/matrix_norms_measures.csv",
+    log:
+        "logs/figures/matrix_norms_measures.log",
+    localrule: True
+    params:
+        settings=norms_drawn(
+            MATRIX_NORMS_RUNS, descent=cfg.norms.matrix.descent.plain(), **cfg.norms.matrix.published.plain()
+        ),
+        drawn="measures",
+        code=fingerprint("matrix_norms_plot.py"),
+    message:
+        "norms: draw figures/matrix_norms_measures.pdf"
+    script:
+        by_content("matrix_norms_plot.py")
+
+
+rule matrix_norms_plot_perturbed:
+    """Draw the unobserved entry of perturbed problems against the loss."""
+    input:
+        runs=f"{NORMS}/matrix/perturbed_runs.csv",
+        curves=f"{NORMS}/matrix/perturbed_curves.csv",
+    output:
+        figure=report(
+            "figures/matrix_norms_perturbed.pdf",
+            caption="../report/matrix_norms_perturbed.rst",
+            category="Norms",
+            labels={"result": "Matrix norms: perturbed problems", "scale": cfg.scale},
+        ),
+        numbers="figures/matrix_norms_perturbed.csv",
+    log:
+        "logs/figures/matrix_norms_perturbed.log",
+    localrule: True
+    params:
+        settings=norms_drawn(
+            PERTURBED_RUNS, descent=cfg.norms.matrix.descent.plain(), **cfg.norms.matrix.perturbed.plain()
+        ),
+        drawn="perturbed",
+        code=fingerprint("matrix_norms_plot.py"),
+    message:
+        "norms: draw figures/matrix_norms_perturbed.pdf"
+    script:
+        by_content("matrix_norms_plot.py")
+
+
+rule tensor_completion_train:
+    """Complete one tensor: one target, number of observations, scale of initialisation, seed."""
+    input:
+        tensor_completion_dataset,
+    output:
+        TENSOR_COMPLETION_RUN,
+    log:
+        log_of(TENSOR_COMPLETION_RUN),
+    benchmark:
+        benchmark_of(TENSOR_COMPLETION_RUN)
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="4h",
+        gpu=cfg.gpus_per_run,
+    params:
+        settings={"descent": cfg.norms.tensor.descent.plain(), "ranks": cfg.norms.tensor.ranks.plain()},
+        checkpoint=checkpoint_of(TENSOR_COMPLETION_RUN),
+        code=fingerprint("tensor_completion_train.py"),
+    message:
+        "norms: complete a tensor from {wildcards.num_observations} entries, start {wildcards.init_std}, seed {wildcards.seed}"
+    script:
+        by_content("tensor_completion_train.py")
+
+
+rule tensor_completion_linear:
+    """Complete one tensor linearly, with zeros."""
+    input:
+        tensor_completion_dataset,
+    output:
+        TENSOR_COMPLETION_LINEAR,
+    log:
+        log_of(TENSOR_COMPLETION_LINEAR),
+    benchmark:
+        benchmark_of(TENSOR_COMPLETION_LINEAR)
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="1h",
+    params:
+        settings={"ranks": cfg.norms.tensor.ranks.plain()},
+        code=fingerprint("tensor_completion_linear.py"),
+    message:
+        "norms: complete a tensor linearly from {wildcards.num_observations} entries"
+    script:
+        by_content("tensor_completion_linear.py")
+
+
+rule tensor_completion_collect:
+    """Gather all completions in one table, and judge the claims of the paper."""
+    input:
+        runs=available(TENSOR_COMPLETION_RUNS),
+        linear=available(TENSOR_COMPLETION_LINEARS, needed=False),
+    output:
+        runs=f"{NORMS}/tensor/runs.csv",
+        claims=report(
+            f"{NORMS}/tensor/claims.csv",
+            caption="../report/norms_claims.rst",
+            category="Norms",
+            labels={"result": "Tensor completion: claims", "scale": cfg.scale},
+        ),
+    log:
+        log_of(f"{NORMS}/tensor/runs.csv"),
+    localrule: True
+    params:
+        code=fingerprint("tensor_completion_collect.py"),
+    message:
+        "norms: collect the runs of tensors"
+    script:
+        by_content("tensor_completion_collect.py")
+
+
+rule tensor_completion_plot:
+    """Draw error and estimated rank against the number of observations."""
+    input:
+        f"{NORMS}/tensor/runs.csv",
+    output:
+        figure=report(
+            "figures/tensor_completion.pdf",
+            caption="../report/tensor_completion.rst",
+            category="Norms",
+            labels={"result": "Tensor completion", "scale": cfg.scale},
+        ),
+        numbers="figures/tensor_completion.csv",
+    log:
+        "logs/figures/tensor_completion.log",
+    localrule: True
+    params:
+        settings=norms_drawn(TENSOR_COMPLETION_RUNS, **cfg.norms.tensor.plain()),
+        code=fingerprint("tensor_completion_plot.py"),
+    message:
+        "norms: draw figures/tensor_completion.pdf"
+    script:
+        by_content("tensor_completion_plot.py")

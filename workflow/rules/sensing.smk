@@ -1,0 +1,22 @@
+# Targets of low rank and what is observed of them, for all studies that recover one.
+
+
+rule sensing_observe:
+    """Draw a target of low rank, and observe entries or products with random measurements."""
+    output:
+        SENSING,
+    log:
+        log_of(SENSING),
+    benchmark:
+        benchmark_of(SENSING)
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="10m",
+    params:
+        settings=sensing_problem,
+        code=fingerprint("sensing_observe.py"),
+    message:
+        "sensing: observe a {wildcards.factorization} target for {wildcards.task}"
+    script:
+        by_content("sensing_observe.py")

@@ -1,0 +1,32 @@
+"""Fit one deep matrix factorization: one problem, one setting, one seed, one file."""
+
+from tacit import runlog, store, versions
+from tacit.settings.norms import MatrixDescent, MatrixTask, Variant
+from tacit.studies import matrix_norms
+
+
+def main(out: str, *, variant: dict, seed: int, settings: dict) -> None:
+    arrays = matrix_norms.train(
+        MatrixTask.from_plain(settings["problem"]),
+        Variant.from_plain(variant),
+        MatrixDescent.from_plain(settings["descent"]),
+        seed=seed,
+    )
+    everything = {"variant": variant, "seed": seed} | settings
+    store.write(out, arrays, kind=matrix_norms.RUN, settings=everything, attributes=versions.of_libraries())
+
+
+if __name__ == "__main__":
+    with runlog.to(snakemake.log[0]):
+        wildcards = snakemake.wildcards
+        main(
+            snakemake.output[0],
+            variant={
+                "depth": int(wildcards.depth),
+                "learning_rate": float(wildcards.learning_rate),
+                "init_scale": float(wildcards.init_scale),
+                "balanced": wildcards.balanced == "true",
+            },
+            seed=int(wildcards.seed),
+            settings=snakemake.params.settings,
+        )
