@@ -184,10 +184,8 @@ def rank_dynamics_dataset(wildcards):
 # Norms.
 
 NORMS = f"results/{cfg.scale}/norms"
-MATRIX_NORMS_RUN = (
-    f"{NORMS}/matrix/problem~{{matrix}}/depth~{{depth}}/learning_rate~{{learning_rate}}"
-    "/init_scale~{init_scale}/balanced~{balanced}/seed~{seed}.h5"
-)
+MATRIX_NORMS = f"{NORMS}/matrix/problem~{{matrix}}/depth~{{depth}}/learning_rate~{{learning_rate}}"
+MATRIX_NORMS_RUN = f"{MATRIX_NORMS}/init_scale~{{init_scale}}/balanced~{{balanced}}/seed~{{seed}}.h5"
 TENSOR_COMPLETION = f"{NORMS}/tensor/problem~{{problem}}/num_observations~{{num_observations}}"
 TENSOR_COMPLETION_RUN = f"{TENSOR_COMPLETION}/init_std~{{init_std}}/seed~{{seed}}.h5"
 TENSOR_COMPLETION_LINEAR = f"{TENSOR_COMPLETION}/linear.h5"

@@ -14,10 +14,7 @@ rule norms:
 
 
 rule matrix_norms_train:
-    """Fit one deep matrix factorization: one problem, one setting, one seed.
-
-    It saves nothing on the way: a second's work for 2 x 2. Killed, it starts again and ends in the same bytes.
-    """
+    """Fit one deep matrix factorization. It saves nothing, as 2 x 2 is a second's work; killed, it starts again."""
     output:
         MATRIX_NORMS_RUN,
     log:
