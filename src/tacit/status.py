@@ -87,7 +87,7 @@ def report(statuses: Iterable[FigureStatus]) -> str:
         for stage in reversed(status.stages):
             missing = stage.total - stage.done - len(stage.failed)
             parts = [f"{stage.done} done", f"{missing} to do", f"{len(stage.failed)} failed"]
-            lines.append(f"  {stage.rule:24}" + ", ".join(parts))
+            lines.append(f"  {stage.rule:32}" + ", ".join(parts))
             lines += [f"    see {log}" for log in stage.failed]
     return "\n".join(lines)
 
