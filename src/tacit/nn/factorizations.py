@@ -166,6 +166,11 @@ def set_normal(model: nn.Module, generator: np.random.Generator, *, mean: float 
         parameter.copy_(torch.from_numpy(mean + std * generator.standard_normal(parameter.shape)))
 
 
+def middle(sizes: Sequence[int]) -> int:
+    """Return where to cut a row of sizes (at least two), such that the products of both sides add up to the least."""
+    return min(range(1, len(sizes)), key=lambda place: math.prod(sizes[:place]) + math.prod(sizes[place:]))
+
+
 def matricize(tensor: Tensor, modes: Sequence[int]) -> Tensor:
     """Return `tensor` as a matrix whose rows are indexed by `modes` (from 0) and whose columns by all others."""
     others = [mode for mode in range(tensor.ndim) if mode not in modes]

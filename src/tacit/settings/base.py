@@ -7,11 +7,12 @@ unknown key is an error. Importing this package imports no torch, so that planni
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tacit.errors import UserError
 
@@ -22,6 +23,21 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _check_distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("each value may be given once")
+    return values
+
+
+Distinct = AfterValidator(_check_distinct)
+"""Of a collection: each value may be given once."""
+
+
+def digest(plain: Any) -> str:
+    """Return a short name of exactly these plain values, for file names."""
+    return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=5).hexdigest()
 
 
 class SettingsError(UserError):

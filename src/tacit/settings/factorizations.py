@@ -5,14 +5,12 @@ Shared by the studies that recover a matrix or a tensor from few of its entries 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tacit.settings.base import Count, Fraction, NonNegative, NonNegativeInt, Positive, Settings
+from tacit.settings.base import Count, Fraction, NonNegative, NonNegativeInt, Positive, Settings, digest
 from tacit.settings.mode_trees import ModeTree, Pattern, mode_tree
 
 TaskName = Literal["completion", "sensing"]
@@ -42,8 +40,7 @@ class Problem(Settings):
     @property
     def identity(self) -> str:
         """A short name of exactly these values, for file names."""
-        text = json.dumps([type(self).__name__, self.plain()], sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+        return digest([type(self).__name__, self.plain()])
 
 
 class MatrixProblem(Problem):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tacit.settings.base import Count, NonNegativeInt, Positive, Settings
+from tacit.settings.base import Count, Distinct, NonNegativeInt, Positive, Settings, digest
 from tacit.settings.factorizations import CPProblem, Descent, Finite
 
 
@@ -45,8 +43,7 @@ class MatrixTask(Settings):
         size = "x".join(map(str, self.shape))
         if self.kind == "block":
             return f"{size}_" + "_".join(f"{value!r}" for value in self.observed)
-        digest = hashlib.blake2b(json.dumps(self.plain(), sort_keys=True).encode(), digest_size=5).hexdigest()
-        return f"{size}_{self.kind}_{digest}"
+        return f"{size}_{self.kind}_{digest(self.plain())}"
 
 
 class Variant(Settings):
@@ -119,14 +116,7 @@ class Perturbed(Variants):
 
     observed: tuple[Finite, Finite]
     """z and z'"""
-    epsilons: Annotated[tuple[Finite, ...], Field(min_length=1)]
-
-    @field_validator("epsilons")
-    @classmethod
-    def _epsilons_are_distinct(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(values)) < len(values):
-            raise ValueError("each value may be given once")
-        return values
+    epsilons: Annotated[tuple[Finite, ...], Field(min_length=1), Distinct]
 
     @property
     def problems(self) -> list[MatrixTask]:
@@ -199,16 +189,9 @@ class TensorGrid(Settings):
     """Tensors of one order, numbers of observations, and scales of initialisation."""
 
     problem: CPProblem
-    num_observations: Annotated[tuple[Count, ...], Field(min_length=1)]
-    init_stds: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    num_observations: Annotated[tuple[Count, ...], Field(min_length=1), Distinct]
+    init_stds: Annotated[tuple[Positive, ...], Field(min_length=1), Distinct]
     seeds: Count
-
-    @field_validator("num_observations", "init_stds")
-    @classmethod
-    def _are_distinct(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(values)) < len(values):
-            raise ValueError("each value may be given once")
-        return values
 
     @model_validator(mode="after")
     def _observations_exist(self) -> Self:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from tacit.settings.base import Count, Fraction, NonNegative, NonNegativeInt, Positive, Settings
+from tacit.settings.base import Count, Distinct, Fraction, NonNegative, NonNegativeInt, Positive, Settings, digest
 from tacit.settings.networks import LongRangeRegularizer, Network, Training
 
 Contrast = Annotated[float, Field(gt=0, le=1)]
@@ -59,8 +57,7 @@ class Rendering(Settings):
     @property
     def identity(self) -> str:
         """A short name of exactly these values, for file names."""
-        text = json.dumps(self.plain(), sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+        return digest(self.plain())
 
 
 class Dataset(Settings):
@@ -84,8 +81,8 @@ class RunSettings(Settings):
 class PathfinderSettings(RunSettings):
     """The whole study: a run for each path length, coefficient and seed."""
 
-    path_lengths: Annotated[tuple[Count, ...], Field(min_length=1)]
-    coefficients: Annotated[tuple[NonNegative, ...], Field(min_length=1)]
+    path_lengths: Annotated[tuple[Count, ...], Field(min_length=1), Distinct]
+    coefficients: Annotated[tuple[NonNegative, ...], Field(min_length=1), Distinct]
     """Of the long-range regulariser; 0 trains without it."""
     seeds: Count
     """Number of runs of each setting."""
@@ -93,13 +90,6 @@ class PathfinderSettings(RunSettings):
     dataset: Dataset
     images_per_shard: Count
     """Images that one rendering job draws; no image depends on it."""
-
-    @field_validator("path_lengths", "coefficients")
-    @classmethod
-    def _are_distinct(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(values)) < len(values):
-            raise ValueError("each value may be given once")
-        return values
 
     @model_validator(mode="after")
     def _patches_fit(self) -> Self:

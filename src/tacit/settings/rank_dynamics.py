@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from tacit.settings.base import Count, Settings
+from tacit.settings.base import Count, Distinct, Settings
 from tacit.settings.factorizations import (
     CPExperiment,
     Experiment,
@@ -23,19 +23,12 @@ FACTORIZATIONS: tuple[FactorizationName, ...] = ("matrix", "tensor", "hierarchic
 class RankDynamicsSettings(Settings):
     """The whole study: a run for each factorization, task and seed."""
 
-    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1)]
+    tasks: Annotated[tuple[TaskName, ...], Field(min_length=1), Distinct]
     seeds: Count
     """Number of runs of each setting; they differ in initialisation, not in target and observations."""
     matrix: MatrixExperiment
     tensor: CPExperiment
     hierarchical: HierarchicalExperiment
-
-    @field_validator("tasks")
-    @classmethod
-    def _are_distinct(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(values)) < len(values):
-            raise ValueError("each value may be given once")
-        return values
 
     @model_validator(mode="after")
     def _observations_exist(self) -> Self:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tacit.nn.factorizations import Factorization, HierarchicalTensorFactorization, MatrixFactorization
+from tacit.nn.factorizations import Factorization, HierarchicalTensorFactorization, MatrixFactorization, middle
 
 
 class MatrixGradient:
@@ -129,9 +129,7 @@ class TreeGradient:
 
     def _split_root(self, nodes: list[Tensor], shares: list[Tensor]) -> None:
         """Divide the root's children in two sides of as few rows as possible."""
-        sizes = [len(node) for node in nodes]
-        cuts = range(1, len(nodes))
-        cut = min(cuts, key=lambda place: math.prod(sizes[:place]) + math.prod(sizes[place:]))
+        cut = middle([len(node) for node in nodes])
         self._left = _KhatriRao(nodes[:cut], shares[:cut])
         self._right = _KhatriRao(nodes[cut:], shares[cut:])
 

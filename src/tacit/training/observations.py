@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tacit.nn.factorizations import middle
 from tacit.settings.factorizations import Descent
 
 
@@ -109,8 +110,7 @@ class RankOne:
 
     def __init__(self, vectors: Sequence[Tensor], values: Tensor, loss: Loss):
         self.vectors, self.values, self.loss = list(vectors), values, loss
-        sizes = [vector.shape[1] for vector in vectors]
-        cut = min(range(1, len(sizes)), key=lambda place: math.prod(sizes[:place]) + math.prod(sizes[place:]))
+        cut = middle([vector.shape[1] for vector in vectors])
         left, right = _merge(vectors[:cut]), _merge(vectors[cut:])
         self._matrix_shape = (left.shape[1], right.shape[1])
         # The longer side goes through the matrix product, what is left is of the shorter.
