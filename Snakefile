@@ -18,6 +18,8 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/pathfinder.smk"
+include: "workflow/rules/images.smk"
+include: "workflow/rules/same_class.smk"
 include: "workflow/rules/sensing.smk"
 include: "workflow/rules/rank_dynamics.smk"
 include: "workflow/rules/norms.smk"
@@ -27,5 +29,6 @@ rule all:
     default_target: True
     input:
         rules.pathfinder.input,
+        rules.same_class.input,
         rules.rank_dynamics.input,
         rules.norms.input,

@@ -20,7 +20,8 @@ from tacit import streams
 from tacit.nn import resnets
 from tacit.optim.long_range import Patch, draw_distant_patches
 from tacit.settings.networks import LongRangeRegularizer, Network, Training
-from tacit.training.networks import LabelledImages, Loop, Task
+from tacit.training.images import LabelledImages
+from tacit.training.networks import Loop
 
 PATCHES = LongRangeRegularizer(patch_size=2, distance=0)
 STREAM = ("benchmark", "network step")
@@ -112,9 +113,8 @@ class Setting:
 
     def loop(self) -> Loop:
         """Return the training loop at its start."""
-        data = LabelledImages.on(self.device, self.images, self.labels)
-        task = Task(data, data, self.mean, self.std)
-        return Loop(self.fresh_model(), task, self.training, self.coefficient, None, STREAM)
+        data = LabelledImages.on(self.device, self.images, self.labels, mean=[self.mean], std=[self.std])
+        return Loop(self.fresh_model(), data, data, self.training, self.coefficient, None, STREAM)
 
     def time_ours(self, steps: int) -> float:
         """Return seconds a step of the training loop."""

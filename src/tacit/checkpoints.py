@@ -8,6 +8,7 @@ says why. Checkpoints are read without unpickling arbitrary objects.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -50,8 +51,9 @@ def save(path: str | Path, state: Mapping[str, Any], *, settings: Mapping[str, A
 
     `settings` are whatever the state depends on. Raises StoreError if it cannot be written.
     """
-    with store.replacing(path) as part:
-        torch.save({"format": _FORMAT, "settings": _canonical(settings), "state": dict(state)}, part)
+    content = io.BytesIO()
+    torch.save({"format": _FORMAT, "settings": _canonical(settings), "state": dict(state)}, content)
+    store.write_bytes(path, content.getbuffer())
 
 
 def load(path: str | Path, *, settings: Mapping[str, Any], device: torch.device) -> dict[str, Any] | None:
@@ -74,8 +76,8 @@ def load(path: str | Path, *, settings: Mapping[str, Any], device: torch.device)
 
 
 def discard(path: str | Path) -> None:
-    """Delete the checkpoint at `path`, if there is one."""
-    Path(path).unlink(missing_ok=True)
+    """Delete the checkpoint at `path`, if there is one, whole or half written."""
+    store.discard(path)
 
 
 def _canonical(settings: Mapping[str, Any]) -> str:

@@ -48,11 +48,20 @@ def to(path: str | Path) -> Iterator[None]:
         log.exception("failed")
         print(f"\nError: {error}\n", file=sys.stderr)
         raise SystemExit(1) from None
-    except Exception:
+    except Exception as error:
         log.exception("failed")
+        if _is_out_of_memory(error):
+            said = str(error).partition("\n")[0] or type(error).__name__
+            advice = "give the job more (mem_mb of its rule), or reduce the batch size or what it works on"
+            print(f"\nError: out of memory ({said}); {advice}\n", file=sys.stderr)
         raise SystemExit(1) from None
     finally:
         file.close()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell whether memory was asked for in vain; torch has no type of error for that of the machine."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
 class Progress:

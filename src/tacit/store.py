@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +30,8 @@ FORMAT_VERSION = 1
 
 _COMPRESSED_FROM = 4096
 _CHUNK_BYTES = 1 << 20
+_ABANDONED_SECONDS = 24 * 3600.0
+"""After which a half-written file of another host is taken to be left over."""
 
 
 class StoreError(UserError):
@@ -46,23 +50,60 @@ class Record(NamedTuple):
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a name to write to, and move it to `path` once the block ends well.
 
-    The folder is made if need be. If the block fails, nothing is left and what `path` held before stays. Raises
-    StoreError if the disk is full or the folder may not be written to.
+    The folder is made if need be. If the block fails, nothing is left and what `path` held before stays; what killed
+    processes left of earlier attempts goes too. Raises StoreError if the disk is full or the folder may not be written
+    to.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.part")
+    # A name of its own for each process: one that a cluster was told to end may still be writing.
+    part = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         _flush(part)
         part.replace(path)
         _flush(path.parent)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StoreError(_writing_failed(path, error)) from error
-    except BaseException:
-        part.unlink(missing_ok=True)
+        _discard_parts(path)
+    except BaseException as error:
+        # A folder that may not be written to does not even let go of what is not there.
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StoreError(_writing_failed(path, error)) from error
         raise
+
+
+def discard(path: str | Path) -> None:
+    """Delete the file at `path`, if there is one, and what processes that were killed while writing it left behind."""
+    path = Path(path)
+    path.unlink(missing_ok=True)
+    _discard_parts(path)
+
+
+def _discard_parts(path: Path) -> None:
+    """Delete what killed processes left of earlier attempts at `path`; what another one is writing stays."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        node, _, process = part.name.removeprefix(f".{path.name}.").removesuffix(".part").rpartition("-")
+        own = node == os.uname().nodename and process.isdigit()
+        with contextlib.suppress(FileNotFoundError):
+            if not _is_alive(int(process)) if own else time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
+                part.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
+
+
+def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
+    """Write `content` to a file at `path`, atomically; for what a library would break off oddly on a full disk."""
+    with replacing(path) as part:
+        part.write_bytes(content)
 
 
 def write(
@@ -95,8 +136,7 @@ def write(
             file.create_dataset(name, data=array, **options)
         file.flush()
         image = file.id.get_file_image()
-    with replacing(path) as part:
-        part.write_bytes(image)
+    write_bytes(path, image)
 
 
 def read(path: str | Path, *, kind: str, names: list[str] | None = None) -> Record:

@@ -21,6 +21,34 @@ def test_every_scale_is_complete_and_right(scale):
     assert again == loaded.pathfinder
 
 
+def test_another_source_of_images_brings_its_own_statistics():
+    """Those of CIFAR-10 stand in the scale file, and are no default for what one names in its place."""
+
+    def loaded(**images):
+        return settings.load(CONFIG | {"scale": "paper", "same_class": {"images": images}}, SCALES).same_class.images
+
+    assert loaded(source="cifar100").statistics == ((0.507, 0.487, 0.441), (0.267, 0.256, 0.276))
+    assert loaded(num_train=100).statistics[0] == (0.491, 0.482, 0.446)
+
+
+def test_is_same_class_at_paper_scale_is_what_was_published():
+    study = settings.load(CONFIG | {"scale": "paper"}, SCALES).same_class
+    pathfinder = settings.load(CONFIG | {"scale": "paper"}, SCALES).pathfinder
+    assert study.distances == (0, 40, 80, 120, 160)
+    assert study.coefficients == (0, 0.1, 1)
+    assert study.seeds == 5
+    assert (study.images.source, study.images.side) == ("cifar10", 32)
+    assert study.images.statistics == ((0.491, 0.482, 0.446), (0.247, 0.243, 0.261))
+    assert study.images.drawn == {
+        "source": "cifar10", "size": 32, "classes": None, "num_train": None, "train_fraction": None, "num_test": None,
+        "subset_seed": 0,
+    }  # fmt: skip
+    assert (study.canvas.height, study.canvas.width) == (224, 224)
+    assert study.pairs.plain() == {"seed": 0, "num_train": 5000, "num_test": 10_000}
+    assert study.network == pathfinder.network
+    assert study.training == pathfinder.training
+
+
 def test_paper_scale_is_what_was_published():
     study = settings.load(CONFIG | {"scale": "paper"}, SCALES).pathfinder
     assert study.path_lengths == (3, 5, 7, 9)

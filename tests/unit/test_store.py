@@ -100,6 +100,29 @@ def test_a_full_disk_leaves_nothing_and_says_so(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_killed_writers_left_goes_with_the_next_one_and_live_ones_stay(tmp_path):
+    path, node = tmp_path / "run.h5", os.uname().nodename
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    parts = {
+        f".run.h5.{node}-{gone.pid}.part": "killed here",
+        f".run.h5.{node}-{os.getppid()}.part": "alive here",
+        ".run.h5.elsewhere-17.part": "perhaps alive elsewhere",
+        ".run.h5.else-where-18.part": "of another host, long ago",
+        ".another.h5.elsewhere-17.part": "of another file",
+    }
+    for name in parts:
+        (tmp_path / name).touch()
+    os.utime(tmp_path / ".run.h5.else-where-18.part", (0, 0))
+    store.write(path, {"x": np.arange(3)}, kind="test run", settings={})
+    left = {parts.get(file.name, file.name) for file in tmp_path.iterdir()}
+    assert left == {"run.h5", "alive here", "perhaps alive elsewhere", "of another file"}
+    (tmp_path / f".run.h5.{node}-{gone.pid}.part").touch()
+    store.discard(path)
+    assert not path.exists()
+    assert not (tmp_path / f".run.h5.{node}-{gone.pid}.part").exists()
+
+
 def test_a_write_that_the_system_breaks_off_leaves_nothing(tmp_path):
     """A limit on the size of files breaks off a real write in the middle."""
     child = textwrap.dedent(

@@ -169,7 +169,7 @@ def test_figures_show_every_depth_and_the_theory(runs, tmp_path):
     drawn = figure.draw_entries(curves, scale="tiny", seeds=2, tolerance=1e-3, missing=1)
     panels = [axes for axes in drawn.axes if axes.get_title()]
     assert [axes.get_title() for axes in panels] == ["depth 2", "depth 3"]
-    assert drawn._supxlabel.get_text() == "PARTIAL: 1 runs missing, tiny scale, 2 seeds"
+    assert drawn._supxlabel.get_text() == "PARTIAL: 1 run missing, tiny scale, 2 seeds"
     for axes in panels:
         assert axes.get_xlim() == (1.5, 1e-3)
         lines = [np.asarray(line.get_xydata()) for line in axes.lines]

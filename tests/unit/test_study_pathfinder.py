@@ -8,8 +8,8 @@ from PIL import Image
 from tacit import store
 from tacit.figures import pathfinder as figure
 from tacit.figures import style
+from tacit.studies import locality, tables
 from tacit.studies import pathfinder as study
-from tacit.studies import tables
 
 RANDOM = np.random.default_rng(0)
 
@@ -101,7 +101,7 @@ def runs(tmp_path):
 
 
 def test_the_table_has_a_row_a_run_with_its_last_epoch(runs):
-    table = study.collect(runs)
+    table = locality.collect(study.TASK, runs)
     assert len(table) == 12
     assert list(table.columns[:4]) == ["path_length", "coefficient", "seed", "epochs"]
     row = table[(table.path_length == 7) & (table.coefficient == 9) & (table.seed == 2)].iloc[0]
@@ -111,27 +111,44 @@ def test_the_table_has_a_row_a_run_with_its_last_epoch(runs):
 
 
 def test_summaries_are_means_and_deviations_over_seeds(runs):
-    summary = study.summarize(study.collect(runs)).set_index(["coefficient", "path_length"])
+    summary = locality.summarize(study.TASK, locality.collect(study.TASK, runs)).set_index(
+        ["coefficient", "path_length"]
+    )
     assert summary.loc[(0, 7), "mean"] == pytest.approx(55)
     assert summary.loc[(0, 7), "std"] == pytest.approx(np.std([-1, 0, 1]))
     assert (summary["seeds"] == 3).all()
 
 
 def test_claims_are_judged_by_what_was_measured(runs):
-    table = study.collect(runs)
-    assert list(study.claims(table)["held"]) == ["yes"] * 3
-    assert "+40.0 percentage points" in study.claims(table)["measured"][0]
+    table = locality.collect(study.TASK, runs)
+    assert list(locality.claims(study.TASK, table)["held"]) == ["yes"] * 3
+    assert "+40.0 percentage points" in locality.claims(study.TASK, table)["measured"][0]
     flat = table.assign(test_accuracy=0.9 + 0.01 * table.seed)
-    assert list(study.claims(flat)["held"]) == ["no"] * 3
-    assert set(study.claims(table[table.seed == 0])["held"]) == {"not to be judged from one seed"}
+    assert list(locality.claims(study.TASK, flat)["held"]) == ["no"] * 3
+    assert set(locality.claims(study.TASK, table[table.seed == 0])["held"]) == {"not to be judged from one seed"}
+
+
+def test_what_cannot_be_judged_is_not(runs):
+    table = locality.collect(study.TASK, runs)
+    judged = locality.claims(study.TASK, table[table.coefficient == 0])
+    assert len(judged) == 1, "without the regulariser nothing can be said of it"
+    assert judged["held"][0] == "yes"
+    gone = (table.path_length == 7) & (table.coefficient == 9)
+    judged = locality.claims(study.TASK, table[~gone])
+    assert list(judged["held"]) == ["yes"] + ["not to be judged, as runs are missing"] * 2
+    assert list(judged["measured"][1:]) == ["nothing"] * 2
+    assert "nan" not in judged.to_csv()
+    assert len(locality.claims(study.TASK, table[table.coefficient == 9])) == 0, "nothing to compare with"
+    judged = locality.claims(study.TASK, table[table.path_length == 7])
+    assert list(judged["claim"]) == ["At path length 7, accuracy with coefficient 9 is above that without"]
 
 
 def test_missing_runs_are_an_error_unless_allowed(runs):
-    table = study.collect(runs[1:])
+    table = locality.collect(study.TASK, runs[1:])
     with pytest.raises(tables.MissingRunsError, match=r"1 of 12 runs are missing.*partial: true"):
         tables.count_missing(table, 12, partial=False)
     assert tables.count_missing(table, 12, partial=True) == 1
-    assert tables.count_missing(study.collect(runs), 12, partial=False) == 0
+    assert tables.count_missing(locality.collect(study.TASK, runs), 12, partial=False) == 0
 
 
 SETTINGS = {
@@ -141,7 +158,7 @@ SETTINGS = {
 
 
 def draw(runs, missing=0):
-    summary = study.summarize(study.collect(runs))
+    summary = locality.summarize(study.TASK, locality.collect(study.TASK, runs))
     return summary, figure.draw(summary, scale="demo", settings=SETTINGS, missing=missing)
 
 
@@ -168,7 +185,7 @@ def test_the_figure_draws_exactly_the_summary(runs):
 
 def test_a_partial_figure_says_so(runs):
     _, drawn = draw(runs[1:], missing=1)
-    assert "PARTIAL: 1 runs missing" in " ".join(texts(drawn))
+    assert "PARTIAL: 1 run missing" in " ".join(texts(drawn))
 
 
 def test_figures_have_the_same_bytes_again_and_embedded_truetype_fonts(runs, tmp_path):

@@ -17,6 +17,7 @@ from tacit.nn import resnets
 from tacit.optim.long_range import draw_distant_patches
 from tacit.settings.networks import LongRangeRegularizer, Network, Training
 from tacit.training import networks
+from tacit.training.images import LabelledImages
 
 TRAINING = {
     "optimizer": "sgd",
@@ -40,11 +41,10 @@ def task(num_train=72, num_test=40, size=16):
     labels = random.integers(0, 2, num_train + num_test, dtype=np.uint8)
     images[labels == 1, :, : size // 2] += 60
     cpu = torch.device("cpu")
-    return networks.Task(
-        train=networks.LabelledImages.on(cpu, images[:num_train], labels[:num_train]),
-        test=networks.LabelledImages.on(cpu, images[num_train:], labels[num_train:]),
-        mean=images[:num_train].mean() / 255,
-        std=images[:num_train].std() / 255,
+    statistics = {"mean": [images[:num_train].mean() / 255], "std": [images[:num_train].std() / 255]}
+    return (
+        LabelledImages.on(cpu, images[:num_train], labels[:num_train], **statistics),
+        LabelledImages.on(cpu, images[num_train:], labels[num_train:], **statistics),
     )
 
 
@@ -52,7 +52,7 @@ def fit(checkpoint, *, coefficient=0.0, seed=0, build=None, data=None, settings=
     patches = LongRangeRegularizer(patch_size=2, distance=0)
     return networks.fit(
         build or partial(resnets.build, Network(name="resnet8", width=4, dropout=dropout), in_channels=1),
-        data or task(),
+        *(data or task()),
         Training(**TRAINING | changes),
         coefficient=coefficient,
         sample_patches=lambda generator: draw_distant_patches(patches, height=16, width=16, generator=generator),
@@ -93,12 +93,12 @@ def test_a_run_is_a_function_of_its_seed(tmp_path):
 
 def test_it_learns_and_the_figures_are_those_of_a_plain_loop(tmp_path):
     """The same training written out in the plainest way, with a data loader's arithmetic."""
-    data = task()
+    train, test = task()
     ours = fit(fresh(tmp_path), channels_last=False)
     torch.manual_seed(networks.streams.torch_seed("test", 0, "init"))
     model = resnets.build(Network(name="resnet8", width=4), in_channels=1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    normal = [(part.images / 255 - data.mean) / data.std for part in (data.train, data.test)]
+    normal = [(part.images.pixels - part.images.mean).permute(0, 3, 1, 2) / part.images.std for part in (train, test)]
     for epoch in range(4):
         order = networks.streams.numpy_generator("test", 0, "order", epoch).permutation(72)
         losses, correct = [], 0
@@ -106,20 +106,20 @@ def test_it_learns_and_the_figures_are_those_of_a_plain_loop(tmp_path):
         for first in range(0, 72, 16):
             batch = torch.from_numpy(order[first : first + 16])
             logits = model(normal[0][batch])
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, data.train.labels[batch])
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, train.labels[batch].float())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses += [loss.item()] * len(batch)
-            correct += ((torch.sigmoid(logits) > 0.5) == (data.train.labels[batch] == 1)).sum().item()
+            correct += ((torch.sigmoid(logits) > 0.5) == (train.labels[batch] == 1)).sum().item()
         model.eval()
         with torch.no_grad():
             logits = model(normal[1])
         assert ours["train_loss"][epoch] == pytest.approx(np.mean(losses), rel=1e-4)
         assert ours["train_accuracy"][epoch] == pytest.approx(correct / 72, abs=1 / 72 + 1e-9)
-        test = nn.functional.binary_cross_entropy_with_logits(logits, data.test.labels).item()
-        assert ours["test_loss"][epoch] == pytest.approx(test, rel=1e-3)
-        accuracy = ((logits > 0) == (data.test.labels == 1)).double().mean().item()
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, test.labels.float()).item()
+        assert ours["test_loss"][epoch] == pytest.approx(loss, rel=1e-3)
+        accuracy = ((logits > 0) == (test.labels == 1)).double().mean().item()
         assert ours["test_accuracy"][epoch] == pytest.approx(accuracy, abs=1 / 40 + 1e-9)
     assert ours["train_loss"][-1] < ours["train_loss"][0]
 

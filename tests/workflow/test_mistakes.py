@@ -1,7 +1,11 @@
 """Mistakes of a user end in one readable message, before any job."""
 
+import subprocess
+import sys
+
 import pytest
-from project import FIGURE
+
+from project import FIGURE, SAME_CLASS_FIGURE
 
 pytestmark = pytest.mark.slow
 
@@ -15,6 +19,14 @@ SETTINGS = {
     "a number in place of a block": ({"pathfinder": 3}, ["pathfinder = 3", "object"]),
     "no such device": ({"device": "gpu"}, ["device", '"gpu"', "'auto', 'cpu' or 'cuda'"]),
     "an impossible value": ({"gpu_slots": 0}, ["gpu_slots = 0", "greater than or equal to 1"]),
+    "images that do not fit": (
+        {"same_class": {"distances": [0, 400]}},
+        ["same_class", "8 px at a distance of 400 px do not fit on a canvas of 16 x 32 px"],
+    ),
+    "no such images": (
+        {"same_class": {"images": {"source": "imagenet"}}},
+        ["same_class.images.source", "'tiny_imagenet'"],
+    ),
     "values impossible together": (
         {"pathfinder": {"rendering": {"seed_distance": 100}}},
         ["pathfinder.rendering", "seed_distance of 100", "window of at least 401 x 401"],
@@ -52,6 +64,57 @@ def test_a_value_given_twice_is_refused(project, values):
     assert_refused(project, project.call("--dry-run", FIGURE, pathfinder=values), f"pathfinder.{name}")
 
 
+PAPER = {"scale": "paper"}
+
+
+def test_missing_images_are_described_before_any_job(project):
+    call = project.call("--cores", "1", SAME_CLASS_FIGURE, **PAPER)
+    assert call.code != 0
+    assert_nothing_ran(project, call)
+    for words in (
+        f"CIFAR-10 is not complete in the folder {project / 'datasets'}",
+        "cifar-10-python.tar.gz, 170,498,071 bytes, MD5 c58f30108f718f92721af3b95e74349a: missing",
+        "cifar-10-batches-py/data_batch_1, 31,035,704 bytes, MD5 c99cafc152244af753f735de768cd75f: missing",
+        "images_folder in config/config.yaml",
+        "download_images: true",
+    ):
+        assert words in call.output, call.output
+
+
+def test_incomplete_images_in_a_folder_of_ones_own_are_described(project, tmp_path):
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"half of it")
+    call = project.call("--cores", "1", SAME_CLASS_FIGURE, images_folder=str(tmp_path), **PAPER)
+    assert call.code != 0
+    assert_nothing_ran(project, call)
+    assert f"not complete in the folder {tmp_path}" in call.output
+    assert "cifar-10-python.tar.gz, 170,498,071 bytes" in call.output
+    assert "has 10 bytes; incomplete or not the published file" in call.output
+
+
+def test_a_damaged_source_is_described_before_any_job(project):
+    """Of the right size, so that only the checksum tells; and with trainings of other studies in the same call."""
+    folder = project / "datasets" / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    sizes = {"train-images-idx3": 9_912_422, "train-labels-idx1": 28_881, "t10k-images-idx3": 1_648_877}
+    for name, size in (sizes | {"t10k-labels-idx1": 4_542}).items():
+        (folder / f"{name}-ubyte.gz").write_bytes(bytes(size))
+    images = {"source": "mnist"}
+    canvas = {"height": 28, "width": 64}
+    settings = {"images": images, "canvas": canvas, "distances": [0]}
+    call = project.call("--cores", "2", "--keep-going", same_class=settings)
+    assert call.code != 0
+    assert_nothing_ran(project, call)
+    assert "train-labels-idx1-ubyte.gz, 28,881 bytes, MD5 d53e105ee54ea40749a09fcbcd1e9432: has MD5" in call.output
+    assert "damaged or not the published file" in call.output
+
+
+def test_what_is_only_asked_about_needs_no_images(project):
+    status = [sys.executable, "-m", "tacit", "status", "--config", "scale=paper"]
+    done = subprocess.run(status, cwd=project.folder, env=project.environment, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert SAME_CLASS_FIGURE in done.stdout
+
+
 def test_several_mistakes_are_said_at_once(project):
     call = project.call("--cores", "1", FIGURE, gpu_slots=0, pathfinder={"seeds": "five"})
     assert_refused(project, call, "gpu_slots = 0", 'pathfinder.seeds = "five"')
@@ -69,9 +132,11 @@ def test_a_typo_in_the_configuration_is_refused(project):
 
 
 def test_a_typo_in_a_scale_file_is_refused_by_its_name(project):
-    with project.edited("config/scales/smoke.yaml", "momentum:", "momentun:"):
+    with project.edited("config/scales/smoke.yaml", "images_per_shard:", "images_per_shart:"):
         call = project.call("--cores", "1", FIGURE)
-    assert_refused(project, call, "config/scales/smoke.yaml", "pathfinder.training.momentun", "did you mean momentum?")
+    assert_refused(
+        project, call, "config/scales/smoke.yaml", "pathfinder.images_per_shart", "did you mean images_per_shard?"
+    )
 
 
 def test_a_scale_file_that_is_no_yaml_is_refused_by_its_name(project):

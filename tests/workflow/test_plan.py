@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from project import FIGURE, RANK_FIGURES, pathfinder, rank_dynamics
+from project import FIGURE, RANK_FIGURES, SAME_CLASS_FIGURE, pathfinder, rank_dynamics, same_class
 
 pytestmark = pytest.mark.slow
 
@@ -49,16 +49,23 @@ def test_rank_dynamics_plans_a_run_for_each_factorization_task_and_seed(fresh, s
     assert fresh.plan(*RANK_FIGURES, scale=scale) == expected
 
 
+@pytest.mark.parametrize(("scale", "runs"), [("smoke", 2 * 2 * 1), ("paper", 5 * 3 * 5)])
+def test_same_class_plans_one_set_of_pairs_for_all_distances(fresh, scale, runs):
+    """Even where the published images are not there: a plan is not an order."""
+    expected = same_class(convert=1, pair=1, train=runs, collect=1, plot=1)
+    assert fresh.plan(SAME_CLASS_FIGURE, scale=scale) == expected
+
+
 def test_planning_makes_no_results(fresh):
     fresh.plan(FIGURE)
     assert not [name for name in ("results", "figures", "logs", "benchmarks") if (fresh / name).exists()]
 
 
 def test_planning_imports_no_torch(fresh):
-    call = fresh.call("--dry-run", FIGURE, environment={"PYTHONPROFILEIMPORTTIME": "1"})
+    call = fresh.call("--dry-run", FIGURE, SAME_CLASS_FIGURE, environment={"PYTHONPROFILEIMPORTTIME": "1"})
     imported = {line.rpartition("|")[2].strip() for line in call.output.splitlines() if line.startswith("import time:")}
     assert "tacit.settings" in imported
-    assert not imported & {"torch", "torchvision", "matplotlib", "numba"}
+    assert not imported & {"torch", "torchvision", "matplotlib", "numba", "sklearn"}
 
 
 def test_settings_of_a_study_can_be_given_on_the_command_line(fresh):

@@ -97,13 +97,18 @@ EDITS = {
     ),
     "the network": ("src/tacit/nn/resnets.py", ".mean(dim=(2, 3))", ".amax(dim=(2, 3))", TRAIN),
     "how a claim is judged": (
-        "src/tacit/studies/pathfinder.py",
+        "src/tacit/studies/locality.py",
         'held = "yes" if gap > max(2 * error, 2)',
         'held = "yes" if gap > max(3 * error, 2)',
         COLLECT,
     ),
-    "what is summarized": ("src/tacit/studies/pathfinder.py", "grouped.std(ddof=0)", "grouped.std(ddof=1)", PLOT),
-    "how the figure looks": ("src/tacit/figures/accuracy.py", "axes.set_ylim(low - 3", "axes.set_ylim(low - 4", PLOT),
+    "what is summarized": ("src/tacit/studies/locality.py", "grouped.std(ddof=0)", "grouped.std(ddof=1)", PLOT),
+    "how the figure looks": (
+        "src/tacit/figures/accuracy.py",
+        "axes.set_ylim(low - room",
+        "axes.set_ylim(low - 2 * room",
+        PLOT,
+    ),
     "the style of all figures": ("src/tacit/figures/style.py", '"font.size": 9', '"font.size": 10', PLOT),
     "the script of the plot": (
         "workflow/scripts/pathfinder_plot.py",

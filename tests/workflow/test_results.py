@@ -6,18 +6,30 @@ import re
 
 import pandas as pd
 import pytest
-from project import FIGURE, NORMS_FIGURES, NUMBERS, RANK_FIGURES, descent_file, run_file
+from project import (
+    FIGURE,
+    NORMS_FIGURES,
+    RANK_FIGURES,
+    SAME_CLASS_FIGURE,
+    descent_file,
+    run_file,
+    same_class_file,
+)
 
 pytestmark = pytest.mark.slow
 
 RUNS = [run_file(path_length=path_length, coefficient=coefficient) for path_length in (2, 3) for coefficient in (0, 1)]
 
-
+PAIRED = [same_class_file(distance=distance, coefficient=coefficient) for distance in (0, 8) for coefficient in (0, 1)]
 DESCENTS = [
     descent_file(factorization=factorization, task=task)
     for factorization in ("matrix", "tensor", "hierarchical")
     for task in ("completion", "sensing")
 ]
+
+
+LOCALITY = {"pathfinder": "path_length", "same_class": "distance"}
+FIGURES = (FIGURE, SAME_CLASS_FIGURE, *RANK_FIGURES, *NORMS_FIGURES)
 
 
 def test_a_second_call_finds_nothing_to_do(smoke):
@@ -31,18 +43,21 @@ def test_the_jobs_ran_the_code_of_their_own_project(smoke):
 
 
 def test_every_declared_output_is_there(smoke):
-    tables = [f"results/smoke/pathfinder/{table}.csv" for table in ("runs", "claims")]
+    tables = [f"results/smoke/{study}/{table}.csv" for study in LOCALITY for table in ("runs", "claims")]
     tables += [f"results/smoke/rank_dynamics/{table}.csv" for table in ("runs", "components", "curves", "claims")]
     tables += [f"results/smoke/norms/matrix/{table}.csv" for table in ("runs", "curves", "claims")]
     tables += [f"results/smoke/norms/matrix/perturbed_{table}.csv" for table in ("runs", "curves", "claims")]
     tables += [f"results/smoke/norms/matrix/further_{table}.csv" for table in ("runs", "curves")]
     tables += [f"results/smoke/norms/tensor/{table}.csv" for table in ("runs", "claims")]
-    tables += [figure.replace(".pdf", ".csv") for figure in (*RANK_FIGURES, *NORMS_FIGURES)]
-    expected = [FIGURE, NUMBERS, *RANK_FIGURES, *NORMS_FIGURES, *tables, *RUNS, *DESCENTS]
+    tables += [figure.replace(".pdf", ".csv") for figure in FIGURES]
+    expected = [*FIGURES, *tables, *RUNS, *PAIRED, *DESCENTS]
     assert [path for path in expected if not (smoke / path).exists()] == []
     raw = smoke.files("results/data/pathfinder/*/seed~0/path_length~[23]/raw/images~*.h5")
     datasets = smoke.files("results/data/pathfinder/*/seed~0/path_length~[23]/size~32/train~128/test~64.h5")
     assert (len(raw), len(datasets)) == (4, 2)
+    images = smoke.files("results/data/images/source~digits/size~8.h5")
+    images |= smoke.files("results/data/same_class/images~*/seed~0/train~128/test~64.h5")
+    assert len(images) == 2
     observed = smoke.files("results/data/sensing/factorization~*/problem~*/task~*.h5")
     assert len(observed) == 7
     matrices = smoke.files("results/smoke/norms/matrix/*/depth~*/learning_rate~*/init_scale~*/balanced~*/seed~*.h5")
@@ -50,10 +65,19 @@ def test_every_declared_output_is_there(smoke):
     linear = smoke.files("results/smoke/norms/tensor/problem~*/num_observations~*/linear.h5")
     assert (len(matrices), len(tensors), len(linear)) == (6, 2, 2)
     norms = {*matrices, *tensors, *linear}
-    assert set(smoke.files("results/**/*.h5")) == {*RUNS, *DESCENTS, *raw, *datasets, *observed, *norms}
+    assert set(smoke.files("results/**/*.h5")) == {
+        *RUNS,
+        *PAIRED,
+        *DESCENTS,
+        *raw,
+        *datasets,
+        *images,
+        *observed,
+        *norms,
+    }
 
 
-@pytest.mark.parametrize("figure", [FIGURE, *RANK_FIGURES, *NORMS_FIGURES])
+@pytest.mark.parametrize("figure", FIGURES)
 def test_a_figure_is_a_pdf_of_one_page(smoke, figure):
     pdf = (smoke / figure).read_bytes()
     assert pdf.startswith(b"%PDF-")
@@ -61,18 +85,19 @@ def test_a_figure_is_a_pdf_of_one_page(smoke, figure):
     assert len(re.findall(rb"/Type */Page\b", pdf)) == 1
 
 
-def test_the_numbers_of_the_figure_are_the_aggregate_of_the_runs(smoke):
-    runs = pd.read_csv(smoke / "results/smoke/pathfinder/runs.csv")
-    drawn = pd.read_csv(smoke / NUMBERS)
-    assert len(runs) == len(RUNS)
+@pytest.mark.parametrize("study", LOCALITY)
+def test_the_numbers_of_the_figure_are_the_aggregate_of_the_runs(smoke, study):
+    runs = pd.read_csv(smoke / f"results/smoke/{study}/runs.csv")
+    drawn = pd.read_csv(smoke / f"figures/{study}.csv")
+    assert len(runs) == 4
     percent = runs.assign(percent=100 * runs["test_accuracy"])
-    expected = percent.groupby(["coefficient", "path_length"], as_index=False).agg(
+    expected = percent.groupby(["coefficient", LOCALITY[study]], as_index=False).agg(
         mean=("percent", "mean"), std=("percent", lambda values: values.std(ddof=0)), seeds=("percent", "size")
     )
     pd.testing.assert_frame_equal(drawn, expected, check_exact=True)
 
 
-CLAIMS = ["pathfinder/claims", "rank_dynamics/claims"]
+CLAIMS = ["pathfinder/claims", "same_class/claims", "rank_dynamics/claims"]
 CLAIMS += [f"norms/{part}" for part in ("matrix/claims", "matrix/perturbed_claims", "tensor/claims")]
 
 
@@ -99,7 +124,7 @@ def test_the_numbers_of_the_rank_figures_are_the_curves_of_the_runs(smoke):
 
 def test_every_job_has_a_log_that_says_something(smoke):
     logs = smoke.files("logs/**/*.log")
-    assert len(logs) >= 12 + 15 + 19
+    assert len(logs) >= 12 + 8 + 15 + 19
     assert [path for path, content in logs.items() if not content.strip()] == []
 
 

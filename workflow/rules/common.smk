@@ -7,6 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from tacit import settings
+from tacit.data.image_sources import SOURCES, shortage
 from tacit.fingerprints import Sources
 
 ROOT = Path(workflow.basedir)
@@ -17,12 +18,16 @@ try:
 except settings.SettingsError as error:
     raise WorkflowError(f"Wrong settings:\n{error}") from None
 
+IMAGES_FOLDER = str(Path(cfg.images_folder).expanduser().absolute())
+
 # Read by the jobs, on whatever host they run; no parameters of rules, as no result depends on them.
 os.environ.update(
     TACIT_DEVICE=cfg.device,
     TACIT_GPU_SLOTS=str(cfg.gpu_slots),
     TACIT_CHECKPOINT_EPOCHS=str(cfg.checkpoint_epochs),
     TACIT_CHECKPOINT_SECONDS=str(cfg.checkpoint_seconds),
+    TACIT_IMAGES_FOLDER=IMAGES_FOLDER,
+    TACIT_DOWNLOAD_IMAGES=str(cfg.download_images),
 )
 
 _sources = Sources()
@@ -85,6 +90,9 @@ wildcard_constraints:
     init_std=r"[0-9.e+-]+",
     balanced="true|false",
     num_observations=r"\d+",
+    source="|".join(SOURCES),
+    size=r"[1-9]\d*",
+    distance=r"\d+",
 
 
 # Pathfinder. Raw images are shared by all scales that ask for the same rendering, so its values are in the path.
@@ -127,6 +135,42 @@ def available(runs, needed=True):
         return found
 
     return there
+
+
+# Image sets, shared by all studies that learn from images. What a study uses of one is chosen when it is read.
+
+IMAGES = "results/data/images/source~{source}/size~{size}.h5"
+
+
+def images_dataset(images):
+    """The file of the image set that settings ask for."""
+    return IMAGES.format(source=images.source, size=images.side)
+
+
+def images_source(wildcards):
+    """No files that Snakemake should watch, but an error before the first job if the published ones are not there."""
+    made = Path(IMAGES.format(**wildcards)).exists()
+    planned_only = workflow.executor_plugin is None or workflow.dryrun
+    if not (made or planned_only or cfg.download_images):
+        if complaint := shortage(SOURCES[wildcards.source], IMAGES_FOLDER):
+            raise WorkflowError(complaint)
+    return []
+
+
+# Is Same Class. Pairs are shared by all distances, and by all scales that ask for the same ones.
+
+_pairs = cfg.same_class.pairs
+SAME_CLASS_IMAGES = images_dataset(cfg.same_class.images)
+SAME_CLASS_PAIRS = f"results/data/same_class/images~{cfg.same_class.images.identity}/seed~{_pairs.seed}"
+SAME_CLASS_PAIRS = f"{SAME_CLASS_PAIRS}/train~{_pairs.num_train}/test~{_pairs.num_test}.h5"
+SAME_CLASS = f"results/{cfg.scale}/same_class"
+SAME_CLASS_RUN = f"{SAME_CLASS}/distance~{{distance}}/coefficient~{{coefficient}}/seed~{{seed}}.h5"
+SAME_CLASS_RUNS = expand(
+    SAME_CLASS_RUN,
+    distance=cfg.same_class.distances,
+    coefficient=map(text, cfg.same_class.coefficients),
+    seed=range(cfg.same_class.seeds),
+)
 
 
 # Targets of low rank and observations are shared by scales and studies, so their values are in the path.

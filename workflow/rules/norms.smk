@@ -24,7 +24,7 @@ rule matrix_norms_train:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime="2h",
+        runtime="20m",
     params:
         settings=matrix_norms_settings,
         code=fingerprint("matrix_norms_train.py"),
@@ -200,7 +200,7 @@ rule tensor_completion_train:
     threads: 1
     resources:
         mem_mb=2000,
-        runtime="4h",
+        runtime="30m",
         gpu=cfg.gpus_per_run,
     params:
         settings={"descent": cfg.norms.tensor.descent.plain(), "ranks": cfg.norms.tensor.ranks.plain()},
@@ -225,7 +225,7 @@ rule tensor_completion_linear:
     threads: 1
     resources:
         mem_mb=2000,
-        runtime="1h",
+        runtime="15m",
     params:
         settings={"ranks": cfg.norms.tensor.ranks.plain()},
         code=fingerprint("tensor_completion_linear.py"),

@@ -18,7 +18,7 @@ rule pathfinder_render:
     threads: 1
     resources:
         mem_mb=2000,
-        runtime="30m",
+        runtime="10m",
     params:
         settings={"rendering": cfg.pathfinder.rendering.plain(), "seed": cfg.pathfinder.dataset.seed},
         code=fingerprint("pathfinder_render.py"),
@@ -41,7 +41,7 @@ rule pathfinder_assemble:
     threads: 1
     resources:
         mem_mb=4000,
-        runtime="30m",
+        runtime="10m",
     params:
         settings=cfg.pathfinder.dataset.plain(),
         code=fingerprint("pathfinder_assemble.py"),

@@ -21,7 +21,7 @@ rule rank_dynamics_train:
     threads: 1
     resources:
         mem_mb=3000,
-        runtime="2h",
+        runtime="1h",
         gpu=cfg.gpus_per_run,
     params:
         settings=rank_dynamics_experiment,

@@ -1,13 +1,13 @@
 """Collect all Pathfinder runs in one table and judge the claims of the paper."""
 
 from tacit import runlog, store
-from tacit.studies import pathfinder
+from tacit.studies import locality, pathfinder
 
 
 def main(runs: list[str], *, table: str, claims: str) -> None:
-    collected = pathfinder.collect(runs)
+    collected = locality.collect(pathfinder.TASK, runs)
     store.write_table(table, collected)
-    store.write_table(claims, pathfinder.claims(collected))
+    store.write_table(claims, locality.claims(pathfinder.TASK, collected))
 
 
 if __name__ == "__main__":

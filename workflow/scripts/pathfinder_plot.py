@@ -3,13 +3,13 @@
 from tacit import runlog, store
 from tacit.figures import pathfinder as figure
 from tacit.figures import style
-from tacit.studies import pathfinder
+from tacit.studies import locality, pathfinder
 from tacit.studies.tables import count_missing
 
 
 def main(table: str, out: str, *, numbers: str, settings: dict) -> None:
     runs = store.read_table(table)
-    summary = pathfinder.summarize(runs)
+    summary = locality.summarize(pathfinder.TASK, runs)
     missing = count_missing(runs, settings["num_runs"], partial=settings["partial"])
     style.save(figure.draw(summary, scale=settings["scale"], settings=settings, missing=missing), out)
     store.write_table(numbers, summary)

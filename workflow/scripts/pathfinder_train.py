@@ -8,15 +8,17 @@ from tacit.studies import pathfinder
 def main(
     dataset: str, out: str, *, path_length: int, coefficient: float, seed: int, settings: dict, checkpoint: str
 ) -> None:
+    images = store.read(dataset, kind=pathfinder.DATASET)
     arrays = pathfinder.train(
-        store.read(dataset, kind=pathfinder.DATASET),
+        images,
         RunSettings.from_plain(settings),
         path_length=path_length,
         coefficient=coefficient,
         seed=seed,
         checkpoint=checkpoint,
     )
-    everything = {"path_length": path_length, "coefficient": coefficient, "seed": seed} | settings
+    everything = {"path_length": path_length, "coefficient": coefficient, "seed": seed, "dataset": images.settings}
+    everything |= settings
     store.write(out, arrays, kind=pathfinder.RUN, settings=everything, attributes=versions.of_libraries())
     checkpoints.discard(checkpoint)
 

@@ -6,6 +6,8 @@ After the figures of Razin, Maman, Cohen 2022 on locality.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -60,8 +62,18 @@ def draw_accuracy(
     axes.set_xticks(ticks)
     axes.set_xlim(ticks[0] - 0.3 * step, ticks[-1] + 0.3 * step)
     low = min(chance, (summary["mean"] - summary["std"]).min())
-    axes.set_ylim(low - 3, 102)
+    high = (summary["mean"] + summary["std"]).max()
+    room = 0.06 * max(high - low, 5)
+    axes.set_ylim(low - room, high + room)
     axes.set(xlabel=label, ylabel="test accuracy (%)", title=title)
     figure.legend(loc="outside upper center", ncols=len(coefficients), handlelength=2.2, columnspacing=1.4)
     style.note(figure, footnote)
     return figure
+
+
+def footnote(
+    summary: pd.DataFrame, *, name: str, scale: str, data: Sequence[str], network: Mapping[str, Any], missing: int
+) -> str:
+    """Return what a figure says of itself in a corner: task, scale, what `data` it shows, network, number of seeds."""
+    layout = network["name"] + ("" if network["width"] == 64 else f", width {network['width']}")
+    return f"{name}, " + style.described(scale, *data, layout, seeds=summary["seeds"], missing=missing)

@@ -66,7 +66,7 @@ def draw_entries(curves: pd.DataFrame, *, scale: str, seeds: int, tolerance: flo
         Line2D([], [], color="0.45", alpha=0.5, linewidth=0.7, label="other seeds"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, handlelength=2)
-    style.note(figure, _footnote(scale, seeds, missing))
+    style.note(figure, style.described(scale, seeds=[seeds], missing=missing))
     return figure
 
 
@@ -104,7 +104,7 @@ def draw_measures(
     handles = [Line2D([], [], color=f"C{number}", label=f"depth {depth}") for number, depth in enumerate(depths)]
     handles.append(Line2D([], [], color="black", linestyle="--", linewidth=1.1, label="theorem"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-    style.note(figure, _footnote(scale, seeds, missing))
+    style.note(figure, style.described(scale, seeds=[seeds], missing=missing))
     return figure
 
 
@@ -141,7 +141,7 @@ def draw_perturbed(curves: pd.DataFrame, *, scale: str, seeds: int, tolerance: f
     ]
     handles.append(Line2D([], [], color="0.3", linestyle="--", linewidth=1.1, label="closed form"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=1.6, columnspacing=1.2)
-    style.note(figure, _footnote(scale, seeds, missing))
+    style.note(figure, style.described(scale, seeds=[seeds], missing=missing))
     return figure
 
 
@@ -182,8 +182,3 @@ def _short(number: float) -> str:
     # The digits that follow are cut off, not rounded, as published.
     power = int(np.floor(np.log10(number)))
     return f"{np.floor(number / 10 ** (power - 1)) / 10:.1f}e{power}"
-
-
-def _footnote(scale: str, seeds: int, missing: int) -> str:
-    partial = f"PARTIAL: {missing} runs missing, " if missing else ""
-    return f"{partial}{scale} scale, {seeds} seed" + ("" if seeds == 1 else "s")

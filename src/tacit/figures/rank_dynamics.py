@@ -126,9 +126,4 @@ def _footnote(
     counts = list(dict.fromkeys(f"{block['descent']['num_observations']:,}" for block in blocks))
     problems = [" and ".join([", ".join(shapes[:-1]), shapes[-1]] if len(shapes) > 1 else shapes)]
     problems.append(f"{' or '.join(counts)} observations")
-    seeds = sorted(summary["seeds"].unique())
-    number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    parts = [f"{scale} scale", *problems, f"{number} seed" + ("" if number == "1" else "s")]
-    if missing:
-        parts.insert(0, f"PARTIAL: {missing} runs missing")
-    return ", ".join(parts)
+    return style.described(scale, *problems, seeds=summary["seeds"], missing=missing)

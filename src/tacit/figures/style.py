@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
@@ -38,6 +41,10 @@ STYLE = {
 }
 
 
+_LETTERS_PER_INCH = 21
+"""Of notes, in their size."""
+
+
 def new(width: float, height: float, **subplots) -> tuple[Figure, object]:
     """Return an empty figure of `width` x `height` inches in the house style, and its axes."""
     plt.rcdefaults()
@@ -46,12 +53,22 @@ def new(width: float, height: float, **subplots) -> tuple[Figure, object]:
 
 
 def note(figure: Figure, text: str) -> None:
-    """Write, small and below the axes on the right, what data and scale a figure shows."""
+    """Write, small and below the axes on the right, what data and scale a figure shows; in lines as wide as it is."""
+    text = "\n".join(textwrap.wrap(text, round(_LETTERS_PER_INCH * figure.get_figwidth())))
     figure.supxlabel(text, x=0.995, ha="right", fontsize=6.5, color="0.4")
+
+
+def described(scale: str, *parts: str, seeds: Iterable[int], missing: int) -> str:
+    """Return what a note says of every figure: missing runs, scale, `parts`, and how many seeds there are."""
+    numbers = sorted(set(seeds))
+    number = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    partial = [f"PARTIAL: {missing} run{'' if missing == 1 else 's'} missing"] if missing else []
+    return ", ".join([*partial, f"{scale} scale", *parts, f"{number} seed" + ("" if number == "1" else "s")])
 
 
 def save(figure: Figure, path: str | Path) -> None:
     """Save `figure` as PDF at `path`, atomically and without times, so that the same figure has the same bytes."""
-    with store.replacing(path) as part:
-        figure.savefig(part, format="pdf", metadata={"CreationDate": None, "Creator": "Tacit", "Producer": None})
+    content = io.BytesIO()
+    figure.savefig(content, format="pdf", metadata={"CreationDate": None, "Creator": "Tacit", "Producer": None})
     plt.close(figure)
+    store.write_bytes(path, content.getbuffer())

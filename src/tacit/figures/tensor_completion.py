@@ -38,8 +38,7 @@ def draw(summary: pd.DataFrame, *, scale: str, missing: int) -> Figure:
     handles, labels = axes[0, 1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), handlelength=2.4, columnspacing=1.2)
     seeds = int(summary.loc[summary["method"] == "factorization", "seeds"].max())
-    partial = f"PARTIAL: {missing} runs missing, " if missing else ""
-    style.note(figure, f"{partial}{scale} scale, {seeds} seed" + ("" if seeds == 1 else "s"))
+    style.note(figure, style.described(scale, seeds=[seeds], missing=missing))
     return figure
 
 

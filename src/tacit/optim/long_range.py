@@ -61,6 +61,12 @@ def regularizer(model, images: Tensor, logits: Tensor, patch: Patch, other: Patc
     return cosine.abs().mean()
 
 
+def draw_order(patches: tuple[Patch, Patch], generator: np.random.Generator) -> tuple[Patch, Patch]:
+    """Return both patches in either order, each half of the time."""
+    first, second = patches
+    return (first, second) if generator.integers(2) else (second, first)
+
+
 def draw_distant_patches(
     settings: LongRangeRegularizer, *, height: int, width: int, generator: np.random.Generator
 ) -> tuple[Patch, Patch]:

@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 import yaml
 
-from tacit.settings.base import Count, NonNegative, NonNegativeInt, Settings, SettingsError, parse, suggest
+from tacit.settings.base import Count, Folder, NonNegative, NonNegativeInt, Settings, SettingsError, parse, suggest
 from tacit.settings.norms import NormsSettings
 from tacit.settings.pathfinder import PathfinderSettings
 from tacit.settings.rank_dynamics import RankDynamicsSettings
+from tacit.settings.same_class import SameClassSettings
 
 __all__ = ["Configuration", "SettingsError", "load"]
 
@@ -30,7 +31,10 @@ class Configuration(Settings):
     checkpoint_epochs: Count
     checkpoint_seconds: NonNegative
     partial: bool
+    images_folder: Folder
+    download_images: bool
     pathfinder: PathfinderSettings
+    same_class: SameClassSettings
     rank_dynamics: RankDynamicsSettings
     norms: NormsSettings
 
@@ -87,7 +91,12 @@ def _read_text(value: Any) -> Any:
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `over` on top; blocks are merged key by key, everything else is replaced."""
+    """Return `base` with `over` on top; blocks are merged key by key, everything else is replaced.
+
+    So is a block that names another `source`: what the rest of it said was about the one in `base`.
+    """
+    if "source" in over and over["source"] != base.get("source"):
+        return dict(over)
     merged = dict(base)
     for name, value in over.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)

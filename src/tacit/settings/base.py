@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self, get_args
 
@@ -33,6 +34,18 @@ def _check_distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 Distinct = AfterValidator(_check_distinct)
 """Of a collection: each value may be given once."""
+
+
+def _check_folder(path: str) -> str:
+    if not re.fullmatch(r"[\w /.~+,:@=-]+", path):
+        raise ValueError(
+            "may hold letters, digits, blanks and / . ~ + , : @ = _ - alone, as jobs on a cluster repeat it"
+        )
+    return path
+
+
+Folder = Annotated[str, AfterValidator(_check_folder)]
+"""The name of a folder, of letters that mean nothing to a shell: Snakemake hands settings on to jobs through one."""
 
 
 def digest(plain: Any) -> str:

@@ -2,7 +2,7 @@
 
 Convolutional networks are biased towards short-range interactions: the longer the two paths, the nearer to chance a
 network ends, and a regulariser that asks for long-range interaction counters it. Stages: `render` raw images,
-`assemble` datasets, `train` one network, `collect` the runs into a table, judge its `claims`.
+`assemble` datasets, `train` one network; `tacit.studies.locality` collects the runs and judges them.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from tacit import store, streams
 from tacit.data.pathfinder import Images, Renderer
 from tacit.settings.pathfinder import Rendering, RunSettings
+from tacit.studies import locality
 
 STUDY = "pathfinder"
 RAW, DATASET, RUN = "pathfinder raw images", "pathfinder dataset", "pathfinder run"
 """Kinds of file."""
+
+TASK = locality.Task(RUN, "path_length", "path length")
 
 
 def render(
@@ -119,20 +121,21 @@ def train(
     from tacit import devices
     from tacit.nn import resnets
     from tacit.optim.long_range import draw_distant_patches
-    from tacit.training.networks import LabelledImages, Task, fit
+    from tacit.training.images import LabelledImages
+    from tacit.training.networks import fit
 
     arrays, attributes = dataset.arrays, dataset.attributes
     height, width = arrays["train_images"].shape[1:]
+    statistics = {"mean": [attributes["train_mean"]], "std": [attributes["train_std"]]}
     with devices.acquire() as device:
-        task = Task(
-            train=LabelledImages.on(device, arrays["train_images"], arrays["train_labels"]),
-            test=LabelledImages.on(device, arrays["test_images"], arrays["test_labels"]),
-            mean=attributes["train_mean"],
-            std=attributes["train_std"],
+        train, test = (
+            LabelledImages.on(device, arrays[f"{part}_images"], arrays[f"{part}_labels"], **statistics)
+            for part in ("train", "test")
         )
         return fit(
             partial(resnets.build, settings.network, in_channels=1),
-            task,
+            train,
+            test,
             settings.training,
             coefficient=coefficient,
             sample_patches=lambda generator: draw_distant_patches(
@@ -143,77 +146,3 @@ def train(
             settings={"path_length": path_length, "coefficient": coefficient, "seed": seed, "dataset": dataset.settings}
             | settings.plain(),
         )
-
-
-def collect(runs: Iterable[str | Path]) -> pd.DataFrame:
-    """Return one row a run: its setting, its number of epochs, and the metrics of its last epoch."""
-    rows = []
-    for path in runs:
-        run = store.read(path, kind=RUN)
-        row = {name: run.settings[name] for name in ("path_length", "coefficient", "seed")}
-        row["epochs"] = len(run.arrays["test_accuracy"])
-        row |= {name: values[-1] for name, values in run.arrays.items()}
-        rows.append(row)
-    return pd.DataFrame(rows).sort_values(["path_length", "coefficient", "seed"], ignore_index=True)
-
-
-def summarize(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return test accuracy in per cent by path length and coefficient: mean, standard deviation, number of seeds.
-
-    The standard deviation is that of the seeds at hand (not the unbiased one), as in the published figure.
-    """
-    accuracy = 100 * runs.set_index(["coefficient", "path_length"])["test_accuracy"]
-    grouped = accuracy.groupby(level=[0, 1])
-    table = pd.DataFrame({"mean": grouped.mean(), "std": grouped.std(ddof=0), "seeds": grouped.size()})
-    return table.reset_index()
-
-
-def claims(runs: pd.DataFrame) -> pd.DataFrame:
-    """Judge what the paper states in this run: one row a claim, with what was measured and whether it held.
-
-    A difference of means counts if it exceeds two standard errors and 2 percentage points; from one seed nothing can be
-    judged.
-    """
-    short, long = runs["path_length"].min(), runs["path_length"].max()
-    strong = runs["coefficient"].max()
-    plain_short, plain_long = _accuracies(runs, short, 0.0), _accuracies(runs, long, 0.0)
-    strong_short, strong_long = _accuracies(runs, short, strong), _accuracies(runs, long, strong)
-    name = f"coefficient {strong:g}"
-    return pd.DataFrame(
-        [
-            _judge(
-                f"Without the regulariser, accuracy at path length {long} is below that at {short}",
-                plain_short.mean() - plain_long.mean(),
-                plain_short,
-                plain_long,
-            ),
-            _judge(
-                f"At path length {long}, accuracy with {name} is above that without",
-                strong_long.mean() - plain_long.mean(),
-                strong_long,
-                plain_long,
-            ),
-            _judge(
-                f"From path length {short} to {long}, accuracy falls less with {name} than without",
-                (strong_long.mean() - strong_short.mean()) - (plain_long.mean() - plain_short.mean()),
-                strong_long,
-                strong_short,
-                plain_long,
-                plain_short,
-            ),
-        ]
-    )
-
-
-def _accuracies(runs: pd.DataFrame, path_length: int, coefficient: float) -> pd.Series:
-    chosen = (runs["path_length"] == path_length) & (runs["coefficient"] == coefficient)
-    return 100 * runs.loc[chosen, "test_accuracy"]
-
-
-def _judge(claim: str, gap: float, *samples: pd.Series) -> dict[str, str]:
-    """Return a row of the table of claims; `gap` is a signed sum of the means of `samples`."""
-    error = sum(sample.sem() ** 2 for sample in samples) ** 0.5
-    if np.isnan(error):
-        return {"claim": claim, "measured": f"{gap:+.1f} percentage points", "held": "not to be judged from one seed"}
-    held = "yes" if gap > max(2 * error, 2) else "no"
-    return {"claim": claim, "measured": f"{gap:+.1f} percentage points (standard error {error:.1f})", "held": held}

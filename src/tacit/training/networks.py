@@ -1,8 +1,7 @@
-"""Training of a network with one logit on images that fit on the device.
+"""Training of a network with one logit on images that are on the device (`tacit.training.images`).
 
-The data stay on the device as bytes and are normalised there a batch at a time; nothing is copied back during an
-epoch. Order of batches, patches and dropout come from streams named by seed and epoch, so that a training resumed in
-mid-epoch goes on as if it had never stopped.
+Nothing is copied back from there during an epoch. Order of batches, patches and dropout come from streams named by
+seed and epoch, so that a training resumed in mid-epoch goes on as if it had never stopped.
 
 Loss: binary cross-entropy, mean over the batch, plus `coefficient` times the long-range regulariser.
 """
@@ -13,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,38 +25,12 @@ from tacit.nn.double_backward import adapt
 from tacit.optim.long_range import Patch, regularizer
 from tacit.runlog import Progress, log
 from tacit.settings.networks import Training
+from tacit.training.images import Examples
 
 METRICS = ("train_loss", "train_accuracy", "regularization", "test_loss", "test_accuracy", "learning_rate")
 """What is recorded of every epoch. Train loss is without the regulariser; train figures are running ones."""
 
-_EVALUATION_BATCH = 512
-
-
-class LabelledImages(NamedTuple):
-    """Images (N, C, H, W) uint8 and labels (N,) float 0 or 1, on one device."""
-
-    images: Tensor
-    labels: Tensor
-
-    @classmethod
-    def on(cls, device: torch.device, images: np.ndarray, labels: np.ndarray) -> LabelledImages:
-        """Copy images (N, H, W) or (N, C, H, W) uint8 and labels (N,) to `device`."""
-        if images.ndim == 3:
-            images = images[:, None]
-        return cls(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device, torch.float32))
-
-
-class Task(NamedTuple):
-    """What is learned: two sets of images and the scalars (of images in [0, 1]) that normalise them."""
-
-    train: LabelledImages
-    test: LabelledImages
-    mean: float
-    std: float
-
-    def batch(self, images: Tensor) -> Tensor:
-        """Return bytes as normalised float32, channels last if that is how they come."""
-        return (images.float() - 255 * self.mean) / (255 * self.std)
+_EVALUATION_BATCH = 256
 
 
 PatchSampler = Callable[[np.random.Generator], tuple[Patch, Patch]]
@@ -65,7 +38,8 @@ PatchSampler = Callable[[np.random.Generator], tuple[Patch, Patch]]
 
 def fit(
     build: Callable[[], nn.Module],
-    task: Task,
+    train: Examples,
+    test: Examples,
     training: Training,
     *,
     coefficient: float,
@@ -76,13 +50,13 @@ def fit(
 ) -> dict[str, np.ndarray]:
     """Train a network and return METRICS by epoch, each (E,) float64.
 
-    `build` makes the network from torch's global generator. `stream` names the random numbers of this run. `settings`
-    are everything the result depends on; a checkpoint of others is refused. Raises DivergenceError with the step at
-    which the loss stopped being finite, Interrupted after SIGTERM or Ctrl-C.
+    `build` makes the network from torch's global generator. Labels are 0 or 1. `stream` names the random numbers of
+    this run. `settings` are everything the result depends on; a checkpoint of others is refused. Raises DivergenceError
+    with the step at which the loss stopped being finite, Interrupted after SIGTERM or Ctrl-C.
     """
-    device = task.train.images.device
+    device = train.labels.device
     torch.manual_seed(streams.torch_seed(*stream, "init"))
-    loop = Loop(build().to(device), task, training, coefficient, sample_patches, stream)
+    loop = Loop(build().to(device), train, test, training, coefficient, sample_patches, stream)
     state = checkpoints.load(checkpoint, settings=settings, device=device)
     if state is not None:
         loop.load_state(state)
@@ -105,10 +79,10 @@ def fit(
 class Loop:
     """A training under way; `fit` runs it to its end and `run_epoch` to the end of an epoch."""
 
-    def __init__(self, model, task, training, coefficient, sample_patches, stream):
-        self.task, self.training, self.stream = task, training, stream
+    def __init__(self, model, train, test, training, coefficient, sample_patches, stream):
+        self.train, self.test, self.training, self.stream = train, test, training, stream
         self.coefficient, self.sample_patches = coefficient, sample_patches
-        device = task.train.images.device
+        device = train.labels.device
         _set_precision(training, device)
         self.format = torch.channels_last if training.channels_last else torch.contiguous_format
         self.model = model.to(memory_format=self.format)
@@ -131,7 +105,7 @@ class Loop:
 
     def run_epoch(self, termination: checkpoints.Termination) -> bool:
         """Go on to the end of the epoch; return False if asked to end before."""
-        train, size = self.task.train, self.training.batch_size
+        train, size = self.train, self.training.batch_size
         order = streams.numpy_generator(*self.stream, "order", self.epoch).permutation(len(train.labels))
         batches = torch.from_numpy(order).to(train.labels.device).split(size)
         patches = streams.numpy_generator(*self.stream, "patches", self.epoch)
@@ -149,9 +123,8 @@ class Loop:
 
     def update(self, batch: Tensor, pair: tuple[Patch, Patch] | None) -> None:
         """Take one step on the images numbered `batch`, with the regulariser on `pair` if there is one."""
-        train = self.task.train
-        images = self.task.batch(train.images[batch]).contiguous(memory_format=self.format)
-        labels = train.labels[batch]
+        images = self.train.batch(batch, self.format)
+        labels = self.train.labels[batch].float()
         with self._autocast():
             logits = self.forward(images.requires_grad_(pair is not None)).float()
             loss = objective = binary_cross_entropy_with_logits(logits, labels)
@@ -178,8 +151,8 @@ class Loop:
                 f"training diverged: the loss of step {step} (epoch {self.epoch + 1}) is not finite, with coefficient "
                 f"{self.coefficient:g}, {self.stream}; reduce learning_rate (now {rate:g}) or the coefficient"
             )
-        loss, accuracy, penalty = (self.sums / len(self.task.train.labels)).tolist()
-        test_loss, test_accuracy = self._evaluate(self.task.test)
+        loss, accuracy, penalty = (self.sums / len(self.train.labels)).tolist()
+        test_loss, test_accuracy = self._evaluate(self.test)
         values = (loss, accuracy, penalty, test_loss, test_accuracy, self.optimizer.param_groups[0]["lr"])
         for name, value in zip(METRICS, values, strict=True):
             self.history[name].append(value)
@@ -188,12 +161,14 @@ class Loop:
         self.sums.zero_()
 
     @torch.no_grad()
-    def _evaluate(self, data: LabelledImages) -> tuple[float, float]:
+    def _evaluate(self, data: Examples) -> tuple[float, float]:
         self.model.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=data.labels.device)
-        for images, labels in zip(*(part.split(_EVALUATION_BATCH) for part in data), strict=True):
+        numbers = torch.arange(len(data.labels), device=data.labels.device)
+        for batch in numbers.split(_EVALUATION_BATCH):
+            labels = data.labels[batch].float()
             with self._autocast():
-                logits = self.model(self.task.batch(images).contiguous(memory_format=self.format)).float()
+                logits = self.model(data.batch(batch, self.format)).float()
             loss = binary_cross_entropy_with_logits(logits, labels, reduction="sum")
             sums += torch.stack([loss.double(), ((logits > 0) == (labels > 0.5)).double().sum()])
         loss, accuracy = (sums / len(data.labels)).tolist()
@@ -208,7 +183,7 @@ class Loop:
         )
 
     def _autocast(self) -> torch.autocast:
-        kind = self.task.train.images.device.type
+        kind = self.train.labels.device.type
         return torch.autocast(kind, torch.bfloat16, enabled=self.training.precision == "bfloat16")
 
     def state(self) -> dict[str, Any]:

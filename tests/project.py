@@ -13,7 +13,7 @@ from typing import NamedTuple
 import psutil
 import yaml
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[1]
 CODE = ("Snakefile", "workflow", "config", "src", "profiles")
 
 FIGURE = "figures/pathfinder.pdf"
@@ -24,6 +24,7 @@ NORMS_FIGURES = (
     "figures/matrix_norms_perturbed.pdf",
     "figures/tensor_completion.pdf",
 )
+SAME_CLASS_FIGURE = "figures/same_class.pdf"
 RANK_FIGURES = ("figures/rank_dynamics.pdf", "figures/rank_dynamics_nodes.pdf")
 
 TIMEOUT = 600
@@ -33,6 +34,12 @@ TIMEOUT = 600
 def pathfinder(**counts):
     """A plan of Pathfinder alone, such as `pathfinder(train=4, collect=1, plot=1)`."""
     return {f"pathfinder_{verb}": count for verb, count in counts.items()}
+
+
+def same_class(**counts):
+    """A plan of Is Same Class alone; `convert` reads the image set."""
+    names = {verb: "images_convert" if verb == "convert" else f"same_class_{verb}" for verb in counts}
+    return {names[verb]: count for verb, count in counts.items()}
 
 
 def rank_dynamics(**counts):
@@ -47,6 +54,10 @@ def descent_file(*, factorization, task="completion", seed=0, scale="smoke"):
 
 def run_file(*, path_length, coefficient, seed=0, scale="smoke"):
     return f"results/{scale}/pathfinder/path_length~{path_length}/coefficient~{coefficient}/seed~{seed}.h5"
+
+
+def same_class_file(*, distance, coefficient, seed=0, scale="smoke"):
+    return f"results/{scale}/same_class/distance~{distance}/coefficient~{coefficient}/seed~{seed}.h5"
 
 
 def log_file(run):
@@ -174,7 +185,7 @@ class Project:
     @contextmanager
     def started(self, *arguments, cores=2, **settings):
         """Call Snakemake in a session of its own; whatever of it still runs at the end of the block is killed."""
-        command = self.command(*arguments, "--cores", str(cores), **settings)
+        command = self.command(*arguments, *(["--cores", str(cores)] if cores else []), **settings)
         with (self / "started.txt").open("wb") as output:
             process = subprocess.Popen(
                 command,
@@ -215,9 +226,18 @@ class Started:
             assert time.monotonic() < deadline, f"no {what} in {seconds} s:\n{self.output}"
             time.sleep(0.02)
 
+    def interrupt(self):
+        """Press Ctrl-C, which reaches Snakemake alone here."""
+        self._process.send_signal(signal.SIGINT)
+
     def wait(self, seconds=120):
         """The call, once it has ended by itself."""
         return Call(self._process.wait(seconds), self.output)
+
+    def kill_snakemake_alone(self):
+        """End Snakemake by SIGKILL; its jobs, which do not hear of it, go on."""
+        self._process.kill()
+        self._process.wait()
 
     def kill(self):
         """End Snakemake and its jobs by SIGKILL, all at once."""

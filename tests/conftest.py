@@ -1,6 +1,7 @@
 """One run of the whole smoke scale, shared by all tests of the workflow; those that change something have a copy."""
 
 import pytest
+
 from project import Project
 
 FOLDER = "tacit prüfung"

@@ -1,0 +1,106 @@
+"""Settings of labelled image sets, shared by all studies that learn from images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from tacit.settings.base import Count, Distinct, NonNegativeInt, Settings, digest
+
+SourceName = Literal["cifar10", "cifar100", "mnist", "tiny_imagenet", "digits"]
+
+
+class Facts(NamedTuple):
+    """What is known of a source before it is read."""
+
+    title: str
+    side: int
+    """Of its images, in px."""
+    channels: int
+    classes: int
+    num_train: int
+    num_test: int
+    mean: tuple[float, ...]
+    """Of each channel of the training images, on the scale [0, 1]."""
+    std: tuple[float, ...]
+
+
+FACTS: dict[str, Facts] = {
+    "cifar10": Facts("CIFAR-10", 32, 3, 10, 50_000, 10_000, (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)),
+    "cifar100": Facts("CIFAR-100", 32, 3, 100, 50_000, 10_000, (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)),
+    "mnist": Facts("MNIST", 28, 1, 10, 60_000, 10_000, (0.1307,), (0.3081,)),
+    "tiny_imagenet": Facts("Tiny ImageNet", 64, 3, 200, 100_000, 10_000, (0.480, 0.448, 0.398), (0.277, 0.269, 0.282)),
+    "digits": Facts("scikit-learn digits", 8, 1, 10, 1437, 360, (0.306,), (0.376,)),
+}
+"""Statistics are the customary ones; those of the digits are measured, at 8 px (their deviation falls as they are
+enlarged). Digits have no published split: it is ours."""
+
+
+class Images(Settings):
+    """A labelled image set: a source, the size of its images, and the part of it that is used."""
+
+    source: SourceName
+    size: Count | None = None
+    """Side, in px, that images are resized to (bilinear); by default that of the source."""
+    classes: Annotated[tuple[NonNegativeInt, ...], Field(min_length=2), Distinct] | None = None
+    """Classes that are kept, renumbered in this order; by default all."""
+    num_train: Count | None = None
+    """Training images that are kept, drawn at random; by default all."""
+    train_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The same as a share of those of the classes that are kept."""
+    num_test: Count | None = None
+    subset_seed: NonNegativeInt = 0
+    """Of these draws. A smaller subset is part of a larger one."""
+    mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
+    """Of each channel on the scale [0, 1], by which images are normalised; by default the customary one."""
+    std: tuple[Annotated[float, Field(gt=0, le=1)], ...] | None = None
+
+    @model_validator(mode="after")
+    def _exists(self) -> Self:
+        facts = FACTS[self.source]
+        for name in ("mean", "std"):
+            given = getattr(self, name)
+            if given is not None and len(given) != facts.channels:
+                raise ValueError(f"{name}: {facts.title} has {facts.channels} channel(s), so as many numbers")
+        if self.classes and max(self.classes) >= facts.classes:
+            raise ValueError(f"classes: those of {facts.title} are numbered from 0 to {facts.classes - 1}")
+        if self.num_train is not None and self.train_fraction is not None:
+            raise ValueError("give num_train or train_fraction, not both")
+        for name, most in (("num_train", facts.num_train), ("num_test", facts.num_test)):
+            number = getattr(self, name)
+            if number is not None and number > most:
+                raise ValueError(f"{name} = {number}: {facts.title} has only {most:,}")
+        return self
+
+    @property
+    def title(self) -> str:
+        """Name of the source, as it is written."""
+        return FACTS[self.source].title
+
+    @property
+    def side(self) -> int:
+        """Of the images as they are used, in px."""
+        return self.size or FACTS[self.source].side
+
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        return FACTS[self.source].channels
+
+    @property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel."""
+        facts = FACTS[self.source]
+        return self.mean or facts.mean, self.std or facts.std
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """What decides which images these are, as plain values; how they are normalised does not."""
+        plain = self.plain() | {"size": self.side}
+        return {name: value for name, value in plain.items() if name not in ("mean", "std")}
+
+    @property
+    def identity(self) -> str:
+        """A short name of exactly these images, for file names."""
+        return digest(self.drawn)

@@ -1,0 +1,73 @@
+"""Settings of the Is Same Class study (Razin, Maman, Cohen 2022, section 6)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from tacit.settings.base import Count, Distinct, NonNegative, NonNegativeInt, Settings
+from tacit.settings.images import Images
+from tacit.settings.networks import Network, Training
+
+
+class Canvas(Settings):
+    """What two images are laid on."""
+
+    height: Count
+    width: Count
+
+    def place(self, side: int, distance: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the top left corners (row, column) of two images of `side` px, `distance` px apart about the middle.
+
+        Raises ValueError if they do not fit.
+        """
+        row = self.height // 2 - side // 2
+        left = self.width // 2 - side - distance // 2
+        right = left + side + distance
+        if row < 0 or row + side > self.height or left < 0 or right + side > self.width:
+            raise ValueError(
+                f"two images of {side} px at a distance of {distance} px do not fit on a canvas of "
+                f"{self.height} x {self.width} px"
+            )
+        return (row, left), (row, right)
+
+
+class Pairs(Settings):
+    """How many pairs of images are drawn."""
+
+    seed: NonNegativeInt
+    num_train: Count
+    num_test: Count
+
+
+class RunSettings(Settings):
+    """What a run depends on besides its pairs, distance, coefficient and seed."""
+
+    images: Images
+    canvas: Canvas
+    network: Network
+    training: Training
+
+
+class SameClassSettings(RunSettings):
+    """The whole study: a run for each distance, coefficient and seed."""
+
+    distances: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), Distinct]
+    """Between the two images, in px."""
+    coefficients: Annotated[tuple[NonNegative, ...], Field(min_length=1), Distinct]
+    """Of the long-range regulariser; 0 trains without it."""
+    seeds: Count
+    """Number of runs of each setting."""
+    pairs: Pairs
+
+    @model_validator(mode="after")
+    def _distances_fit(self) -> Self:
+        for distance in self.distances:
+            self.canvas.place(self.images.side, distance)
+        return self
+
+    @property
+    def run(self) -> RunSettings:
+        """The part that training depends on."""
+        return RunSettings(images=self.images, canvas=self.canvas, network=self.network, training=self.training)

@@ -1,0 +1,112 @@
+"""What the studies on locality have in common: a task of growing difficulty, trained with and without a regulariser.
+
+After Razin, Maman, Cohen 2022, section 6. Runs are gathered in a table, summarised by difficulty and coefficient of the
+long-range regulariser, and the paper's claims are judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from tacit import store
+
+
+class Task(NamedTuple):
+    """What makes a task difficult, and what its runs are called."""
+
+    kind: str
+    """Of the run files."""
+    difficulty: str
+    """Setting and column, such as path_length."""
+    words: str
+    """The same in a sentence, such as "path length"."""
+    unit: str = ""
+
+
+def collect(task: Task, runs: Iterable[str | Path]) -> pd.DataFrame:
+    """Return one row a run: its setting, its number of epochs, and the metrics of its last epoch."""
+    rows = []
+    for path in runs:
+        run = store.read(path, kind=task.kind)
+        row = {name: run.settings[name] for name in (task.difficulty, "coefficient", "seed")}
+        row["epochs"] = len(run.arrays["test_accuracy"])
+        row |= {name: values[-1] for name, values in run.arrays.items()}
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values([task.difficulty, "coefficient", "seed"], ignore_index=True)
+
+
+def summarize(task: Task, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return test accuracy in per cent by difficulty and coefficient: mean, standard deviation, number of seeds.
+
+    The standard deviation is that of the seeds at hand (not the unbiased one), as in the published figures.
+    """
+    accuracy = 100 * runs.set_index(["coefficient", task.difficulty])["test_accuracy"]
+    grouped = accuracy.groupby(level=[0, 1])
+    table = pd.DataFrame({"mean": grouped.mean(), "std": grouped.std(ddof=0), "seeds": grouped.size()})
+    return table.reset_index()
+
+
+def claims(task: Task, runs: pd.DataFrame) -> pd.DataFrame:
+    """Judge what the paper states in this run: one row a claim, with what was measured and whether it held.
+
+    A difference of means counts if it exceeds two standard errors and 2 percentage points; from one seed nothing can be
+    judged. A claim that compares with what was not run at all, such as a second difficulty, is left out.
+    """
+    easy, hard = runs[task.difficulty].min(), runs[task.difficulty].max()
+    strong = runs["coefficient"].max()
+    falls, plain = easy < hard, (runs["coefficient"] == 0).any()
+
+    def accuracies(difficulty: float, coefficient: float) -> pd.Series:
+        chosen = (runs[task.difficulty] == difficulty) & (runs["coefficient"] == coefficient)
+        return 100 * runs.loc[chosen, "test_accuracy"]
+
+    plain_easy, plain_hard = accuracies(easy, 0.0), accuracies(hard, 0.0)
+    strong_easy, strong_hard = accuracies(easy, strong), accuracies(hard, strong)
+    unit, name = (f" {task.unit}" if task.unit else ""), f"coefficient {strong:g}"
+    rows = []
+    if falls and plain:
+        rows.append(
+            _judge(
+                f"Without the regulariser, accuracy at {task.words} {hard}{unit} is below that at {easy}{unit}",
+                plain_easy.mean() - plain_hard.mean(),
+                plain_easy,
+                plain_hard,
+            )
+        )
+    if strong > 0 and plain:
+        rows.append(
+            _judge(
+                f"At {task.words} {hard}{unit}, accuracy with {name} is above that without",
+                strong_hard.mean() - plain_hard.mean(),
+                strong_hard,
+                plain_hard,
+            )
+        )
+    if strong > 0 and plain and falls:
+        rows.append(
+            _judge(
+                f"From {task.words} {easy} to {hard}{unit}, accuracy falls less with {name} than without",
+                (strong_hard.mean() - strong_easy.mean()) - (plain_hard.mean() - plain_easy.mean()),
+                strong_hard,
+                strong_easy,
+                plain_hard,
+                plain_easy,
+            )
+        )
+    return pd.DataFrame(rows, columns=["claim", "measured", "held"])
+
+
+def _judge(claim: str, gap: float, *samples: pd.Series) -> dict[str, str]:
+    """Return a row of the table of claims; `gap` is a signed sum of the means of `samples`."""
+    if any(sample.empty for sample in samples):
+        return {"claim": claim, "measured": "nothing", "held": "not to be judged, as runs are missing"}
+    measured = f"{gap:+.1f} percentage points"
+    if any(len(sample) == 1 for sample in samples):
+        return {"claim": claim, "measured": measured, "held": "not to be judged from one seed"}
+    error = sum(sample.sem() ** 2 for sample in samples) ** 0.5
+    held = "yes" if gap > max(2 * error, 2) else "no"
+    return {"claim": claim, "measured": f"{measured} (standard error {error:.1f})", "held": held}

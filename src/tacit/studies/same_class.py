@@ -1,0 +1,90 @@
+"""The Is Same Class study (Razin, Maman, Cohen 2022, section 6).
+
+Two images lie side by side on a canvas, and a network says whether they are of one class. The further apart they are,
+the nearer to chance a convolutional network ends; a regulariser that asks for long-range interaction counters it.
+Stages: `pair` images, `train` one network at one distance; `tacit.studies.locality` collects the runs and judges them.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tacit import store, streams
+from tacit.data import pairs
+from tacit.data.images import ImageSet
+from tacit.settings.same_class import Pairs, RunSettings
+from tacit.studies import locality
+
+STUDY = "same_class"
+PAIRS, RUN = "same class pairs", "same class run"
+"""Kinds of file."""
+
+TASK = locality.Task(RUN, "distance", "a distance of", "px")
+
+
+def pair(images: ImageSet, settings: Pairs) -> dict[str, np.ndarray]:
+    """Draw pairs of training images and pairs of test images: indices (N, 2) and labels (N,) of each part.
+
+    They serve all distances: where the images lie is no part of them.
+    """
+    arrays = {}
+    for part, num, labels in (
+        ("train", settings.num_train, images.train_labels),
+        ("test", settings.num_test, images.test_labels),
+    ):
+        drawn = pairs.draw(labels, num, generator=streams.numpy_generator(STUDY, "pairs", settings.seed, part))
+        arrays |= {f"{part}_indices": drawn.indices, f"{part}_labels": drawn.labels}
+    return arrays
+
+
+def train(
+    images: ImageSet,
+    paired: store.Record,
+    settings: RunSettings,
+    *,
+    distance: int,
+    coefficient: float,
+    seed: int,
+    checkpoint: str | Path,
+) -> dict[str, np.ndarray]:
+    """Train one network on `images`, `paired` as `pair` did, `distance` px apart; return METRICS by epoch, (E,) each.
+
+    Initialisation and order of batches depend on the seed alone, so runs of different distances and coefficients are
+    paired. Raises as `tacit.training.networks.fit` does; an interrupted training goes on from `checkpoint`.
+    """
+    # Here, because all other stages do without torch, whose import takes seconds.
+    from tacit import devices
+    from tacit.nn import resnets
+    from tacit.optim.long_range import Patch, draw_order
+    from tacit.training.images import Bytes, ImagePairs
+    from tacit.training.networks import fit
+
+    side, canvas = settings.images.side, settings.canvas
+    corners = canvas.place(side, distance)
+    patches = tuple(Patch(*corner, side, side) for corner in corners)
+    with devices.acquire() as device:
+
+        def paired_on_device(part: str, pixels: np.ndarray) -> ImagePairs:
+            return ImagePairs(
+                Bytes.on(device, pixels, *settings.images.statistics),
+                paired.arrays[f"{part}_indices"],
+                paired.arrays[f"{part}_labels"],
+                canvas=(canvas.height, canvas.width),
+                corners=corners,
+            )
+
+        return fit(
+            partial(resnets.build, settings.network, in_channels=settings.images.channels),
+            paired_on_device("train", images.train_images),
+            paired_on_device("test", images.test_images),
+            settings.training,
+            coefficient=coefficient,
+            sample_patches=partial(draw_order, patches),
+            stream=(STUDY, "train", seed),
+            checkpoint=checkpoint,
+            settings={"distance": distance, "coefficient": coefficient, "seed": seed, "pairs": paired.settings}
+            | settings.plain(),
+        )

@@ -1,0 +1,26 @@
+# Image sets, for all studies that learn from images: published files -> one file of bytes and labels.
+
+
+rule images_convert:
+    """Check the published files of an image set, fetch them where that is allowed, and bring them into one file."""
+    input:
+        images_source,
+    output:
+        IMAGES,
+    log:
+        log_of(IMAGES),
+    benchmark:
+        benchmark_of(IMAGES)
+    localrule: True
+    # Before any training of any study, so that files that cannot be fetched are known of at once.
+    priority: 10
+    threads: 1
+    resources:
+        mem_mb=6000,
+        runtime="60m",
+    params:
+        code=fingerprint("images_convert.py"),
+    message:
+        "images: read {wildcards.source} at {wildcards.size} px"
+    script:
+        by_content("images_convert.py")

@@ -1,0 +1,104 @@
+# Is Same Class (Razin, Maman, Cohen 2022): image set -> pairs -> training -> table -> figure.
+
+
+rule same_class:
+    input:
+        "figures/same_class.pdf",
+        f"{SAME_CLASS}/claims.csv",
+
+
+rule same_class_pair:
+    """Draw pairs of images, half of them of one class. They serve every distance."""
+    input:
+        SAME_CLASS_IMAGES,
+    output:
+        SAME_CLASS_PAIRS,
+    log:
+        log_of(SAME_CLASS_PAIRS),
+    benchmark:
+        benchmark_of(SAME_CLASS_PAIRS)
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="10m",
+    params:
+        settings={"images": cfg.same_class.images.drawn, "pairs": cfg.same_class.pairs.plain()},
+        code=fingerprint("same_class_pair.py"),
+    message:
+        "same_class: draw pairs"
+    script:
+        by_content("same_class_pair.py")
+
+
+rule same_class_train:
+    """Train one network: one distance, one coefficient of the regulariser, one seed."""
+    input:
+        images=SAME_CLASS_IMAGES,
+        pairs=SAME_CLASS_PAIRS,
+    output:
+        SAME_CLASS_RUN,
+    log:
+        log_of(SAME_CLASS_RUN),
+    benchmark:
+        benchmark_of(SAME_CLASS_RUN)
+    threads: 1
+    resources:
+        mem_mb=10000,
+        runtime="12h",
+        gpu=cfg.gpus_per_run,
+    params:
+        settings=cfg.same_class.run.plain(),
+        checkpoint=checkpoint_of(SAME_CLASS_RUN),
+        code=fingerprint("same_class_train.py"),
+    message:
+        "same_class: train distance {wildcards.distance}, coefficient {wildcards.coefficient}, seed {wildcards.seed}"
+    script:
+        by_content("same_class_train.py")
+
+
+rule same_class_collect:
+    """Gather all runs in one table, and judge the claims of the paper."""
+    input:
+        available(SAME_CLASS_RUNS),
+    output:
+        runs=f"{SAME_CLASS}/runs.csv",
+        claims=report(
+            f"{SAME_CLASS}/claims.csv",
+            caption="../report/claims.rst",
+            category="Locality",
+            labels={"result": "Is Same Class: claims", "scale": cfg.scale},
+        ),
+    log:
+        log_of(f"{SAME_CLASS}/runs.csv"),
+    localrule: True
+    params:
+        code=fingerprint("same_class_collect.py"),
+    message:
+        "same_class: collect the runs"
+    script:
+        by_content("same_class_collect.py")
+
+
+rule same_class_plot:
+    """Draw test accuracy against distance, a line a coefficient."""
+    input:
+        f"{SAME_CLASS}/runs.csv",
+    output:
+        figure=report(
+            "figures/same_class.pdf",
+            caption="../report/same_class.rst",
+            category="Locality",
+            labels={"result": "Is Same Class: accuracy", "scale": cfg.scale},
+        ),
+        numbers="figures/same_class.csv",
+    log:
+        "logs/figures/same_class.log",
+    localrule: True
+    params:
+        settings={"scale": cfg.scale, "num_runs": len(SAME_CLASS_RUNS), "partial": cfg.partial} | cfg.same_class.plain(),
+        code=fingerprint("same_class_plot.py"),
+    message:
+        "same_class: draw figures/same_class.pdf"
+    script:
+        by_content("same_class_plot.py")

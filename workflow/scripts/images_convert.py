@@ -1,0 +1,25 @@
+"""Read a published image set into one file of bytes and labels."""
+
+import os
+
+from tacit import runlog, store
+from tacit.data import images
+
+
+def main(out: str, *, source: str, size: int, folder: str, download: bool) -> None:
+    published = images.SOURCES[source]
+    progress = runlog.Progress(published.num_train + published.num_test, what="reading", unit="image")
+    arrays = images.convert(published, folder=folder, size=size, download=download, advance=progress.advance)
+    progress.close()
+    store.write(out, arrays._asdict(), kind=images.DATASET, settings={"source": source, "size": size})
+
+
+if __name__ == "__main__":
+    with runlog.to(snakemake.log[0]):
+        main(
+            snakemake.output[0],
+            source=snakemake.wildcards.source,
+            size=int(snakemake.wildcards.size),
+            folder=os.environ["TACIT_IMAGES_FOLDER"],
+            download=os.environ["TACIT_DOWNLOAD_IMAGES"] == "True",
+        )
