@@ -2,7 +2,8 @@
 
 `auto` means a GPU if there is one. A workstation's scheduler counts GPUs but does not say which one a job has, so
 each job takes a lease: it locks one of `slots` files of one of the visible GPUs and holds it for its life. The kernel
-frees the lock when the process ends, however it ends. Under Slurm the allocation rules and no lease is taken.
+frees the lock when the process ends, however it ends. Under Slurm the allocation rules; only jobs that share one with
+several GPUs, as a group may, take leases among themselves.
 """
 
 from __future__ import annotations
@@ -51,22 +52,24 @@ def acquire() -> Iterator[torch.device]:
         raise DeviceError("device is set to cuda, but torch sees no GPU here; set device: auto or cpu in config.yaml")
     if wanted == "cpu" or not torch.cuda.is_available():
         yield torch.device("cpu")
-    elif "SLURM_JOB_ID" in os.environ:
+        return
+    gpus, allocation = _names_of_visible_gpus(torch.cuda.device_count()), os.environ.get("SLURM_JOB_ID")
+    if allocation and len(gpus) == 1:
         yield torch.device("cuda", 0)
-    else:
-        gpus = _names_of_visible_gpus(torch.cuda.device_count())
-        with lease(gpus, slots=int(os.environ.get(SLOTS_VARIABLE, "1"))) as index:
-            yield torch.device("cuda", index)
+        return
+    slots = 1 if allocation else int(os.environ.get(SLOTS_VARIABLE, "1"))
+    folder = Path(tempfile.gettempdir()) / f"tacit-gpus-{getpass.getuser()}{f'-{allocation}' if allocation else ''}"
+    with lease(gpus, slots=slots, folder=folder) as index:
+        yield torch.device("cuda", index)
 
 
 @contextlib.contextmanager
-def lease(names: Sequence[str], *, slots: int, folder: str | Path | None = None) -> Iterator[int]:
+def lease(names: Sequence[str], *, slots: int, folder: str | Path) -> Iterator[int]:
     """Hold one of `slots` places on one of the devices called `names`; give its index.
 
-    Waits, and says for what, until a place is free. The lock files lie in `folder`, by default one of this user in the
-    folder for temporary files, which must be on a local disk.
+    Waits, and says for what, until a place is free. The lock files lie in `folder`, which must be on a local disk.
     """
-    folder = Path(folder or Path(tempfile.gettempdir()) / f"tacit-gpus-{getpass.getuser()}")
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     started = reminded = time.monotonic() - _REMIND_SECONDS
     while True:

@@ -45,14 +45,12 @@ class Sources:
             module, name = pending.pop()
             if (module.name, name) in reached or module.name in NEUTRAL:
                 continue
-            nodes = module.definitions[name] if name else module.effects
-            reached[module.name, name] = "".join(map(canonical, nodes))
+            reached[module.name, name], chains = module.meaning(name)
             pending.append((module, ""))
-            for node in nodes:
-                for chain in _dotted_names(node):
-                    pending.extend(self._resolve(module, chain))
-                    if meant := module.outside.get(chain[0]):
-                        reached[module.name, f"import {chain[0]}"] = " ".join(sorted(meant))
+            for chain in chains:
+                pending.extend(self._resolve(module, chain))
+                if meant := module.outside.get(chain[0]):
+                    reached[module.name, f"import {chain[0]}"] = " ".join(sorted(meant))
         text = "".join(f"{module}:{name}={source}\n" for (module, name), source in sorted(reached.items()))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -110,6 +108,7 @@ class _Module:
 
     def __init__(self, name: str, path: Path):
         self.name = name
+        self._meanings: dict[str, tuple[str, list[list[str]]]] = {}
         self.definitions: dict[str, list[ast.stmt]] = defaultdict(list)
         self.effects: list[ast.stmt] = []
         self.imports: dict[str, set[tuple[str, str]]] = defaultdict(set)
@@ -142,6 +141,17 @@ class _Module:
                     self.imports[name].add((module, alias.name))
                 else:
                     self.outside[name].add(f"{module}.{alias.name}")
+
+    def meaning(self, name: str) -> tuple[str, list[list[str]]]:
+        """Return a definition, or with no name what is done on import, as text, and the dotted names it uses.
+
+        Worked out once, as many scripts reach the same ones.
+        """
+        if name not in self._meanings:
+            nodes = self.definitions[name] if name else self.effects
+            used = {tuple(chain) for node in nodes for chain in _dotted_names(node)}
+            self._meanings[name] = "".join(map(canonical, nodes)), [list(chain) for chain in sorted(used)]
+        return self._meanings[name]
 
 
 def _dotted_names(node: ast.AST, local: frozenset[str] = frozenset()) -> Iterator[list[str]]:

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -98,7 +99,7 @@ def test_devices_follow_the_variable(monkeypatch):
         pass
 
 
-def test_with_gpus_a_lease_is_taken_but_not_under_slurm(monkeypatch, tmp_path):
+def test_with_gpus_a_lease_is_taken_under_slurm_within_the_allocation(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
@@ -109,7 +110,11 @@ def test_with_gpus_a_lease_is_taken_but_not_under_slurm(monkeypatch, tmp_path):
     with devices.acquire() as first, devices.acquire() as second:
         assert (first, second) == (torch.device("cuda", 0), torch.device("cuda", 1))
         assert sorted(path.name for path in tmp_path.glob("*/*")) == ["4-0.lock", "6-0.lock"]
-    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    with devices.acquire() as first, devices.acquire() as second:
+        assert {first, second} == {torch.device("cuda", 0), torch.device("cuda", 1)}
+        assert sorted(path.name for path in tmp_path.glob("*-17/*")) == ["4-0.lock", "6-0.lock"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with devices.acquire() as first, devices.acquire() as second:
         assert first == second == torch.device("cuda", 0)
 
@@ -138,6 +143,14 @@ def test_a_users_mistake_shows_no_traceback_on_the_terminal(tmp_path, capsys):
     shown = capsys.readouterr().err
     assert "Error: run.h5: damaged; delete it" in shown
     assert "Traceback" not in shown
+    assert "Traceback" in (tmp_path / "job.log").read_text()
+
+
+@pytest.mark.parametrize("ask", [lambda: torch.empty(2**50), lambda: np.empty(2**50)], ids=["torch", "numpy"])
+def test_memory_asked_for_in_vain_is_said_with_advice(tmp_path, capsys, ask):
+    with pytest.raises(SystemExit), runlog.to(tmp_path / "job.log"):
+        ask()
+    assert "Error: out of memory" in capsys.readouterr().err
     assert "Traceback" in (tmp_path / "job.log").read_text()
 
 

@@ -7,6 +7,7 @@ needed, as no half-written file ever has the name of an output.
 import signal
 
 import pytest
+
 from project import checkpoint_file, log_file, run_file
 
 pytestmark = pytest.mark.slow

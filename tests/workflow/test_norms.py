@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from project import NORMS_FIGURES, checkpoint_file, log_file
 
+from project import NORMS_FIGURES, checkpoint_file, log_file
 from tacit import store
 from tacit.data import sensing
 from tacit.settings import NormsSettings

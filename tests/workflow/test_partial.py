@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 import pandas as pd
 import pytest
+
 from project import FIGURE, NUMBERS, pathfinder, run_file
 
 pytestmark = pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from project import FIGURE, RANK_FIGURES, SAME_CLASS_FIGURE, pathfinder, rank_dynamics, same_class
 
 pytestmark = pytest.mark.slow

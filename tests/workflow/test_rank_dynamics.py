@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+
 from project import RANK_FIGURES, checkpoint_file, descent_file, log_file, rank_dynamics
 
 pytestmark = pytest.mark.slow

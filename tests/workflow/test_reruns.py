@@ -6,6 +6,7 @@ import shutil
 from contextlib import ExitStack, contextmanager
 
 import pytest
+
 from project import CHECKOUT, CODE, FIGURE, pathfinder, run_file
 
 pytestmark = pytest.mark.slow

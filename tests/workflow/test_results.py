@@ -6,6 +6,7 @@ import re
 
 import pandas as pd
 import pytest
+
 from project import (
     FIGURE,
     NORMS_FIGURES,

@@ -1,6 +1,7 @@
 """Results are the same bytes however the work is divided."""
 
 import pytest
+
 from project import pathfinder, run_file, same_class, same_class_file
 
 pytestmark = pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+
 from project import FIGURE, pathfinder, run_file
 
 pytestmark = pytest.mark.slow

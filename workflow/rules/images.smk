@@ -11,9 +11,9 @@ rule images_convert:
         log_of(IMAGES),
     benchmark:
         benchmark_of(IMAGES)
-    localrule: True
     # Before any training of any study, so that files that cannot be fetched are known of at once.
     priority: 10
+    localrule: True
     threads: 1
     resources:
         mem_mb=6000,

@@ -1,0 +1,136 @@
+"""Trainings that are killed at any moment and started again end in the bytes of an undisturbed one."""
+
+import random
+import time
+from typing import NamedTuple
+
+import pytest
+import yaml
+from trainings import SIGNALS, Job, Training, warm_up
+
+from project import CHECKOUT
+from tacit import settings
+
+pytestmark = pytest.mark.slow
+
+CONFIG = yaml.safe_load((CHECKOUT / "config" / "config.yaml").read_text(encoding="utf-8"))
+SMOKE = settings.load(CONFIG | {"scale": "smoke"}, CHECKOUT / "config" / "scales")
+JOBS = ("pathfinder", "same_class", "rank_dynamics", "tensor_completion")
+
+
+def lengthened(plain, **descent_or_training):
+    """The settings of a run with other values in its block on training."""
+    block = "training" if "training" in plain else "descent"
+    return plain | {block: plain[block] | descent_or_training}
+
+
+def job_of(study, smoke):
+    """A training of a second or two, on data of the smoke scale."""
+
+    def data(pattern):
+        (found,) = smoke.files(f"results/data/{pattern}")
+        return str(smoke / found)
+
+    match study:
+        case "pathfinder":
+            arguments = {
+                "path_length": 3,
+                "coefficient": 1.0,
+                "settings": lengthened(SMOKE.pathfinder.run.plain(), epochs=8),
+            }
+            inputs = [data("pathfinder/*/seed~0/path_length~3/size~32/*/*.h5")]
+        case "same_class":
+            arguments = {
+                "distance": 8,
+                "coefficient": 1.0,
+                "settings": lengthened(SMOKE.same_class.run.plain(), epochs=8),
+            }
+            inputs = [data("images/source~digits/*.h5"), data("same_class/*/*/*/*.h5")]
+        case "rank_dynamics":
+            experiment = SMOKE.rank_dynamics.experiment("hierarchical")
+            arguments = {"factorization": "hierarchical", "task": "completion", "settings": experiment.plain()}
+            problem = experiment.problem.identity
+            inputs = [data(f"sensing/factorization~hierarchical/problem~{problem}/task~completion.h5")]
+        case "tensor_completion":
+            (grid,) = SMOKE.norms.tensor.grids
+            tensor = SMOKE.norms.tensor
+            plain = {"descent": tensor.descent.plain(), "ranks": tensor.ranks.plain()}
+            plain = lengthened(plain, epochs=6000, tolerance=1e-12)
+            arguments = {"num_observations": 40, "init_std": 0.01, "settings": plain}
+            inputs = [data(f"sensing/factorization~tensor/problem~{grid.problem.identity}/task~completion.h5")]
+    return Job(f"{study}_train", tuple(inputs), arguments | {"seed": 0})
+
+
+class Undisturbed(NamedTuple):
+    """A job, what it writes, and how long it takes, all told."""
+
+    job: Job
+    content: bytes
+    seconds: float
+
+
+@pytest.fixture(scope="module", params=JOBS)
+def undisturbed(request, smoke, tmp_path_factory):
+    job = job_of(request.param, smoke)
+    warm_up()
+    started = time.monotonic()
+    training = Training(job, tmp_path_factory.mktemp(request.param))
+    assert training.wait() == 0, training.said
+    assert training.files() == ["run.h5", "said.txt"], "no checkpoint is left"
+    return Undisturbed(job, training.run.read_bytes(), time.monotonic() - started)
+
+
+def finish(undisturbed, folder):
+    """Start a job again and have it end by itself; the result must be what it would have been."""
+    training = Training(undisturbed.job, folder)
+    assert training.wait() == 0, training.said
+    assert training.run.read_bytes() == undisturbed.content
+    assert training.files() == ["run.h5", "said.txt"], "nothing unfinished is left"
+    return training
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("trial", range(3))
+def test_a_training_killed_at_a_random_moment_ends_in_the_same_bytes(undisturbed, name, trial, tmp_path):
+    moments = random.Random(f"{undisturbed.job.script} {name} {trial}")
+    training = Training(undisturbed.job, tmp_path)
+    time.sleep(undisturbed.seconds * moments.uniform(0.1, 0.95))
+    training.send(SIGNALS[name])
+    code = training.wait()
+    # One that had just ended was not killed.
+    assert code in (0, 143, -SIGNALS[name])
+    if code != 0 and training.run.exists():
+        assert training.run.read_bytes() == undisturbed.content, "what has its final name is whole"
+    finish(undisturbed, tmp_path)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_training_killed_while_it_writes_a_checkpoint_ends_in_the_same_bytes(undisturbed, number, tmp_path):
+    """With half of the first checkpoint written, or of one that is to replace another."""
+    training = Training(undisturbed.job, tmp_path, dies_writing_checkpoint=number)
+    assert training.wait() == -SIGNALS["SIGKILL"]
+    assert not training.run.exists()
+    (part,) = training.checkpoint.parent.glob(".*.part")
+    assert part.stat().st_size > 0
+    assert training.checkpoint.exists() == (number > 1), "the one before is still there"
+    finish(undisturbed, tmp_path)
+
+
+def test_a_training_asked_to_end_says_so_and_goes_on(undisturbed, tmp_path):
+    training = Training(undisturbed.job, tmp_path)
+    assert training.wait_for(training.checkpoint.exists)
+    training.send(SIGNALS["SIGTERM"])
+    assert training.wait() == 143
+    assert "asked to end; saved after" in training.said
+    assert "resuming" in finish(undisturbed, tmp_path).said
+
+
+def test_a_training_killed_again_and_again_gets_there(undisturbed, tmp_path):
+    for seconds in (0.1, 0.2, 0.3):
+        training = Training(undisturbed.job, tmp_path)
+        if training.wait_for(training.checkpoint.exists):
+            time.sleep(seconds)
+            if training.alive:
+                training.send(SIGNALS["SIGKILL"])
+        training.wait()
+    finish(undisturbed, tmp_path)

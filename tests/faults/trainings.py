@@ -1,0 +1,123 @@
+"""Trainings in processes of their own that can be killed, started quickly from a server that has imported torch."""
+
+import contextlib
+import importlib.util
+import itertools
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from project import CHECKOUT
+
+SCRIPTS = CHECKOUT / "workflow" / "scripts"
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tacit.studies.pathfinder", "tacit.training.networks", "tacit.training.descent"])
+
+
+class Job(NamedTuple):
+    """A training as its script runs it; `arguments` are all but dataset, output and checkpoint."""
+
+    script: str
+    inputs: tuple[str, ...]
+    arguments: dict
+
+
+class Outcome(NamedTuple):
+    """How a process ended."""
+
+    code: int
+    said: str
+
+
+def _die_writing(number):
+    """Have this process killed in the middle of writing its checkpoint of this number."""
+    write, numbers = Path.write_bytes, itertools.count(1)
+
+    def write_half(path, content):
+        if ".pt." in path.name and next(numbers) == number:
+            write(path, bytes(content)[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(path, content)
+
+    Path.write_bytes = write_half
+
+
+def _main(job, folder, dies_writing_checkpoint):
+    """Run the script's own function in `folder`; what it says goes to a file there."""
+    if dies_writing_checkpoint:
+        _die_writing(dies_writing_checkpoint)
+    logging.basicConfig(filename=folder / "said.txt", level=logging.INFO, force=True)
+    logging.getLogger("tacit").setLevel(logging.INFO)
+    os.environ |= {"TACIT_DEVICE": "cpu", "TACIT_CHECKPOINT_EPOCHS": "1", "TACIT_CHECKPOINT_SECONDS": "0"}
+    import torch
+
+    torch.set_num_threads(1)
+    spec = importlib.util.spec_from_file_location(job.script, SCRIPTS / f"{job.script}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(*job.inputs, str(folder / "run.h5"), **job.arguments, checkpoint=str(folder / "checkpoints" / "run.pt"))
+
+
+def warm_up():
+    """Have the server import what it is to hand on, so that the first training takes no longer than others."""
+    process = _context.Process(target=time.sleep, args=(0,))
+    process.start()
+    process.join()
+
+
+class Training:
+    """A job under way in a folder of its own."""
+
+    def __init__(self, job, folder, *, dies_writing_checkpoint=0):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._process = _context.Process(target=_main, args=(job, self.folder, dies_writing_checkpoint))
+        self._process.start()
+
+    @property
+    def run(self):
+        return self.folder / "run.h5"
+
+    @property
+    def checkpoint(self):
+        return self.folder / "checkpoints" / "run.pt"
+
+    @property
+    def alive(self):
+        return self._process.is_alive()
+
+    def send(self, number):
+        """Send a signal; to a process that has just ended it makes no difference."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, number)
+
+    def wait(self, seconds=120):
+        """The exit status, which is minus the number of the signal for a killed process."""
+        self._process.join(seconds)
+        assert not self.alive, f"still running after {seconds} s"
+        return self._process.exitcode
+
+    @property
+    def said(self):
+        return (self.folder / "said.txt").read_text(encoding="utf-8")
+
+    def files(self):
+        """Everything in the folder that is not the log, hidden files included."""
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
+
+    def wait_for(self, condition, seconds=60):
+        """Look as often as possible until `condition` holds, or the process has ended; tell which."""
+        deadline = time.monotonic() + seconds
+        while self.alive:
+            if condition():
+                return True
+            assert time.monotonic() < deadline, "nothing happened"
+        return False
+
+
+SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGKILL": signal.SIGKILL}
