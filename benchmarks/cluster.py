@@ -13,7 +13,6 @@ one machine for its time:
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,9 +23,8 @@ from pathlib import Path
 
 import yaml
 
-from comparison import Case, arguments, processor, report
+from comparison import Case, arguments, copy_project, processor, report
 
-ROOT = Path(__file__).parents[1]
 TABLE = "results/smoke/norms/matrix/runs.csv"
 RULE = "matrix_norms_train"
 PROFILE = ("--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "3")
@@ -39,10 +37,7 @@ WAYS = {
 
 def run(folder: Path, options: tuple[str, ...], seeds: int) -> tuple[float, dict[str, bytes]]:
     """Make the table in a fresh copy of the project; return seconds and run files."""
-    for name in ("Snakefile", "workflow", "config", "src", "profiles"):
-        source = ROOT / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, folder / name)
+    copy_project(folder)
     settings = {"scale": "smoke", "norms": {"matrix": {"published": {"seeds": seeds}}}}
     (folder / "overrides.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", TABLE, *options, "--configfile", "overrides.yaml"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -36,6 +37,15 @@ def best_time(work: Callable[[], object], *, repeats: int = 3) -> float:
         work()
         times.append(time.perf_counter() - started)
     return min(times)
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy what Snakemake needs of this project into `folder`, and return it."""
+    root = Path(__file__).parents[1]
+    for name in ("Snakefile", "workflow", "config", "src", "profiles"):
+        copy = shutil.copytree if (root / name).is_dir() else shutil.copy
+        copy(root / name, folder / name)
+    return folder
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

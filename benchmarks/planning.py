@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,9 +19,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from comparison import Case, arguments, processor, report
-
-ROOT = Path(__file__).parents[1]
+from comparison import Case, arguments, copy_project, processor, report
 
 PLAIN = """
 rule all:
@@ -58,10 +55,7 @@ def seeds_multiplied(values: Any, factor: int) -> Any:
 
 def project(folder: Path, factor: int) -> Path:
     """Make a copy of the project whose paper scale has `factor` times as many seeds."""
-    for name in ("Snakefile", "workflow", "config", "src"):
-        source = ROOT / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, folder / name)
+    copy_project(folder)
     file = folder / "config" / "scales" / "paper.yaml"
     file.write_text(yaml.safe_dump(seeds_multiplied(yaml.safe_load(file.read_text()), factor)), encoding="utf-8")
     return folder

@@ -62,10 +62,12 @@ def _end_with_parent():
 
 
 class Cluster:
-    """The cluster; `with Cluster(folder) as cluster` starts and ends it."""
+    """The cluster; `with Cluster() as cluster` starts and ends it, and removes its folder."""
 
-    def __init__(self, folder):
-        self.folder = Path(folder)
+    def __init__(self):
+        # Not in pytest's folder, which other users, such as the one that munge runs as, cannot enter.
+        self.folder = Path(tempfile.mkdtemp(prefix="tacit-slurm-"))
+        self.folder.chmod(0o755)
         self._processes = []
 
     @property
@@ -75,8 +77,8 @@ class Cluster:
         return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": path}
 
     def __enter__(self):
-        install()
         try:
+            install()
             self._start()
         except BaseException:
             self._end()
@@ -212,6 +214,7 @@ class Cluster:
                         child.kill()
                 process.wait(15)
         self._processes.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     # What Slurm's own tools say.
 
@@ -257,15 +260,11 @@ class _gone_is_fine:
 
 def main():
     """Run the command given as arguments with a Slurm for its time."""
-    folder = Path(tempfile.mkdtemp(prefix="tacit-slurm-"))
-    folder.chmod(0o755)
     try:
-        with Cluster(folder) as cluster:
+        with Cluster() as cluster:
             ended = subprocess.run(sys.argv[1:], env=os.environ | cluster.environment)
     except Unavailable as reason:
         sys.exit(f"no Slurm here: {reason}")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     sys.exit(ended.returncode)
 
 

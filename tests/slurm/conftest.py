@@ -1,9 +1,6 @@
 """A Slurm of our own, and projects that run on it through the profile as users do."""
 
 import os
-import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -16,18 +13,13 @@ REQUIRED = "TACIT_REQUIRE_SLURM"
 
 @pytest.fixture(scope="session")
 def cluster():
-    # Not in pytest's folder, which other users, such as the one that munge runs as, cannot enter.
-    folder = Path(tempfile.mkdtemp(prefix="tacit-slurm-"))
-    folder.chmod(0o755)
     try:
-        with Cluster(folder) as started:
+        with Cluster() as started:
             yield started
     except Unavailable as reason:
         if os.environ.get(REQUIRED):
             pytest.fail(f"{REQUIRED} is set, but there can be no Slurm here: {reason}")
         pytest.skip(f"no Slurm here: {reason}")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class ClusterProject(Project):

@@ -123,22 +123,24 @@ def convert(source: Source, *, folder: str | Path, size: int, download: bool, ad
 
 def _complaints(form: Form, folder: Path) -> list[str]:
     """Return a line for each file of `form` that is not as published."""
-    lines = []
-    for file in form.files:
-        path, expected = folder / file.path, f"{file.path}"
-        if file.size is not None:
-            expected += f", {file.size:,} bytes"
-        if file.md5 is not None:
-            expected += f", MD5 {file.md5}"
-        if not path.is_file():
-            lines.append(f"{expected}: missing")
-            continue
-        status = path.stat()
-        if file.size is not None and status.st_size != file.size:
-            lines.append(f"{expected}: has {status.st_size:,} bytes; incomplete or not the published file")
-        elif file.md5 is not None and (found := _md5(path, status.st_size, status.st_mtime_ns)) != file.md5:
-            lines.append(f"{expected}: has MD5 {found}; damaged or not the published file")
-    return lines or form.lacks(folder)
+    return [line for file in form.files if (line := _complaint(file, folder))] or form.lacks(folder)
+
+
+def _complaint(file: File, folder: Path) -> str | None:
+    """Say how a file differs from the published one; None if it does not."""
+    path, expected = folder / file.path, file.path
+    if file.size is not None:
+        expected += f", {file.size:,} bytes"
+    if file.md5 is not None:
+        expected += f", MD5 {file.md5}"
+    if not path.is_file():
+        return f"{expected}: missing"
+    status = path.stat()
+    if file.size is not None and status.st_size != file.size:
+        return f"{expected}: has {status.st_size:,} bytes; incomplete or not the published file"
+    if file.md5 is not None and (found := _md5(path, status.st_size, status.st_mtime_ns)) != file.md5:
+        return f"{expected}: has MD5 {found}; damaged or not the published file"
+    return None
 
 
 def _advice(source: Source, folder: Path, found: list[list[str]], *, download: bool) -> str:
@@ -158,24 +160,24 @@ def _md5(path: Path, size: int, changed: int) -> str:
 
 def _fetch(source: Source, folder: Path) -> None:
     """Fetch what is not there as published, one process at a time, each file under its name only once it is whole."""
+    # Here, because planning a workflow needs neither and waits for both.
     from torchvision.datasets.utils import download_url
+
+    from tacit import store
 
     for url, file in zip(source.urls, source.forms[0].files, strict=True):
         path = folder / file.path
-        part = path.with_name(f".{path.name}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.with_name(f".{path.name}.lock")):
-            if not _complaints(Form((file,), source.forms[0].read), folder):
+            if not _complaint(file, folder):
                 continue
-            try:
-                download_url(url, path.parent, filename=part.name, md5=file.md5)
-                part.replace(path)
-            except (OSError, RuntimeError) as error:
-                raise ImageSourceError(
-                    f"{source.title}: {url} could not be fetched ({error}); put {path} there by hand"
-                ) from error
-            finally:
-                part.unlink(missing_ok=True)
+            with store.replacing(path) as part:
+                try:
+                    download_url(url, part.parent, filename=part.name, md5=file.md5)
+                except (OSError, RuntimeError) as error:
+                    raise ImageSourceError(
+                        f"{source.title}: {url} could not be fetched ({error}); put {path} there by hand"
+                    ) from error
 
 
 def _check_numbers(source: Source, images: ImageSet) -> None:
