@@ -23,6 +23,7 @@ include: "workflow/rules/same_class.smk"
 include: "workflow/rules/sensing.smk"
 include: "workflow/rules/rank_dynamics.smk"
 include: "workflow/rules/norms.smk"
+include: "workflow/rules/untied.smk"
 
 
 rule all:
@@ -32,3 +33,4 @@ rule all:
         rules.same_class.input,
         rules.rank_dynamics.input,
         rules.norms.input,
+        rules.untied.input,

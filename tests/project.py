@@ -25,6 +25,12 @@ NORMS_FIGURES = (
     "figures/tensor_completion.pdf",
 )
 SAME_CLASS_FIGURE = "figures/same_class.pdf"
+UNTIED_FIGURES = (
+    "figures/untied.pdf",
+    "figures/untied_splits.pdf",
+    "figures/untied_deviation.pdf",
+    "figures/untied_interpolation.pdf",
+)
 RANK_FIGURES = ("figures/rank_dynamics.pdf", "figures/rank_dynamics_nodes.pdf")
 
 TIMEOUT = 600
@@ -48,6 +54,12 @@ def rank_dynamics(**counts):
     return {names[verb]: count for verb, count in counts.items()}
 
 
+def untied(*, plots=("plot", "plot_splits", "plot_deviation"), **counts):
+    """A plan of the study on untied weights alone; `convert` reads the image set, plots of runs are made together."""
+    names = {verb: "images_convert" if verb == "convert" else f"untied_{verb}" for verb in counts}
+    return {names[verb]: count for verb, count in counts.items()} | {f"untied_{plot}": 1 for plot in plots}
+
+
 def descent_file(*, factorization, task="completion", seed=0, scale="smoke"):
     return f"results/{scale}/rank_dynamics/factorization~{factorization}/task~{task}/seed~{seed}.h5"
 
@@ -58,6 +70,14 @@ def run_file(*, path_length, coefficient, seed=0, scale="smoke"):
 
 def same_class_file(*, distance, coefficient, seed=0, scale="smoke"):
     return f"results/{scale}/same_class/distance~{distance}/coefficient~{coefficient}/seed~{seed}.h5"
+
+
+def untied_file(*, network, split=None, seed=0, scale="smoke"):
+    """A run from scratch, or one that goes on from the CNN at `split`."""
+    if split is None:
+        return f"results/{scale}/untied/scratch/network~{network}/learning_rate~0.05/seed~{seed}.h5"
+    setting = f"network~{network}/cnn_learning_rate~0.05/split~{split}/learning_rate~0.01"
+    return f"results/{scale}/untied/continued/{setting}/seed~{seed}.h5"
 
 
 def log_file(run):

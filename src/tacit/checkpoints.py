@@ -27,7 +27,7 @@ EPOCHS_VARIABLE = "TACIT_CHECKPOINT_EPOCHS"
 """Environment variable with the number of epochs between checkpoints."""
 
 SECONDS_VARIABLE = "TACIT_CHECKPOINT_SECONDS"
-"""Environment variable with the least number of seconds between checkpoints of a descent."""
+"""Environment variable with the least number of seconds between checkpoints, where epochs are no measure."""
 
 _FORMAT = 1
 
@@ -42,7 +42,7 @@ def epochs_between() -> int:
 
 
 def seconds_between() -> float:
-    """Return after how many seconds a descent, whose epochs are short, is to be saved."""
+    """Return after how many seconds a training is to be saved whose epochs are very short or very long."""
     return float(os.environ.get(SECONDS_VARIABLE, "30"))
 
 

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from project import FIGURE, RANK_FIGURES, SAME_CLASS_FIGURE, pathfinder, rank_dynamics, same_class
+from project import (
+    FIGURE,
+    RANK_FIGURES,
+    SAME_CLASS_FIGURE,
+    UNTIED_FIGURES,
+    pathfinder,
+    rank_dynamics,
+    same_class,
+    untied,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +64,17 @@ def test_same_class_plans_one_set_of_pairs_for_all_distances(fresh, scale, runs)
     """Even where the published images are not there: a plan is not an order."""
     expected = same_class(convert=1, pair=1, train=runs, collect=1, plot=1)
     assert fresh.plan(SAME_CLASS_FIGURE, scale=scale) == expected
+
+
+@pytest.mark.parametrize(
+    ("scale", "train", "go_on", "interpolate"),
+    [("smoke", 1, 2 + 1 + 1, 1), ("paper", 3 * 2 * 3, (9 + 9 + 2) * 2 * 2 * 3, 3 * 3)],
+)
+def test_untied_plans_a_cnn_for_all_that_goes_on_from_it(fresh, scale, train, go_on, interpolate):
+    """Two rates, each with nine splits of LCNs and of the control and two of FCNs, at two rates more; three seeds."""
+    counts = {"train": train, "go_on": go_on, "interpolate": interpolate}
+    collected = {"convert": 1, "collect": 1, "interpolation_collect": 1, "interpolation_plot": 1}
+    assert fresh.plan(*UNTIED_FIGURES, scale=scale) == untied(**counts, **collected)
 
 
 def test_planning_makes_no_results(fresh):

@@ -12,9 +12,11 @@ from project import (
     NORMS_FIGURES,
     RANK_FIGURES,
     SAME_CLASS_FIGURE,
+    UNTIED_FIGURES,
     descent_file,
     run_file,
     same_class_file,
+    untied_file,
 )
 
 pytestmark = pytest.mark.slow
@@ -29,8 +31,13 @@ DESCENTS = [
 ]
 
 
+UNTIED = [untied_file(network="cnn")]
+UNTIED += [
+    untied_file(network=network, split=split) for network, split in (("lcn", 1), ("lcn", 3), ("cnn", 1), ("fcn", 1))
+]
+
 LOCALITY = {"pathfinder": "path_length", "same_class": "distance"}
-FIGURES = (FIGURE, SAME_CLASS_FIGURE, *RANK_FIGURES, *NORMS_FIGURES)
+FIGURES = (FIGURE, SAME_CLASS_FIGURE, *RANK_FIGURES, *NORMS_FIGURES, *UNTIED_FIGURES)
 
 
 def test_a_second_call_finds_nothing_to_do(smoke):
@@ -50,15 +57,19 @@ def test_every_declared_output_is_there(smoke):
     tables += [f"results/smoke/norms/matrix/perturbed_{table}.csv" for table in ("runs", "curves", "claims")]
     tables += [f"results/smoke/norms/matrix/further_{table}.csv" for table in ("runs", "curves")]
     tables += [f"results/smoke/norms/tensor/{table}.csv" for table in ("runs", "claims")]
+    tables += [f"results/smoke/untied/{table}.csv" for table in ("runs", "claims", "interpolations")]
     tables += [figure.replace(".pdf", ".csv") for figure in FIGURES]
-    expected = [*FIGURES, *tables, *RUNS, *PAIRED, *DESCENTS]
+    ways = [
+        "results/smoke/untied/interpolation/cnn_learning_rate~0.05/learning_rate~0.01/origin~cnn/target~fcn-1/seed~0.h5"
+    ]
+    expected = [*FIGURES, *tables, *RUNS, *PAIRED, *DESCENTS, *UNTIED, *ways]
     assert [path for path in expected if not (smoke / path).exists()] == []
     raw = smoke.files("results/data/pathfinder/*/seed~0/path_length~[23]/raw/images~*.h5")
     datasets = smoke.files("results/data/pathfinder/*/seed~0/path_length~[23]/size~32/train~128/test~64.h5")
     assert (len(raw), len(datasets)) == (4, 2)
-    images = smoke.files("results/data/images/source~digits/size~8.h5")
+    images = smoke.files("results/data/images/source~digits/size~8.h5", "results/data/images/source~digits/size~32.h5")
     images |= smoke.files("results/data/same_class/images~*/seed~0/train~128/test~64.h5")
-    assert len(images) == 2
+    assert len(images) == 3
     observed = smoke.files("results/data/sensing/factorization~*/problem~*/task~*.h5")
     assert len(observed) == 7
     matrices = smoke.files("results/smoke/norms/matrix/*/depth~*/learning_rate~*/init_scale~*/balanced~*/seed~*.h5")
@@ -75,6 +86,8 @@ def test_every_declared_output_is_there(smoke):
         *images,
         *observed,
         *norms,
+        *UNTIED,
+        *ways,
     }
 
 
@@ -98,7 +111,7 @@ def test_the_numbers_of_the_figure_are_the_aggregate_of_the_runs(smoke, study):
     pd.testing.assert_frame_equal(drawn, expected, check_exact=True)
 
 
-CLAIMS = ["pathfinder/claims", "same_class/claims", "rank_dynamics/claims"]
+CLAIMS = [f"{study}/claims" for study in ("pathfinder", "same_class", "rank_dynamics", "untied")]
 CLAIMS += [f"norms/{part}" for part in ("matrix/claims", "matrix/perturbed_claims", "tensor/claims")]
 
 
@@ -125,7 +138,7 @@ def test_the_numbers_of_the_rank_figures_are_the_curves_of_the_runs(smoke):
 
 def test_every_job_has_a_log_that_says_something(smoke):
     logs = smoke.files("logs/**/*.log")
-    assert len(logs) >= 12 + 8 + 15 + 19
+    assert len(logs) >= 12 + 8 + 15 + 19 + 13
     assert [path for path, content in logs.items() if not content.strip()] == []
 
 

@@ -31,7 +31,7 @@ def test_is_same_class_is_the_same_for_whoever_asks_for_one_run(smoke, copy_of):
     project = copy_of(smoke, results=False)
     run = same_class_file(distance=8, coefficient=1)
     assert project.run(run, cores=1).plan == same_class(convert=1, pair=1, train=1)
-    data = ("results/data/images/**/*.h5", "results/data/same_class/**/*.h5")
+    data = ("results/data/images/**/size~8.h5", "results/data/same_class/**/*.h5")
     expected = smoke.files(*data, run)
     assert len(expected) == 3
     assert project.files(*data, run) == expected

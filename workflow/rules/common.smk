@@ -93,6 +93,11 @@ wildcard_constraints:
     source="|".join(SOURCES),
     size=r"[1-9]\d*",
     distance=r"\d+",
+    network="cnn|lcn|fcn",
+    cnn_learning_rate=r"[0-9.e+-]+",
+    split=r"\d+",
+    origin=r"(cnn|lcn|fcn)(-\d+)?",
+    target=r"(cnn|lcn|fcn)(-\d+)?",
 
 
 # Pathfinder. Raw images are shared by all scales that ask for the same rendering, so its values are in the path.
@@ -279,3 +284,80 @@ def norms_drawn(runs, **blocks):
 def tensor_completion_dataset(wildcards):
     """The observations of a tensor."""
     return SENSING.format(factorization="tensor", problem=wildcards.problem, task="completion")
+
+
+# Untied weights.
+
+UNTIED_IMAGES = images_dataset(cfg.untied.images)
+UNTIED = f"results/{cfg.scale}/untied"
+UNTIED_SCRATCH_RUN = f"{UNTIED}/scratch/network~{{network}}/learning_rate~{{learning_rate}}/seed~{{seed}}.h5"
+UNTIED_CNN_RUN = f"{UNTIED}/scratch/network~cnn/learning_rate~{{cnn_learning_rate}}/seed~{{seed}}.h5"
+UNTIED_SPLIT = f"{UNTIED}/continued/network~{{network}}/cnn_learning_rate~{{cnn_learning_rate}}/split~{{split}}"
+UNTIED_SPLIT_RUN = f"{UNTIED_SPLIT}/learning_rate~{{learning_rate}}/seed~{{seed}}.h5"
+UNTIED_WAY = f"{UNTIED}/interpolation/cnn_learning_rate~{{cnn_learning_rate}}/learning_rate~{{learning_rate}}"
+UNTIED_WAY = f"{UNTIED_WAY}/origin~{{origin}}/target~{{target}}/seed~{{seed}}.h5"
+_rates, _seeds = cfg.untied.scratch.learning_rates, range(cfg.untied.seeds)
+UNTIED_RUNS = expand(
+    UNTIED_SCRATCH_RUN, network=cfg.untied.scratch.networks, learning_rate=map(text, _rates), seed=_seeds
+)
+for network in settings.untied.NETWORKS:
+    UNTIED_RUNS += expand(
+        UNTIED_SPLIT_RUN,
+        network=network,
+        cnn_learning_rate=map(text, _rates),
+        split=cfg.untied.splits(network),
+        learning_rate=map(text, cfg.untied.continued.learning_rates),
+        seed=_seeds,
+    )
+_shown = cfg.untied.shown
+UNTIED_WAYS = [
+    UNTIED_WAY.format(
+        cnn_learning_rate=text(_shown.cnn_learning_rate),
+        learning_rate=text(_shown.learning_rate),
+        origin=origin,
+        target=target,
+        seed=seed,
+    )
+    for origin, target in cfg.untied.interpolation.pairs
+    for seed in _seeds
+]
+UNTIED_DRAWN = {"scale": cfg.scale, "partial": cfg.partial, "num_runs": len(UNTIED_RUNS)} | {
+    name: value for name, value in cfg.untied.plain().items() if name != "interpolation"
+}
+UNTIED_WAYS_DRAWN = {"scale": cfg.scale, "partial": cfg.partial, "num_runs": len(UNTIED_WAYS)} | {
+    name: value for name, value in cfg.untied.plain().items() if name not in ("scratch", "continued")
+}
+
+
+def untied_scratch_settings(wildcards):
+    """What a training from scratch depends on; a CNN keeps its weights where others may go on from it."""
+    return cfg.untied.scratch_run(wildcards.network).plain()
+
+
+def untied_memory(wildcards):
+    """A CNN is small; a fully connected network has gigabytes of weights, gradients and copies."""
+    return {"cnn": 4000, "lcn": 6000, "fcn": 16000}[wildcards.network]
+
+
+def untied_origin(wildcards):
+    """The run of the network from which an interpolation begins."""
+    return _untied_solution(wildcards.origin, wildcards)
+
+
+def untied_target(wildcards):
+    """The run of the network at which an interpolation ends."""
+    return _untied_solution(wildcards.target, wildcards)
+
+
+def _untied_solution(name, wildcards):
+    network, _, split = name.partition("-")
+    seed, cnn_learning_rate = wildcards.seed, wildcards.cnn_learning_rate
+    if not split:
+        return UNTIED_SCRATCH_RUN.format(network=network, learning_rate=cnn_learning_rate, seed=seed)
+    return UNTIED_SPLIT_RUN.format(
+        network=network,
+        cnn_learning_rate=cnn_learning_rate,
+        split=split,
+        learning_rate=wildcards.learning_rate,
+        seed=seed,
+    )

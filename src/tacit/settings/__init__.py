@@ -17,6 +17,7 @@ from tacit.settings.norms import NormsSettings
 from tacit.settings.pathfinder import PathfinderSettings
 from tacit.settings.rank_dynamics import RankDynamicsSettings
 from tacit.settings.same_class import SameClassSettings
+from tacit.settings.untied import UntiedSettings
 
 __all__ = ["Configuration", "SettingsError", "load"]
 
@@ -37,6 +38,7 @@ class Configuration(Settings):
     same_class: SameClassSettings
     rank_dynamics: RankDynamicsSettings
     norms: NormsSettings
+    untied: UntiedSettings
 
 
 def load(config: Mapping[str, Any], scales: str | Path) -> Configuration:

@@ -89,6 +89,11 @@ class Images(Settings):
         return FACTS[self.source].channels
 
     @property
+    def num_classes(self) -> int:
+        """Of the images that are used."""
+        return len(self.classes) if self.classes is not None else FACTS[self.source].classes
+
+    @property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel."""
         facts = FACTS[self.source]

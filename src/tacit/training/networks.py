@@ -9,7 +9,6 @@ Loss: binary cross-entropy, mean over the batch, plus `coefficient` times the lo
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from tacit import checkpoints, streams
+from tacit import streams
 from tacit.errors import DivergenceError
 from tacit.nn.double_backward import adapt
 from tacit.optim.long_range import Patch, regularizer
-from tacit.runlog import Progress, log
 from tacit.settings.networks import Training
+from tacit.training import precision, resumable
 from tacit.training.images import Examples
 
 METRICS = ("train_loss", "train_accuracy", "regularization", "test_loss", "test_accuracy", "learning_rate")
@@ -57,22 +56,7 @@ def fit(
     device = train.labels.device
     torch.manual_seed(streams.torch_seed(*stream, "init"))
     loop = Loop(build().to(device), train, test, training, coefficient, sample_patches, stream)
-    state = checkpoints.load(checkpoint, settings=settings, device=device)
-    if state is not None:
-        loop.load_state(state)
-        log.info("resuming in epoch %d after %d steps", loop.epoch + 1, loop.step)
-    progress = Progress(training.epochs, what="training", unit="epoch", done=loop.epoch)
-    with checkpoints.Termination() as termination:
-        while not loop.finished:
-            started = time.monotonic()
-            if not loop.run_epoch(termination):
-                checkpoints.save(checkpoint, loop.state(), settings=settings)
-                log.warning("asked to end; saved after %d steps of epoch %d", loop.step, loop.epoch + 1)
-                raise checkpoints.Interrupted(143)
-            progress.advance(note=loop.summary() + f", {time.monotonic() - started:.2f} s")
-            if loop.epoch % checkpoints.epochs_between() == 0 and not loop.finished:
-                checkpoints.save(checkpoint, loop.state(), settings=settings)
-    progress.close()
+    resumable.run(loop, epochs=training.epochs, device=device, checkpoint=checkpoint, settings=settings, by_time=False)
     return {name: np.array(values) for name, values in loop.history.items()}
 
 
@@ -83,7 +67,7 @@ class Loop:
         self.train, self.test, self.training, self.stream = train, test, training, stream
         self.coefficient, self.sample_patches = coefficient, sample_patches
         device = train.labels.device
-        _set_precision(training, device)
+        precision.use(training.precision, device)
         self.format = torch.channels_last if training.channels_last else torch.contiguous_format
         self.model = model.to(memory_format=self.format)
         if coefficient > 0:
@@ -103,8 +87,8 @@ class Loop:
         """Whether all epochs are done, or train accuracy has been perfect for long enough."""
         return self.epoch >= self.training.epochs or self.perfect > self.training.perfect_epochs
 
-    def run_epoch(self, termination: checkpoints.Termination) -> bool:
-        """Go on to the end of the epoch; return False if asked to end before."""
+    def run_epoch(self, pause: resumable.Pause) -> bool:
+        """Go on to the end of the epoch; return False if asked to pause before."""
         train, size = self.train, self.training.batch_size
         order = streams.numpy_generator(*self.stream, "order", self.epoch).permutation(len(train.labels))
         batches = torch.from_numpy(order).to(train.labels.device).split(size)
@@ -114,7 +98,7 @@ class Loop:
             torch.manual_seed(streams.torch_seed(*self.stream, "dropout", self.epoch))
         self.model.train()
         while self.step < len(batches):
-            if termination.requested:
+            if pause.requested:
                 return False
             self.update(batches[self.step], pairs[self.step])
             self.step += 1
@@ -188,7 +172,7 @@ class Loop:
 
     def state(self) -> dict[str, Any]:
         """Return everything that a later process needs to go on from here."""
-        state = {
+        return {
             "epoch": self.epoch,
             "step": self.step,
             "perfect": self.perfect,
@@ -197,11 +181,8 @@ class Loop:
             "first_bad": self.first_bad,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
+            **resumable.random_state(self.sums.device),
         }
-        if self.sums.device.type == "cuda":
-            state["random_cuda"] = torch.cuda.get_rng_state(self.sums.device)
-        return state
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
@@ -210,9 +191,7 @@ class Loop:
         self.sums, self.first_bad = state["sums"], state["first_bad"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"].cpu())
-        if "random_cuda" in state and self.sums.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.sums.device)
+        resumable.set_random_state(state, self.sums.device)
 
 
 def _make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
@@ -220,13 +199,3 @@ def _make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimiz
     if training.optimizer == "adam":
         return torch.optim.Adam(model.parameters(), **shared)
     return torch.optim.SGD(model.parameters(), momentum=training.momentum, **shared)
-
-
-def _set_precision(training: Training, device: torch.device) -> None:
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # Nothing here reads memory before writing it, and filling every new tensor costs a tenth of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = False
-        allowed = training.precision == "tf32"
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed

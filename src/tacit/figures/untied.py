@@ -1,0 +1,220 @@
+"""The figures of the study on untied weights (Sanford, Ardeshir, Hsu 2022; d'Ascoli et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator, StrMethodFormatter
+
+from tacit.figures import style
+from tacit.settings.images import Images
+
+_WIDTH = 7.2
+_NETWORKS = {"cnn": "CNN", "lcn": "locally connected", "fcn": "fully connected"}
+_QUANTITIES = {
+    "log_normalized_norm": "log normalized $R_1$-norm",
+    "train_accuracy": "train accuracy (%)",
+    "test_accuracy": "test accuracy (%)",
+}
+_SHOWN_POINTS = 45
+"""Of accuracy, below the best, that the panels over epochs show."""
+_METHODS = {"linear": "tab:blue", "curvilinear": "tab:orange", "average": "tab:green", "string": "tab:red"}
+# Early splits yellow-green, late ones dark blue; without the end of the scale that is too pale on white.
+_SPLITS = LinearSegmentedColormap.from_list("splits", matplotlib.colormaps["viridis_r"](np.linspace(0.12, 1, 256)))
+
+
+def draw(curves: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], missing: int) -> Figure:
+    """Draw norm, train and test accuracy over epochs from `curves` (tacit.studies.untied_results.curves).
+
+    Lines are means over seeds, bands one standard deviation. `settings` are those of the study; `missing` runs are
+    counted in a corner.
+    """
+    shown = sorted(settings["shown"]["splits"])
+    norm = _norm(shown)
+    figure, axes = style.new(_WIDTH, 2.9, ncols=3)
+    for place, (quantity, label) in zip(axes, _QUANTITIES.items(), strict=True):
+        chosen = curves[curves["quantity"] == quantity]
+        _line(place, _of(chosen, "cnn", -1), color="black", linewidth=2.2, zorder=4)
+        _line(place, _of(chosen, "lcn", -1), color="0.5", linestyle=":", zorder=2)
+        for split in shown:
+            colour = _SPLITS(norm(split))
+            _line(place, _of(chosen, "cnn", split), color=colour, linestyle=(0, (3, 1.5)), linewidth=1.1)
+            _line(place, _of(chosen, "lcn", split), color=colour, linewidth=1.4, zorder=3)
+        place.set(xlabel="epochs", ylabel=label)
+        place.margins(x=0.02)
+        if label.endswith("(%)"):
+            # The first epochs, common to all, would flatten what differs.
+            best = chosen["mean"].max()
+            place.set_ylim(max(place.get_ylim()[0], best - _SHOWN_POINTS), best + 0.04 * _SHOWN_POINTS)
+    handles = [
+        Line2D([], [], color="black", linewidth=2.2, label="CNN"),
+        Line2D([], [], color=_SPLITS(0.4), label="untied at a split"),
+        Line2D([], [], color=_SPLITS(0.4), linestyle=(0, (3, 1.5)), linewidth=1.1, label="control: tied, same rate"),
+    ]
+    if not _of(curves, "lcn", -1).empty:
+        handles.append(Line2D([], [], color="0.5", linestyle=":", label="untied from the start"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=2.2, columnspacing=1.4)
+    _colour_bar(figure, axes, norm, shown)
+    style.note(figure, _footnote(curves, scale, settings, missing))
+    return figure
+
+
+def draw_ends(ends: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], missing: int) -> Figure:
+    """Draw normalized norm and test accuracy at the end against the split, from `ends` (untied_results.end_summary)."""
+    figure, axes = style.new(_WIDTH, 2.7, ncols=2)
+    looks = {
+        "lcn": ("tab:blue", "o", "-", 1),
+        "cnn": ("tab:orange", "s", "--", 1.04),
+        "fcn": ("tab:green", "^", "-.", 0.96),
+    }
+    names = {"lcn": "untied (locally connected)", "cnn": "control: tied, same rate", "fcn": "fully connected"}
+    for place, quantity in zip(axes, ("log_normalized_norm", "test_accuracy"), strict=True):
+        chosen = ends[ends["quantity"] == quantity]
+        for network, (colour, marker, line, shift) in looks.items():
+            rows = chosen[(chosen["network"] == network) & (chosen["split"] >= 0)].sort_values("split")
+            if rows.empty:
+                continue
+            # Side by side by a hair, so that no error bar hides another.
+            place.errorbar(
+                rows["split"] * shift, rows["mean"], rows["std"], label=names[network], color=colour, marker=marker,
+                linestyle=line, elinewidth=1, markeredgecolor="white", markeredgewidth=0.5,
+            )  # fmt: skip
+        for network, colour in (("cnn", "black"), ("lcn", "tab:blue"), ("fcn", "tab:green")):
+            rows = _of(chosen, network, -1)
+            if not rows.empty:
+                mean, std = rows["mean"].iloc[0], rows["std"].iloc[0]
+                plain = network == "cnn"
+                place.axhline(
+                    mean, color=colour, linewidth=1.6 if plain else 0.9, linestyle="-" if plain else ":", zorder=1,
+                    label=f"{_NETWORKS[network]}, from scratch",
+                )  # fmt: skip
+                place.axhspan(mean - std, mean + std, color=colour, alpha=0.1, linewidth=0, zorder=0)
+        place.set(xscale="log", xlabel="split (epoch of the CNN)", ylabel=_QUANTITIES[quantity])
+        _plain_ticks(place.xaxis, sorted(ends.loc[ends["split"] >= 0, "split"].unique()))
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, handlelength=2.4, columnspacing=1.4)
+    style.note(figure, _footnote(ends, scale, settings, missing))
+    return figure
+
+
+def draw_deviation(curves: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], missing: int) -> Figure:
+    """Draw how far weights are from being tied, and of fully connected networks from being local, layer by layer.
+
+    From `curves` (tacit.studies.untied_results.layer_curves), over epochs since the split.
+    """
+    layers = sorted({int(name.rpartition("_")[2]) for name in curves["quantity"]})
+    rows = [("lcn", "deviation", "deviation from tying"), ("fcn", "off_local", "norm off local / norm")]
+    rows = [row for row in rows if (curves["network"] == row[0]).any()]
+    splits = sorted(curves["split"].unique())
+    norm = _norm(splits)
+    size = {"nrows": len(rows), "ncols": len(layers), "squeeze": False, "sharex": True, "sharey": "row"}
+    figure, axes = style.new(_WIDTH, 0.7 + 1.75 * len(rows), **size)
+    for line, (network, quantity, label) in zip(axes, rows, strict=True):
+        for place, layer in zip(line, layers, strict=True):
+            for split in splits:
+                chosen = _of(curves[curves["quantity"] == f"{quantity}_{layer}"], network, split)
+                _line(place, chosen, x="epoch", color=_SPLITS(norm(split)))
+            place.set(xscale="log", yscale="log")
+            place.tick_params(axis="y", which="minor", labelsize=7)
+        line[0].set_ylabel(f"{label}\n({_NETWORKS[network]})")
+    for place, layer in zip(axes[0], layers, strict=True):
+        place.set_title(f"convolution {layer}", fontsize=9)
+    for place in axes[-1]:
+        place.set_xlabel("epochs since the split")
+        _plain_ticks(place.xaxis, None)
+    _colour_bar(figure, axes, norm, splits)
+    style.note(figure, _footnote(curves, scale, settings, missing))
+    return figure
+
+
+def draw_interpolation(summary: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], missing: int) -> Figure:
+    """Draw loss and accuracy on the ways between networks, from `summary` (untied_results.interpolation_summary)."""
+    there = set(zip(summary["origin"], summary["target"], strict=True))
+    pairs = [pair for pair in map(tuple, settings["interpolation"]["pairs"]) if pair in there]
+    figure, axes = style.new(_WIDTH, 4.2, nrows=2, ncols=len(pairs), squeeze=False, sharex=True, sharey="row")
+    for place, (origin, target) in zip(axes[0], pairs, strict=True):
+        place.set_title(f"{spoken(origin)} → {spoken(target)}", fontsize=9)
+    for line, (quantity, label) in zip(axes, (("loss", "loss"), ("accuracy", "accuracy (%)")), strict=True):
+        for place, (origin, target) in zip(line, pairs, strict=True):
+            here = summary[(summary["origin"] == origin) & (summary["target"] == target)]
+            for method, colour in _METHODS.items():
+                for part, looks in (
+                    ("test", {"linewidth": 1.5}),
+                    ("train", {"linewidth": 1, "linestyle": (0, (3, 1.5))}),
+                ):
+                    chosen = here[(here["method"] == method) & (here["quantity"] == f"{part}_{quantity}")]
+                    marker = {"marker": "o", "markersize": 3} if method == "string" else {}
+                    _line(place, chosen, x="alpha", color=colour, **looks, **marker)
+            place.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+            if quantity == "accuracy":
+                place.set_xlabel(r"$\alpha$")
+        line[0].set_ylabel(label)
+    methods = [name for name in _METHODS if (summary["method"] == name).any()]
+    handles = [Line2D([], [], color=_METHODS[name], label=name) for name in methods]
+    handles += [
+        Line2D([], [], color="0.3", label="test"),
+        Line2D([], [], color="0.3", linewidth=1, linestyle=(0, (3, 1.5)), label="train"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=2, columnspacing=1.3)
+    style.note(figure, _footnote(summary, scale, settings, missing))
+    return figure
+
+
+def spoken(solution: str) -> str:
+    """Return how a solution such as lcn-9 is written in a figure."""
+    network, _, split = solution.partition("-")
+    return network.upper() + (f" split at {split}" if split else "")
+
+
+def _of(curves: pd.DataFrame, network: str, split: int) -> pd.DataFrame:
+    return curves[(curves["network"] == network) & (curves["split"] == split)]
+
+
+def _line(axes: Any, rows: pd.DataFrame, *, x: str = "age", **looks: Any) -> None:
+    """Draw means with a band of one standard deviation, if there is more than one seed."""
+    if rows.empty:
+        return
+    rows = rows.sort_values(x)
+    axes.plot(rows[x], rows["mean"], **looks)
+    if rows["seeds"].max() > 1:
+        low, high = rows["mean"] - rows["std"], rows["mean"] + rows["std"]
+        axes.fill_between(rows[x], low, high, color=looks["color"], alpha=0.15, linewidth=0)
+
+
+def _norm(splits: list[int]) -> LogNorm:
+    first = min(splits, default=1)
+    return LogNorm(first, max([*splits, first + 1]))
+
+
+def _colour_bar(figure: Figure, axes: Any, norm: LogNorm, splits: list[int]) -> None:
+    bar = figure.colorbar(ScalarMappable(norm, _SPLITS), ax=axes, label="split (epoch of the CNN)", aspect=30, pad=0.01)
+    _plain_ticks(bar.ax.yaxis, splits)
+
+
+def _plain_ticks(axis: Any, ticks: list[int] | None) -> None:
+    """Mark these numbers (or, of none, what matplotlib takes) in full, and nothing between them."""
+    if ticks:
+        axis.set_ticks(ticks)
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def _footnote(table: pd.DataFrame, scale: str, settings: Mapping[str, Any], missing: int) -> str:
+    images, architecture, shown = Images.from_plain(settings["images"]), settings["architecture"], settings["shown"]
+    number = images.num_train
+    return style.described(
+        scale,
+        images.title + f" at {images.side} px" + (f", {number:,} train" if number else ""),
+        f"{architecture['name']} CNN of width {architecture['width']}",
+        f"rates {shown['cnn_learning_rate']:g} and, after a split, {shown['learning_rate']:g}",
+        seeds=table["seeds"],
+        missing=missing,
+    )

@@ -1,0 +1,37 @@
+"""Small convolutional networks for 32 px images, as stacks that `tacit.nn.untying` can untie.
+
+The skinny CNN of Sanford, Ardeshir, Hsu 2022 and the AlexNet variant of d'Ascoli et al. 2019. Zero padding is a layer
+of its own before every convolution, so that layers have the numbers of the original checkpoints. PyTorch's default
+initialisation, from its global generator.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import nn
+
+from tacit.settings.untied import POOL, POOL_STRIDE, Architecture
+
+DROPOUT = 0.5
+"""Before each hidden linear layer."""
+
+
+def build(architecture: Architecture, *, side: int, in_channels: int, classes: int) -> nn.Sequential:
+    """Return a freshly initialised CNN, images (B, in_channels, side, side) -> logits (B, classes)."""
+    layout, width = architecture.layout, architecture.width
+    modules: list[nn.Module] = []
+    channels = in_channels
+    for conv in layout.convolutions:
+        outputs = conv.widths * width
+        modules.append(nn.ZeroPad2d(conv.padding))
+        modules += [nn.Conv2d(channels, outputs, conv.kernel, stride=conv.stride), nn.ReLU()]
+        if conv.pooled:
+            modules.append(nn.MaxPool2d(POOL, POOL_STRIDE))
+        channels = outputs
+    modules.append(nn.Flatten())
+    sizes = [channels * architecture.final_side(side) ** 2, *(width * widths for widths in layout.hidden)]
+    for inputs, outputs in pairwise(sizes):
+        modules += [nn.Dropout(DROPOUT), nn.Linear(inputs, outputs), nn.ReLU()]
+    modules.append(nn.Linear(sizes[-1], classes))
+    return nn.Sequential(*modules)

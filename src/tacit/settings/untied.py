@@ -1,0 +1,285 @@
+"""Settings of the study on untied weights (Sanford, Ardeshir, Hsu 2022; d'Ascoli, Sagun, Bruna, Biroli 2019)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+
+from pydantic import Field, model_validator
+
+from tacit.settings.base import Count, Distinct, NonNegative, NonNegativeInt, Positive, Settings
+from tacit.settings.images import Images
+
+NetworkName = Literal["cnn", "lcn", "fcn"]
+"""Convolutional, locally connected, fully connected: each can compute all that the one before it can."""
+
+NETWORKS: tuple[str, ...] = get_args(NetworkName)
+
+Method = Literal["linear", "curvilinear", "average", "string"]
+
+
+class Convolution(NamedTuple):
+    """A convolution behind zero padding and before a ReLU, and whether max-pooling (3 x 3, 2 apart) follows."""
+
+    widths: int
+    """Output channels, in multiples of the width."""
+    kernel: int
+    stride: int
+    padding: int
+    pooled: bool
+
+
+class Layout(NamedTuple):
+    """What a CNN is made of."""
+
+    convolutions: tuple[Convolution, ...]
+    hidden: tuple[int, ...]
+    """Units of the hidden linear layers, each behind dropout, in multiples of the width."""
+
+
+LAYOUTS = {
+    "skinny": Layout(
+        (Convolution(1, 4, 2, 2, True), Convolution(1, 5, 1, 2, True), Convolution(1, 3, 1, 1, True)),
+        (),
+    ),
+    "alexnet": Layout(
+        (
+            Convolution(1, 4, 2, 2, True),
+            Convolution(3, 5, 1, 2, True),
+            Convolution(6, 3, 1, 1, False),
+            Convolution(4, 3, 1, 1, False),
+            Convolution(4, 3, 1, 1, True),
+        ),
+        (8, 8),
+    ),
+}
+POOL, POOL_STRIDE = 3, 2
+
+
+class Architecture(Settings):
+    """A convolutional network, and with it the locally and the fully connected one it can become."""
+
+    name: Literal["skinny", "alexnet"]
+    """skinny: three convolutions of one width; alexnet: five of growing width, two hidden layers, dropout."""
+    width: Count = 64
+    """Channels of the first convolution."""
+
+    @property
+    def layout(self) -> Layout:
+        """Its layers."""
+        return LAYOUTS[self.name]
+
+    def final_side(self, side: int) -> int:
+        """Return the side of the last map for images of `side` px; raises ValueError if they are too small."""
+        given = side
+        for conv in self.layout.convolutions:
+            side = (side + 2 * conv.padding - conv.kernel) // conv.stride + 1
+            if conv.pooled:
+                side = (side - POOL) // POOL_STRIDE + 1
+            if side < 1:
+                raise ValueError(f"images of {given} px are too small for {self.name}; choose a larger size of images")
+        return side
+
+
+def log_spaced(epochs: int, number: int) -> tuple[int, ...]:
+    """Return the distinct ones of `number` whole epochs, evenly spaced on a logarithmic scale from 1 to `epochs`.
+
+    As the originals compute them, rounded down; but `epochs` itself is never missed by a rounding error.
+    """
+    exponents = (k * math.log10(epochs) / max(number - 1, 1) for k in range(number))
+    return tuple(sorted({math.floor(10**exponent + 1e-9) for exponent in exponents}))
+
+
+class Sgd(Settings):
+    """Plain SGD at a constant learning rate: no momentum, no weight decay."""
+
+    batch_size: Count
+    order: Literal["fixed", "random"]
+    """Of batches: that of the file in every epoch, as published, or a new one in each."""
+
+
+class Phase(Settings):
+    """A training from its beginning to its end, for each of several learning rates."""
+
+    learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1), Distinct]
+    epochs: Count
+    measurements: Count
+    """Epochs at which networks are measured, evenly spaced on a logarithmic scale; 0 and the last always are."""
+
+    @property
+    def measured(self) -> tuple[int, ...]:
+        """Epochs at which networks are measured."""
+        return tuple(sorted({0, self.epochs, *log_spaced(self.epochs, self.measurements)}))
+
+
+class Scratch(Phase):
+    """Networks trained from the beginning."""
+
+    networks: Annotated[tuple[NetworkName, ...], Field(min_length=1), Distinct]
+
+    @model_validator(mode="after")
+    def _begins_with_cnn(self) -> Self:
+        if "cnn" not in self.networks:
+            raise ValueError("networks must have cnn, which all others continue")
+        return self
+
+
+SplitEpochs = Count | Annotated[tuple[NonNegativeInt, ...], Distinct]
+"""A number: so many epochs, evenly spaced on a logarithmic scale. Or a list of them; 0 is the initial network."""
+
+
+class Splits(Settings):
+    """Epochs of the CNN from which a network of each kind goes on."""
+
+    lcn: SplitEpochs
+    cnn: SplitEpochs
+    """The control: weights stay tied."""
+    fcn: SplitEpochs
+
+
+class Continued(Phase):
+    """Networks that go on from a CNN."""
+
+    splits: Splits
+
+
+class Shown(Settings):
+    """What the figures show of the grid, and the claims are judged by."""
+
+    cnn_learning_rate: Positive
+    learning_rate: Positive
+    splits: Annotated[tuple[Count, ...], Field(min_length=1), Distinct]
+    margin: Literal["legacy", "top2"]
+    """By which norms are normalised. legacy: as published, nearly the whole range of the logits for right answers."""
+    margin_of: Literal["test", "train"]
+    """Of which images its mean is taken; published: test."""
+
+
+class String(Settings):
+    """A chain of networks between two, each trained by SGD and pulled towards its neighbours."""
+
+    points: Annotated[int, Field(ge=2)]
+    """Of the chain, ends included."""
+    stiffness: NonNegative
+    """1/2 moves a point to the middle of its neighbours; 1, as in the original code, reflects it there."""
+    epochs: NonNegativeInt
+    batch_size: Count
+    learning_rate: NonNegative
+
+
+Solution = Annotated[str, Field(pattern=r"^(cnn|lcn|fcn)(-\d+)?$")]
+"""A network at the end of its training: `lcn` from scratch, `lcn-9` split from the CNN at epoch 9."""
+
+Pair = Annotated[tuple[Solution, ...], Field(min_length=2, max_length=2)]
+
+
+class Interpolation(Settings):
+    """Ways between solutions, in the space of fully connected networks."""
+
+    pairs: Annotated[tuple[Pair, ...], Field(min_length=1), Distinct]
+    methods: Annotated[tuple[Method, ...], Field(min_length=1), Distinct]
+    points: Annotated[int, Field(ge=2)]
+    """At which loss and accuracy are taken, ends included; the string has its own number."""
+    string: String
+
+
+class RunSettings(Settings):
+    """What a training depends on besides its network, learning rate, seed, and where it goes on from."""
+
+    images: Images
+    architecture: Architecture
+    sgd: Sgd
+    epochs: Count
+    measured: tuple[NonNegativeInt, ...]
+    keep: Literal["every epoch", "last epoch"]
+    """Whose weights are written down."""
+
+
+class InterpolationSettings(Settings):
+    """What an interpolation depends on besides its end points."""
+
+    images: Images
+    architecture: Architecture
+    methods: tuple[Method, ...]
+    points: Annotated[int, Field(ge=2)]
+    string: String
+
+
+class UntiedSettings(Settings):
+    """The whole study."""
+
+    images: Images
+    architecture: Architecture
+    sgd: Sgd
+    seeds: Count
+    """Number of runs of each setting."""
+    scratch: Scratch
+    continued: Continued
+    shown: Shown
+    interpolation: Interpolation
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        self.architecture.final_side(self.images.side)
+        for network in NETWORKS:
+            if late := [split for split in self.splits(network) if split > self.scratch.epochs]:
+                raise ValueError(
+                    f"continued.splits.{network}: {late[0]} is after the last epoch, {self.scratch.epochs}"
+                )
+        shown = self.shown
+        for name, value, allowed in (
+            ("cnn_learning_rate", shown.cnn_learning_rate, self.scratch.learning_rates),
+            ("learning_rate", shown.learning_rate, self.continued.learning_rates),
+            *(("splits", split, self.splits("lcn")) for split in shown.splits),
+        ):
+            if value not in allowed:
+                raise ValueError(f"shown.{name}: {value:g} is not trained; there are {_listed(allowed)}")
+        if same := [pair[0] for pair in self.interpolation.pairs if len(set(pair)) == 1]:
+            raise ValueError(f"interpolation.pairs: {same[0]} is paired with itself")
+        for name in {name for pair in self.interpolation.pairs for name in pair}:
+            network = name.partition("-")[0]
+            allowed = {*self.scratch.networks, *(f"{network}-{number}" for number in self.splits(network))}
+            if name not in allowed:
+                raise ValueError(f"interpolation.pairs: {name} is not trained; there are {', '.join(sorted(allowed))}")
+        return self
+
+    def splits(self, network: str) -> tuple[int, ...]:
+        """Return the epochs of the CNN from which networks of this kind go on."""
+        asked = getattr(self.continued.splits, network)
+        return log_spaced(self.scratch.epochs, asked) if isinstance(asked, int) else tuple(sorted(asked))
+
+    def scratch_run(self, network: str) -> RunSettings:
+        """Return what a training from scratch depends on; a CNN keeps every epoch, as any may be gone on from."""
+        return self._run(self.scratch, keep="every epoch" if network == "cnn" else "last epoch")
+
+    @property
+    def continued_run(self) -> RunSettings:
+        """What a training that goes on from a CNN depends on."""
+        return self._run(self.continued, keep="last epoch")
+
+    def _run(self, phase: Phase, *, keep: str) -> RunSettings:
+        return RunSettings(
+            images=self.images,
+            architecture=self.architecture,
+            sgd=self.sgd,
+            epochs=phase.epochs,
+            measured=phase.measured,
+            keep=keep,
+        )
+
+    @property
+    def interpolation_run(self) -> InterpolationSettings:
+        """What an interpolation depends on."""
+        way = self.interpolation
+        return InterpolationSettings(
+            images=self.images,
+            architecture=self.architecture,
+            methods=way.methods,
+            points=way.points,
+            string=way.string,
+        )
+
+
+def _listed(values: Iterable[Any]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

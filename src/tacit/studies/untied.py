@@ -1,0 +1,289 @@
+"""The study on untied weights (Sanford, Ardeshir, Hsu 2022; d'Ascoli, Sagun, Bruna, Biroli 2019).
+
+A CNN is trained; from chosen epochs of it locally connected and fully connected networks go on that compute the same
+function there, and, as a control, the CNN itself at their learning rate. Stages: `train` a network from scratch, let
+one `go_on` from a CNN, `interpolate` between two; `tacit.studies.untied_results` collects and judges.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tacit import store, streams
+from tacit.data.images import ImageSet
+from tacit.settings.images import Images
+from tacit.settings.untied import InterpolationSettings, RunSettings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from tacit.training.chain import Chain
+    from tacit.training.images import LabelledImages
+
+STUDY = "untied"
+RUN, INTERPOLATION = "untied run", "untied interpolation"
+"""Kinds of file."""
+
+
+def train(
+    images: ImageSet,
+    settings: RunSettings,
+    *,
+    network: str,
+    learning_rate: float,
+    seed: int,
+    checkpoint: str | Path,
+) -> dict[str, np.ndarray]:
+    """Train one network (cnn, lcn, fcn) from scratch; return what `_run` does.
+
+    Initial weights depend on network and seed alone. Raises as `tacit.training.classification.fit` does; an interrupted
+    training goes on from `checkpoint`.
+    """
+    import torch
+
+    from tacit import devices
+    from tacit.nn import untying
+
+    torch.manual_seed(streams.torch_seed(STUDY, "init", seed))
+    started = _build(network, settings)
+    if network != "cnn":
+        untying.reset(started)
+    identity = {"network": network, "learning_rate": learning_rate, "seed": seed}
+    with devices.acquire() as device:
+        stream = (STUDY, "train", seed)
+        return _run(started, images, settings, identity, learning_rate, stream, checkpoint=checkpoint, device=device)
+
+
+def go_on(
+    images: ImageSet,
+    cnn: str | Path,
+    settings: RunSettings,
+    *,
+    network: str,
+    split: int,
+    learning_rate: float,
+    seed: int,
+    checkpoint: str | Path,
+) -> dict[str, np.ndarray]:
+    """Let a network go on from the CNN whose run file is `cnn`, as it was at epoch `split`; return what `_run` does.
+
+    Locally and fully connected networks and the control see the same batches in the same order.
+    """
+    from tacit import devices
+
+    tied = load(cnn, "cnn", split, settings)
+    started = _convert(tied, network, settings)
+    identity = {"network": network, "split": split, "learning_rate": learning_rate, "seed": seed}
+    identity["cnn"] = _settings_of(cnn)
+    stream = (STUDY, "train", seed, "split", split)
+    with devices.acquire() as device:
+        return _run(started, images, settings, identity, learning_rate, stream, checkpoint=checkpoint, device=device)
+
+
+def _run(
+    network: nn.Sequential,
+    images: ImageSet,
+    settings: RunSettings,
+    identity: Mapping[str, Any],
+    learning_rate: float,
+    stream: tuple[str | int, ...],
+    *,
+    checkpoint: str | Path,
+    device: torch.device,
+) -> dict[str, np.ndarray]:
+    """Train `network` and return, over N measured epochs and L layers with weights, of which M are convolutions.
+
+    - epoch (N,), counted from the beginning of this training; train_ and test_ loss, accuracy, margin_top2,
+      margin_legacy (N,);
+    - squared_norms, squared_norms_live, distances (N, L); deviations, deviations_live, off_local (N, M), see
+      `tacit.analysis.layer_norms`;
+    - step_loss, step_accuracy (steps,), of each batch before its step;
+    - weights_<epoch>_<name> at the epochs that are kept.
+    """
+    from tacit.analysis import layer_norms, margins
+    from tacit.training.classification import fit
+
+    train, test = on_device(images, settings.images, device)
+    convolutions = _convolutions(settings)
+    network = network.to(device)
+    start = copy.deepcopy(network)
+
+    def measure(current: nn.Sequential) -> dict[str, Any]:
+        found = {}
+        for part, data in (("train", train), ("test", test)):
+            performance = margins.performance(margins.predict(current, data), data.labels)
+            found |= {f"{part}_{name}": value for name, value in performance.items()}
+        return found | layer_norms.layer_measures(current, start, convolutions)
+
+    trained = fit(
+        network,
+        train,
+        settings.sgd,
+        learning_rate=learning_rate,
+        epochs=settings.epochs,
+        measure=measure,
+        measured=settings.measured,
+        kept=range(settings.epochs + 1) if settings.keep == "every epoch" else (settings.epochs,),
+        stream=stream,
+        checkpoint=checkpoint,
+        settings={**identity, **settings.plain()},
+    )
+    arrays = {name: np.stack([row[name] for row in trained.measures]) for name in trained.measures[0]}
+    for epoch, state in trained.weights.items():
+        arrays |= {_name_of(epoch, name): tensor.numpy() for name, tensor in state.items()}
+    return arrays | trained.steps
+
+
+def load(path: str | Path, network: str, epoch: int, settings: RunSettings | InterpolationSettings) -> nn.Sequential:
+    """Return the network (cnn, lcn, fcn) that the run file at `path` keeps of `epoch`."""
+    import torch
+
+    built = _build(network, settings)
+    names = list(built.state_dict())
+    arrays = store.read(path, kind=RUN, names=[_name_of(epoch, name) for name in names]).arrays
+    built.load_state_dict({name: torch.from_numpy(arrays[_name_of(epoch, name)]) for name in names})
+    return built
+
+
+def _name_of(epoch: int, parameter: str) -> str:
+    return f"weights_{epoch}_{parameter}"
+
+
+def on_device(images: ImageSet, settings: Images, device: torch.device) -> tuple[LabelledImages, LabelledImages]:
+    """Return training and test images on `device`."""
+    from tacit.training.images import LabelledImages
+
+    mean, std = settings.statistics
+    place = partial(LabelledImages.on, device, mean=mean, std=std)
+    return place(images.train_images, images.train_labels), place(images.test_images, images.test_labels)
+
+
+def _build(network: str, settings: RunSettings | InterpolationSettings) -> nn.Sequential:
+    """Return a network of this kind; a CNN freshly initialised, any other as that CNN untied."""
+    from tacit.nn import convnets
+
+    images = settings.images
+    cnn = convnets.build(
+        settings.architecture, side=images.side, in_channels=images.channels, classes=images.num_classes
+    )
+    return _convert(cnn, network, settings)
+
+
+def _convert(cnn: nn.Sequential, network: str, settings: RunSettings | InterpolationSettings) -> nn.Sequential:
+    from tacit.nn import untying
+
+    if network == "cnn":
+        return cnn
+    convert = {"lcn": untying.to_local, "fcn": untying.to_dense}[network]
+    return convert(cnn, side=settings.images.side)
+
+
+def _convolutions(settings: RunSettings) -> list[Any]:
+    from tacit.nn import untying
+
+    return untying.layers(_build("cnn", settings), side=settings.images.side)
+
+
+class End(NamedTuple):
+    """A network to interpolate from or to."""
+
+    path: str | Path
+    """Of the run file."""
+    network: str
+    epoch: int
+
+
+def interpolate(
+    images: ImageSet, origin: End, target: End, settings: InterpolationSettings, *, seed: int, checkpoint: str | Path
+) -> dict[str, np.ndarray]:
+    """Follow ways from one network to another.
+
+    Returns, for each method, <method>_alpha (n,) and <method>_ train_loss, train_accuracy, test_loss, test_accuracy
+    (n,); for the string also string_objective, by batch. Raises as `tacit.training.chain` does; an interrupted string
+    goes on from `checkpoint`. `seed` names the random numbers of the string, if its networks have dropout.
+    """
+    from tacit import devices
+    from tacit.analysis import interpolation, margins
+    from tacit.training import precision
+
+    with devices.acquire() as device:
+        precision.use("float32", device)
+        ends = [load(end.path, end.network, end.epoch, settings).to(device) for end in (origin, target)]
+        data = on_device(images, settings.images, device)
+
+        def logits_of(network: nn.Sequential) -> list[torch.Tensor]:
+            return [margins.predict(network, part) for part in data]
+
+        arrays: dict[str, np.ndarray] = {}
+        for method in settings.methods:
+            points = settings.string.points if method == "string" else settings.points
+            alphas = interpolation.alphas(points)
+            match method:
+                case "average":
+                    outputs = [logits_of(end) for end in ends]
+                    logits = [interpolation.linear(*outputs, alpha) for alpha in alphas]
+                case "string":
+                    runs = [_settings_of(end.path) for end in (origin, target)]
+                    chain = _string(ends, data[0], settings, {"seed": seed, "runs": runs}, seed, checkpoint)
+                    logits = [logits_of(network) for network in chain.networks]
+                    arrays["string_objective"] = np.array(chain.objective)
+                case _:
+                    logits = [logits_of(network) for network in _mixed(ends, method, alphas, settings)]
+            arrays[f"{method}_alpha"] = alphas
+            for number, part in enumerate(("train", "test")):
+                found = [margins.performance(both[number], data[number].labels) for both in logits]
+                for name in ("loss", "accuracy"):
+                    arrays[f"{method}_{part}_{name}"] = np.array([row[name] for row in found])
+        return arrays
+
+
+def _mixed(
+    ends: list[nn.Sequential], method: str, alphas: np.ndarray, settings: InterpolationSettings
+) -> Iterator[nn.Sequential]:
+    """Give networks whose weights are mixed from those of two."""
+    from tacit.analysis import interpolation
+
+    mix = {"linear": interpolation.linear, "curvilinear": interpolation.curvilinear}[method]
+    first, last = interpolation.common_space(*ends, side=settings.images.side)
+    weights = interpolation.tensors(first), interpolation.tensors(last)
+    for alpha in alphas:
+        yield interpolation.with_tensors(first, mix(*weights, alpha))
+
+
+def _string(
+    ends: list[nn.Sequential],
+    train: LabelledImages,
+    settings: InterpolationSettings,
+    identity: Mapping[str, Any],
+    seed: int,
+    checkpoint: str | Path,
+) -> Chain:
+    """Return the string between two networks, once it has learned."""
+    from tacit.analysis import interpolation
+    from tacit.nn import untying
+    from tacit.training import resumable
+    from tacit.training.chain import Chain
+
+    dense = (untying.to_dense(end, side=settings.images.side) for end in ends)
+    links = interpolation.along(*dense, settings.string.points)
+    chain = Chain(links, train, settings.string, (STUDY, "string", seed))
+    resumable.run(
+        chain,
+        epochs=settings.string.epochs,
+        device=train.labels.device,
+        checkpoint=checkpoint,
+        settings={**identity, **settings.plain()},
+        by_time=True,
+    )
+    return chain
+
+
+def _settings_of(run: str | Path) -> dict[str, Any]:
+    return store.read(run, kind=RUN, names=[]).settings

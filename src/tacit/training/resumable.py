@@ -1,0 +1,119 @@
+"""The outer loop of every training by epochs: progress, checkpoints, and an end when one is asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from tacit import checkpoints
+from tacit.runlog import Progress, log
+
+
+class Pause:
+    """Tells a loop when to return in mid-epoch, so that it can be saved: on a request to end, or after some time."""
+
+    def __init__(self, termination: checkpoints.Termination, seconds: float | None = None):
+        self.termination, self.seconds = termination, seconds
+        self.restart()
+
+    def restart(self) -> None:
+        """Count the time from now."""
+        self.since = time.monotonic()
+
+    @property
+    def requested(self) -> bool:
+        """Whether to return after the present step."""
+        return self.termination.requested or self.due
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return self.seconds is not None and time.monotonic() - self.since >= self.seconds
+
+
+class Loop(Protocol):
+    """A training under way, that can be saved between any two steps."""
+
+    epoch: int
+    """Of those done."""
+    step: int
+    """Of those done in this epoch."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        ...
+
+    def run_epoch(self, pause: Pause) -> bool:
+        """Go on to the end of the epoch; return False if asked to pause before, but not without a step done."""
+        ...
+
+    def summary(self) -> str:
+        """Return the last epoch in words."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a later process needs to go on from here."""
+        ...
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`."""
+        ...
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """Return the states of torch's global generators, as part of the state of a loop that draws from them."""
+    found = {"random": torch.get_rng_state()}
+    if device.type == "cuda":
+        found["random_cuda"] = torch.cuda.get_rng_state(device)
+    return found
+
+
+def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+    """Put torch's global generators into the states that `random_state` gave."""
+    torch.set_rng_state(state["random"].cpu())
+    if "random_cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["random_cuda"].cpu(), device)
+
+
+def run(
+    loop: Loop,
+    *,
+    epochs: int,
+    device: torch.device,
+    checkpoint: str | Path,
+    settings: Mapping[str, Any],
+    by_time: bool,
+) -> None:
+    """Run `loop` to its end, from `checkpoint` if there is one of these `settings`.
+
+    It is saved every so many seconds if `by_time` (for epochs of milliseconds or of hours), else every so many epochs.
+    Raises Interrupted, after saving, on SIGTERM or Ctrl-C.
+    """
+    state = checkpoints.load(checkpoint, settings=settings, device=device)
+    if state is not None:
+        loop.load_state(state)
+        log.info("resuming in epoch %d after %d steps", loop.epoch + 1, loop.step)
+    progress = Progress(epochs, what="training", unit="epoch", done=loop.epoch)
+    started = time.monotonic()
+    with checkpoints.Termination() as termination:
+        pause = Pause(termination, checkpoints.seconds_between() if by_time else None)
+        while not loop.finished:
+            ended = loop.run_epoch(pause)
+            if ended:
+                now = time.monotonic()
+                progress.advance(note=loop.summary() + f", {now - started:.2f} s")
+                started = now
+                due = pause.due if by_time else loop.epoch % checkpoints.epochs_between() == 0
+                if loop.finished or not due:
+                    continue
+            checkpoints.save(checkpoint, loop.state(), settings=settings)
+            pause.restart()
+            if termination.requested and not ended:
+                log.warning("asked to end; saved after %d steps of epoch %d", loop.step, loop.epoch + 1)
+                raise checkpoints.Interrupted(143)
+    progress.close()

@@ -1,0 +1,261 @@
+"""Training by plain SGD: the loop against one written out, resuming, bookkeeping; and the string of networks."""
+
+import itertools
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from tacit import checkpoints
+from tacit.analysis import interpolation
+from tacit.errors import DivergenceError
+from tacit.settings.untied import Sgd, String
+from tacit.training import chain, classification, resumable
+from tacit.training.images import LabelledImages
+
+SETTINGS = {"name": "a test"}
+
+
+def task(count=23, classes=3, side=4):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 255, (count, side, side), dtype=np.uint8)
+    return LabelledImages.on(torch.device("cpu"), images, random.integers(0, classes, count), mean=[0.5], std=[0.25])
+
+
+def model(seed=0, dropout=0.0):
+    torch.manual_seed(seed)
+    hidden = [nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, 3)]
+    return nn.Sequential(*hidden)
+
+
+def fit(checkpoint, network=None, *, order="fixed", epochs=4, rate=0.1, measured=(0, 2, 4), kept=(0, 3), measure=None):
+    return classification.fit(
+        network or model(dropout=0.3),
+        task(),
+        Sgd(batch_size=5, order=order),
+        learning_rate=rate,
+        epochs=epochs,
+        measure=measure or (lambda network: {"first": network[1].weight[0, 0].detach().clone()}),
+        measured=measured,
+        kept=kept,
+        stream=("test", 0),
+        checkpoint=checkpoint,
+        settings=SETTINGS,
+    )
+
+
+def test_is_plain_sgd_in_the_order_of_the_file(tmp_path):
+    """Against a loop written out, with what it measures and keeps."""
+    trained = fit(tmp_path / "c.pt", model())
+    network, data = model(), task()
+    images = data.batch(torch.arange(23), torch.contiguous_format)
+    losses, accuracies, states = [], [], [{k: v.clone() for k, v in network.state_dict().items()}]
+    for _ in range(4):
+        for first in range(0, 23, 5):
+            logits = network(images[first : first + 5])
+            labels = data.labels[first : first + 5]
+            loss = cross_entropy(logits, labels)
+            losses.append(loss.item())
+            accuracies.append((logits.argmax(1) == labels).float().mean().item())
+            gradients = torch.autograd.grad(loss, list(network.parameters()))
+            with torch.no_grad():
+                for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+                    parameter -= 0.1 * gradient
+        states.append({k: v.clone() for k, v in network.state_dict().items()})
+    np.testing.assert_allclose(trained.steps["step_loss"], losses, rtol=1e-5)
+    np.testing.assert_allclose(trained.steps["step_accuracy"], accuracies, rtol=1e-6)
+    assert [int(row["epoch"]) for row in trained.measures] == [0, 2, 4]
+    for row in trained.measures:
+        assert row["first"] == pytest.approx(states[int(row["epoch"])]["1.weight"][0, 0].item(), rel=1e-4)
+    assert set(trained.weights) == {0, 3}
+    for epoch, weights in trained.weights.items():
+        for name, tensor in weights.items():
+            torch.testing.assert_close(tensor, states[epoch][name])
+
+
+def test_a_fixed_order_repeats_and_a_random_one_does_not(monkeypatch, tmp_path):
+    seen = []
+    update = classification.Loop.update
+
+    def noted(self, batch):
+        seen.append(tuple(batch.tolist()))
+        update(self, batch)
+
+    monkeypatch.setattr(classification.Loop, "update", noted)
+    orders = {}
+    for order in ("fixed", "random"):
+        seen.clear()
+        fit(tmp_path / f"{order}.pt", order=order, epochs=3, measured=(3,), kept=())
+        orders[order] = [seen[5 * epoch : 5 * epoch + 5] for epoch in range(3)]
+        for epoch in orders[order]:
+            assert sorted(itertools.chain(*epoch)) == list(range(23))
+    assert orders["fixed"][0] == orders["fixed"][1] == [tuple(range(i, min(i + 5, 23))) for i in range(0, 23, 5)]
+    assert orders["random"][0] != orders["random"][1]
+
+
+def test_every_step_of_every_epoch_has_an_entry(tmp_path):
+    """23 images in batches of 5: five steps an epoch."""
+    trained = fit(tmp_path / "c.pt", epochs=3, measured=(3,), kept=())
+    assert {name: values.shape for name, values in trained.steps.items()} == {
+        "step_loss": (3 * 5,),
+        "step_accuracy": (3 * 5,),
+    }
+
+
+def asked_to_end(monkeypatch, loop, steps):
+    """Have SIGTERM arrive after so many steps; after 0, before the first."""
+    count, update = itertools.count(), loop.update
+
+    def interrupting(self, batch):
+        if next(count) + 1 == max(steps, 1):
+            if steps == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            update(self, batch)
+            if steps > 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            update(self, batch)
+
+    monkeypatch.setattr(loop, "update", interrupting)
+
+
+def assert_same(one, other):
+    for name, values in one.steps.items():
+        np.testing.assert_array_equal(values, other.steps[name])
+    assert len(one.measures) == len(other.measures)
+    for row, its in zip(one.measures, other.measures, strict=True):
+        assert {name: value.item() for name, value in row.items()} == {
+            name: value.item() for name, value in its.items()
+        }
+    assert set(one.weights) == set(other.weights)
+    for epoch, weights in one.weights.items():
+        assert all(torch.equal(tensor, other.weights[epoch][name]) for name, tensor in weights.items())
+
+
+@pytest.mark.parametrize("order", ["fixed", "random"])
+@pytest.mark.parametrize("steps", [0, 3, 5, 12, 19])
+def test_resumed_is_as_if_never_stopped(monkeypatch, tmp_path, order, steps):
+    """Asked to end at any step, the first and the last of an epoch included; dropout is on."""
+    undisturbed = fit(tmp_path / "a.pt", order=order)
+    asked_to_end(monkeypatch, classification.Loop, steps)
+    with pytest.raises(checkpoints.Interrupted):
+        fit(tmp_path / "b.pt", order=order)
+    monkeypatch.undo()
+    assert_same(fit(tmp_path / "b.pt", model(seed=9, dropout=0.3), order=order), undisturbed)
+
+
+def test_saving_in_mid_epoch_changes_nothing(monkeypatch, tmp_path):
+    """Every step, as if each took as long as may pass between checkpoints."""
+    undisturbed = fit(tmp_path / "a.pt", order="random")
+    monkeypatch.setenv(checkpoints.SECONDS_VARIABLE, "0")
+    saved = []
+    save = checkpoints.save
+    monkeypatch.setattr(checkpoints, "save", lambda *arguments, **named: saved.append(1) or save(*arguments, **named))
+    assert_same(fit(tmp_path / "b.pt", order="random"), undisturbed)
+    # After every one of 4 x 5 steps but the last.
+    assert len(saved) == 19
+
+
+def test_divergence_names_the_step(tmp_path):
+    with pytest.raises(DivergenceError, match=r"loss of step \d+ .* reduce the learning rate \(now 1e\+30\)"):
+        fit(tmp_path / "c.pt", rate=1e30)
+
+
+def test_a_measure_that_is_not_finite_is_divergence_too(tmp_path):
+    """The last step of all may do the harm, which no loss of a step shows."""
+    with pytest.raises(DivergenceError, match="after epoch 4, first is not finite"):
+        fit(
+            tmp_path / "c.pt",
+            measured=(4,),
+            measure=lambda network: {"first": network[1].weight[0, 0].detach() * float("inf")},
+        )
+
+
+def line(first, last, points=4):
+    return interpolation.along(first, last, points)
+
+
+def run(links, string, checkpoint):
+    moving = chain.Chain(links, task(), string, ("test", "string"))
+    resumable.run(
+        moving,
+        epochs=string.epochs,
+        device=torch.device("cpu"),
+        checkpoint=checkpoint,
+        settings=SETTINGS,
+        by_time=True,
+    )
+    return moving
+
+
+STRING = String(points=4, stiffness=0.3, epochs=2, batch_size=5, learning_rate=0.1)
+
+
+def test_the_string_against_its_formula(tmp_path):
+    """theta_i takes its step, then kappa (theta_{i+1} + theta_{i-1} - 2 theta_i), one after the other."""
+    moving = run(line(model(0), model(1)), STRING, tmp_path / "c.pt")
+    data = task()
+    images = data.batch(torch.arange(23), torch.contiguous_format)
+    networks = line(model(0), model(1))
+
+    def flat(network):
+        return nn.utils.parameters_to_vector(network.parameters()).detach()
+
+    objectives = []
+    for _ in range(2):
+        for first in range(0, 23, 5):
+            total = 0.0
+            for i in (1, 2):
+                loss = cross_entropy(networks[i](images[first : first + 5]), data.labels[first : first + 5])
+                gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(networks[i].parameters()))])
+                theta = flat(networks[i]) - 0.1 * gradient
+                left, right = flat(networks[i - 1]), flat(networks[i + 1])
+                total += loss.item() + 0.15 * ((theta - left).square().sum() + (theta - right).square().sum()).item()
+                nn.utils.vector_to_parameters(theta + 0.3 * (right + left - 2 * theta), networks[i].parameters())
+            objectives.append(total)
+    for own, other in zip(moving.networks, networks, strict=True):
+        torch.testing.assert_close(flat(own), flat(other))
+    np.testing.assert_allclose(moving.objective, objectives, rtol=1e-5)
+
+
+def test_a_string_without_stiffness_is_sgd_of_each_point(tmp_path):
+    moving = run(line(model(0), model(1)), STRING.model_copy(update={"stiffness": 0.0}), tmp_path / "c.pt")
+    alone = line(model(0), model(1))[2]
+    trained = fit(tmp_path / "d.pt", alone, epochs=2, measured=(), kept=(2,))
+    for name, tensor in moving.networks[2].state_dict().items():
+        torch.testing.assert_close(tensor, trained.weights[2][name])
+
+
+def test_fifty_thousand_images_make_two_hundred_steps():
+    data = task(count=50_000, side=1)
+    published = Sgd(batch_size=250, order="fixed")
+    loop = classification.Loop(nn.Linear(1, 3), data, published, 0.1, 1, dict, (), (), ("test",))
+    assert loop.batches == 200
+
+
+@pytest.mark.parametrize("stiffness", [0.1, 0.5])
+def test_a_straight_string_that_does_not_learn_stays(tmp_path, stiffness):
+    still = STRING.model_copy(update={"learning_rate": 0.0, "stiffness": stiffness})
+    moving = run(line(model(0), model(1)), still, tmp_path / "c.pt")
+    for own, other in zip(moving.networks, line(model(0), model(1)), strict=True):
+        for a, b in zip(own.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5, 8])
+def test_a_string_resumed_is_as_if_never_stopped(monkeypatch, tmp_path, steps):
+    undisturbed = run(line(model(0, 0.3), model(1, 0.3)), STRING, tmp_path / "a.pt")
+    asked_to_end(monkeypatch, chain.Chain, steps)
+    with pytest.raises(checkpoints.Interrupted):
+        run(line(model(0, 0.3), model(1, 0.3)), STRING, tmp_path / "b.pt")
+    monkeypatch.undo()
+    torch.manual_seed(77)
+    resumed = run(line(model(0, 0.3), model(1, 0.3)), STRING, tmp_path / "b.pt")
+    assert resumed.objective == undisturbed.objective
+    for own, other in zip(resumed.networks, undisturbed.networks, strict=True):
+        for a, b in zip(own.parameters(), other.parameters(), strict=True):
+            assert torch.equal(a, b)

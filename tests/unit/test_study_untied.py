@@ -1,0 +1,689 @@
+"""The study on untied weights: measures, schedules, stages, tables, claims, figures."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from tacit import store
+from tacit.analysis import interpolation, layer_norms, margins, normalized_norms
+from tacit.data.images import ImageSet
+from tacit.errors import DivergenceError
+from tacit.figures import untied as figure
+from tacit.nn import convnets, untying
+from tacit.settings import load
+from tacit.settings.base import SettingsError
+from tacit.settings.images import Images
+from tacit.settings.untied import (
+    Architecture,
+    InterpolationSettings,
+    RunSettings,
+    Sgd,
+    Shown,
+    String,
+    UntiedSettings,
+    log_spaced,
+)
+from tacit.studies import untied, untied_results
+from tacit.studies.tables import MissingRunsError
+
+CONFIG = Path(__file__).parents[2] / "config"
+IMAGES = Images(source="digits", size=32, num_train=24, num_test=12)
+ARCHITECTURE = Architecture(name="skinny", width=2)
+SHOWN = Shown(cnn_learning_rate=0.1, learning_rate=0.01, splits=(1, 3), margin="legacy", margin_of="test")
+
+
+def images():
+    """Ten patches of a brightness and a place of their own, with noise."""
+    random = np.random.default_rng(0)
+    labels = np.arange(36) % 10
+    pixels = random.integers(0, 60, (36, 1, 32, 32), dtype=np.uint8)
+    for image, label in zip(pixels, labels, strict=True):
+        image[0, 3 * (label % 5) : 3 * (label % 5) + 12, 4 * (label // 5) : 4 * (label // 5) + 14] += 150
+    return ImageSet(pixels[:24], labels[:24], pixels[24:], labels[24:])
+
+
+def settings(epochs=3, measured=(0, 1, 3), keep="every epoch", architecture=ARCHITECTURE):
+    return RunSettings(
+        images=IMAGES,
+        architecture=architecture,
+        sgd=Sgd(batch_size=6, order="fixed"),
+        epochs=epochs,
+        measured=measured,
+        keep=keep,
+    )
+
+
+def random_network(kind, width=3):
+    """A network of a kind, with weights and biases of no structure."""
+    torch.manual_seed(4)
+    cnn = convnets.build(Architecture(name="skinny", width=width), side=32, in_channels=1, classes=4)
+    network = {
+        "cnn": lambda: cnn,
+        "lcn": lambda: untying.to_local(cnn, side=32),
+        "fcn": lambda: untying.to_dense(cnn, side=32),
+    }[kind]()
+    for tensor in network.state_dict().values():
+        nn.init.normal_(tensor)
+    return network.double(), untying.layers(cnn, side=32)
+
+
+# Schedules.
+
+
+@pytest.mark.parametrize(
+    ("epochs", "number", "expected"),
+    [
+        (150, 10, "1 3 5 9 16 28 49 85 150"),
+        (150, 20, "1 2 3 4 6 8 10 13 18 23 30 40 52 67 88 115 150"),
+        (100, 20, "1 2 3 4 5 6 8 11 14 18 23 29 37 48 61 78 100"),
+        (100, 10, "1 2 4 7 12 21 35 59 100"),
+        (20, 5, "1 2 4 9 20"),
+        (10, 5, "1 3 5 10"),
+        (1, 7, "1"),
+        (9, 1, "1"),
+        (2, 2, "1 2"),
+    ],
+)
+def test_published_splits(epochs, number, expected):
+    assert log_spaced(epochs, number) == tuple(map(int, expected.split()))
+
+
+@pytest.mark.parametrize("epochs", [30, 50, 200, 1000])
+def test_the_last_epoch_is_never_missed(epochs):
+    """As that of the original is for 30 and 50, by a rounding error."""
+    assert log_spaced(epochs, 7)[-1] == epochs
+
+
+CNN_EPOCHS = """0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 23 24 25 26 28 29 31 32 34 36 38 40 42 44 46 49
+    51 54 57 60 63 66 70 73 77 81 85 90 95 100 105 110 116 122 128 135 142 150"""
+
+
+def published():
+    """All settings at paper scale."""
+    config = yaml.safe_load((CONFIG / "config.yaml").read_text())
+    return load(config | {"scale": "paper"}, CONFIG / "scales").untied
+
+
+def test_published_checkpoints():
+    paper = published()
+    assert paper.scratch.measured == tuple(map(int, CNN_EPOCHS.split()))
+    assert paper.continued.measured == (0, 1, 2, 3, 4, 6, 8, 10, 13, 18, 23, 30, 40, 52, 67, 88, 115, 150)
+    assert len(paper.scratch.measured) == 60
+
+
+@pytest.mark.parametrize(("epochs", "number"), [(150, 20), (100, 100), (20, 20), (1, 1), (7, 7), (30, 15)])
+def test_first_and_last_epoch_are_always_measured(epochs, number):
+    """As the last is not in the original if n = E, nor for 30 epochs, by a rounding error."""
+    plain = published().plain()
+    for phase in ("scratch", "continued"):
+        plain[phase] |= {"epochs": epochs, "measurements": number}
+    plain["continued"]["splits"] = {"lcn": number, "cnn": [0], "fcn": []}
+    plain["shown"]["splits"] = [1]
+    plain["interpolation"]["pairs"] = [["cnn", "lcn"]]
+    changed = UntiedSettings.from_plain(plain)
+    for run in (changed.scratch_run("cnn"), changed.scratch_run("fcn"), changed.continued_run):
+        assert run.measured[0] == 0 and run.measured[-1] == run.epochs == epochs
+    assert set(changed.splits("lcn")) <= set(range(epochs + 1))
+
+
+def test_splits_are_no_matter_of_the_cnn():
+    """It keeps every epoch, those too that the original has not saved: 30, 52, 67, 88, 115 of 150 and 20 splits."""
+    plain = published().plain()
+    plain["continued"]["splits"]["lcn"] = 20
+    plain["shown"]["splits"] = [30, 52]
+    plain["interpolation"]["pairs"] = [["cnn", "lcn-115"]]
+    changed = UntiedSettings.from_plain(plain)
+    assert changed.scratch_run("cnn") == published().scratch_run("cnn")
+    assert changed.scratch_run("cnn").keep == "every epoch"
+    assert {changed.scratch_run("lcn").keep, changed.continued_run.keep} == {"last epoch"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("images", "size"), 16, "images of 16 px are too small for skinny"),
+        (("continued", "splits", "lcn"), [151], "continued.splits.lcn: 151 is after the last epoch, 150"),
+        (("shown", "learning_rate"), 0.02, "shown.learning_rate: 0.02 is not trained; there are 0.01, 0.005"),
+        (("shown", "splits"), [2], "shown.splits: 2 is not trained"),
+        (("interpolation", "pairs"), [["cnn", "lcn-2"]], "interpolation.pairs: lcn-2 is not trained; there are cnn, "),
+        (("interpolation", "pairs"), [["cnn", "cnn"]], "cnn is paired with itself"),
+        (("interpolation", "pairs"), [["cnn", "mlp"]], "pattern"),
+        (("scratch", "networks"), ["lcn"], "networks must have cnn"),
+        (("interpolation", "pairs"), [], "at least 1 item"),
+        (("shown", "splits"), [0], "greater than or equal to 1"),
+    ],
+)
+def test_settings_that_do_not_hang_together_are_refused(path, value, message):
+    plain = published().plain()
+    block = plain
+    for name in path[:-1]:
+        block = block[name]
+    block[path[-1]] = value
+    with pytest.raises(SettingsError, match=message.replace("(", r"\(")):
+        UntiedSettings.from_plain(plain)
+
+
+# Measures.
+
+
+def test_margins():
+    """Label 0 of (3, 1, 2, -5): 1, but 2 by the second smallest; label 2: -1 in both."""
+    found = margins.margins(torch.tensor([[3.0, 1, 2, -5], [3, 1, 2, -5]]), torch.tensor([0, 2]))
+    assert found["top2"].tolist() == [1, -1]
+    assert found["legacy"].tolist() == [2, -1]
+
+
+def test_performance_is_over_all_samples():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(50, 6), torch.randint(0, 6, (50,))
+    found = margins.performance(logits, labels)
+    assert found["loss"] == pytest.approx(cross_entropy(logits, labels).item(), rel=1e-6)
+    assert found["accuracy"] == pytest.approx((logits.argmax(1) == labels).double().mean().item())
+    worst = logits.double().clone()
+    worst[torch.arange(50), labels] = -np.inf
+    expected = (logits.double()[torch.arange(50), labels] - worst.max(1).values).mean()
+    assert found["margin_top2"] == pytest.approx(expected.item())
+
+
+def test_norms_and_distances_of_a_local_network_by_loops():
+    network, layers = random_network("lcn")
+    start, _ = random_network("lcn")
+    for parameter in network.parameters():
+        parameter.data += torch.randn_like(parameter)
+    found = layer_norms.layer_measures(network, start, layers)
+    for number, layer in enumerate(layers):
+        weight = untying.weighted(network)[number].all_filters()[0]
+        first = untying.weighted(start)[number].all_filters()[0]
+        live = layer.live.repeat_interleave(layer.in_channels, 1)
+        assert found["squared_norms"][number] == pytest.approx(weight.square().sum().item())
+        assert found["squared_norms_live"][number] == pytest.approx(weight[live].square().sum().item())
+        mean = weight.mean(0)
+        off = (weight - mean).square().sum()
+        assert found["deviations"][number] == pytest.approx((off / weight.square().sum()).item())
+        # Pythagoras: |V|^2 = P |mean|^2 + sum of squared distances from it.
+        assert weight.square().sum().item() == pytest.approx((layer.positions * mean.square().sum() + off).item())
+        off = total = 0.0
+        for tap in range(weight.shape[1]):
+            values = weight[live[:, tap], tap]
+            off += (values - values.mean(0)).square().sum().item()
+            total += values.square().sum().item()
+        assert found["deviations_live"][number] == pytest.approx(off / total)
+        assert found["distances"][number] == pytest.approx(((weight - first).norm() / first.norm()).item())
+    assert found["off_local"].tolist() == [0, 0, 0]
+    head = network[-1].weight.detach()
+    assert found["squared_norms"][3] == found["squared_norms_live"][3] == pytest.approx(head.square().sum().item())
+
+
+def test_norms_of_a_cnn_are_those_of_its_untied_copies():
+    cnn, layers = random_network("cnn")
+    moved, _ = random_network("cnn")
+    for parameter in moved.parameters():
+        parameter.data *= 1.1
+    tied = layer_norms.layer_measures(moved, cnn, layers)
+    for kind in (untying.to_local, untying.to_dense):
+        other = layer_norms.layer_measures(kind(moved, side=32), kind(cnn, side=32), layers)
+        for name in ("squared_norms", "squared_norms_live", "distances"):
+            np.testing.assert_allclose(other[name], tied[name], rtol=1e-12)
+        for name in ("deviations", "deviations_live", "off_local"):
+            assert other[name].tolist() == [0, 0, 0], name
+    assert tied["distances"] == pytest.approx([0.1] * 4)
+    expected = [
+        layer.positions * untying.weighted(moved)[i].weight.square().sum().item() for i, layer in enumerate(layers)
+    ]
+    assert tied["squared_norms"][:3] == pytest.approx(expected)
+
+
+def test_norms_of_a_dense_network_by_its_mask():
+    network, layers = random_network("fcn", width=2)
+    found = layer_norms.layer_measures(network, network, layers)
+    for number, layer in enumerate(layers):
+        weight = untying.weighted(network)[number].weight.detach()
+        off = weight[~layer.mask()].square().sum()
+        assert found["squared_norms"][number] == pytest.approx(weight.square().sum().item())
+        assert found["off_local"][number] == pytest.approx((off / weight.square().sum()).sqrt().item())
+        rows = layer.live_outputs.repeat(layer.out_channels)
+        columns = layer.live_inputs.repeat(layer.in_channels)
+        assert found["squared_norms_live"][number] == pytest.approx(weight[rows][:, columns].square().sum().item())
+        own = layer.local_weight(untying.weighted(network)[number])
+        expected = (own - own.mean(0)).square().sum() / own.square().sum()
+        assert found["deviations"][number] == pytest.approx(expected.item())
+
+
+def test_the_normalized_norm_does_not_see_scale():
+    """All weights times c, biases of layer l times c^l: logits times c^4, and R as before."""
+    cnn, layers = random_network("cnn")
+    scaled, _ = random_network("cnn")
+    with torch.no_grad():
+        for number, module in enumerate(untying.weighted(scaled), start=1):
+            module.weight *= 1.7
+            module.bias *= 1.7**number
+    data, labels = torch.randn(20, 1, 32, 32, dtype=torch.float64), torch.arange(20) % 4
+    values = []
+    for network in (cnn, scaled):
+        logits = network(data)
+        squared = layer_norms.layer_measures(network, network, layers)["squared_norms"]
+        margin = logits.gather(1, labels[:, None]).abs().mean().item()
+        values.append((normalized_norms.log_product(squared) - np.log(margin), logits))
+    torch.testing.assert_close(values[1][1], 1.7**4 * values[0][1])
+    assert values[0][0] == pytest.approx(values[1][0], rel=1e-12)
+
+
+def test_norms_divided_by_margins():
+    squared = np.array([[4.0, 9.0], [1.0, 1.0]])
+    assert normalized_norms.squared_norm(squared).tolist() == [13, 2]
+    assert normalized_norms.log_product(squared) == pytest.approx([np.log(6), 0])
+    assert normalized_norms.log_product_legacy(squared, tied=True) == pytest.approx([2 * np.log(6), 0])
+    assert normalized_norms.log_product_legacy(squared, tied=False) == pytest.approx([np.log(6), 0])
+    assert normalized_norms.over_margin(np.array([6.0, 6.0]), np.array([3.0, -1.0])).tolist() == pytest.approx(
+        [2, np.nan], nan_ok=True
+    )
+    logs = normalized_norms.minus_log_margin(np.array([1.0, 1.0]), np.array([np.e, 0.0]))
+    assert logs.tolist() == pytest.approx([0, np.nan], nan_ok=True)
+
+
+# Interpolation.
+
+
+@pytest.mark.parametrize("mix", [interpolation.linear, interpolation.curvilinear])
+def test_ends_and_norms_of_mixed_weights(mix):
+    torch.manual_seed(0)
+    first, last = ([torch.randn(3, 4), torch.randn(5)] for _ in range(2))
+    for alpha, end in ((0, first), (1, last)):
+        for own, expected in zip(mix(first, last, alpha), end, strict=True):
+            torch.testing.assert_close(own, expected)
+    middle = mix(first, last, 0.25)
+    for a, b, c in zip(first, last, middle, strict=True):
+        if mix is interpolation.linear:
+            torch.testing.assert_close(c, 0.75 * a + 0.25 * b)
+        else:
+            assert c.norm().item() == pytest.approx((0.75 * a.norm() + 0.25 * b.norm()).item(), rel=1e-6)
+            straight = 0.75 * a + 0.25 * b
+            torch.testing.assert_close(c / c.norm(), straight / straight.norm())
+    zero = [torch.zeros(2)]
+    assert interpolation.curvilinear(zero, zero, 0.5)[0].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("mix", [interpolation.linear, interpolation.curvilinear])
+def test_mixing_local_networks_is_mixing_the_dense_ones_they_are(mix):
+    """Which is why the smaller space may be used."""
+    first, _ = random_network("cnn", width=2)
+    last, _ = random_network("lcn", width=2)
+    data = torch.randn(4, 1, 32, 32, dtype=torch.float64)
+    small = interpolation.common_space(first, last, side=32)
+    dense = [untying.to_dense(network, side=32) for network in (first, last)]
+    assert any(isinstance(module, untying.LocalConv2d) for module in small[0])
+    for alpha in (0, 0.3, 1):
+        one = interpolation.with_tensors(small[0], mix(*map(interpolation.tensors, small), alpha))
+        other = interpolation.with_tensors(dense[0], mix(*map(interpolation.tensors, dense), alpha))
+        torch.testing.assert_close(one(data), other(data), rtol=1e-9, atol=1e-9)
+
+
+# Stages.
+
+
+@pytest.fixture(scope="module")
+def cnn(tmp_path_factory):
+    """The run file of a CNN."""
+    folder = tmp_path_factory.mktemp("cnn")
+    arrays = untied.train(images(), settings(), network="cnn", learning_rate=0.1, seed=0, checkpoint=folder / "c.pt")
+    path = folder / "cnn.h5"
+    identity = {"network": "cnn", "learning_rate": 0.1, "seed": 0}
+    store.write(path, arrays, kind=untied.RUN, settings=identity | settings().plain())
+    return path
+
+
+def go_on(cnn, folder, network, *, split=1, seed=0, run=None, data=None):
+    """Let a network go on, and return its run file."""
+    run = run or settings(2, (0, 1, 2), keep="last epoch")
+    identity = {"network": network, "split": split, "learning_rate": 0.01, "seed": seed}
+    arrays = untied.go_on(data or images(), cnn, run, **identity, checkpoint=folder / "c.pt")
+    path = folder / f"{network}-{split}-{seed}.h5"
+    store.write(path, arrays, kind=untied.RUN, settings={"cnn_learning_rate": 0.1} | identity | run.plain())
+    return path
+
+
+def read(path):
+    return store.read(path, kind=untied.RUN).arrays
+
+
+def test_shapes_of_what_is_written_down(cnn):
+    arrays = read(cnn)
+    assert arrays["epoch"].tolist() == [0, 1, 3]
+    assert arrays["squared_norms"].shape == (3, 4) and arrays["deviations"].shape == (3, 3)
+    assert arrays["step_loss"].shape == arrays["step_accuracy"].shape == (3 * 4,)
+    assert {name for name in arrays if name.startswith("weights_")} == {
+        f"weights_{epoch}_{place}.{part}"
+        for epoch in (0, 1, 2, 3)
+        for place in (1, 5, 9, 13)
+        for part in ("weight", "bias")
+    }
+    assert arrays["train_loss"].dtype == np.float64
+    assert arrays["train_loss"][-1] < arrays["train_loss"][0]
+
+
+def test_a_cnn_and_what_goes_on_from_it_learn(tmp_path):
+    wider = settings(20, (0, 20), architecture=Architecture(name="skinny", width=12))
+    arrays = untied.train(images(), wider, network="cnn", learning_rate=0.1, seed=0, checkpoint=tmp_path / "c.pt")
+    assert arrays["train_accuracy"][0] < 0.2 < 0.7 < arrays["train_accuracy"][1]
+    path = tmp_path / "cnn.h5"
+    store.write(path, arrays, kind=untied.RUN, settings={"network": "cnn", "learning_rate": 0.1, "seed": 0})
+    after = read(go_on(path, tmp_path, "lcn", split=10, run=wider))
+    assert after["train_accuracy"][0] < after["train_accuracy"][1]
+
+
+@pytest.mark.parametrize("network", ["cnn", "lcn", "fcn"])
+@pytest.mark.parametrize("split", [0, 1, 3])
+def test_a_network_goes_on_from_where_the_cnn_was(cnn, tmp_path, network, split):
+    """The same losses, accuracies, margins and norms as the CNN at the split, and then others."""
+    before, after = read(cnn), read(go_on(cnn, tmp_path, network, split=split))
+    at = before["epoch"].tolist().index(split)
+    for name in untied_results.PERFORMANCE:
+        assert after[name][0] == pytest.approx(before[name][at], rel=1e-5, abs=1e-6), name
+        if name.endswith("accuracy"):
+            assert after[name][0] == before[name][at]
+    for name in ("squared_norms", "squared_norms_live"):
+        np.testing.assert_allclose(after[name][0], before[name][at], rtol=1e-6)
+    for name in ("deviations", "deviations_live", "off_local", "distances"):
+        assert not after[name][0].any(), name
+    assert after["distances"][-1].all()
+    assert after["deviations"][-1].any() == (network != "cnn")
+    assert after["off_local"][-1].any() == (network == "fcn")
+
+
+def test_the_control_is_the_cnn_trained_on_at_its_rate(cnn, tmp_path):
+    """Against a loop written out."""
+    arrays = read(go_on(cnn, tmp_path, "cnn"))
+    network = untied.load(cnn, "cnn", 1, settings())
+    train, _ = untied.on_device(images(), IMAGES, torch.device("cpu"))
+    losses = []
+    for first in [0, 6, 12, 18] * 2:
+        batch = torch.arange(first, first + 6)
+        loss = cross_entropy(network(train.batch(batch, torch.contiguous_format)), train.labels[batch])
+        losses.append(loss.item())
+        network.zero_grad()
+        loss.backward()
+        torch.optim.SGD(network.parameters(), lr=0.01).step()
+    np.testing.assert_allclose(arrays["step_loss"], losses, rtol=1e-5)
+
+
+def test_seeds_differ_and_repeat(tmp_path):
+    def run(seed, network="cnn"):
+        return untied.train(
+            images(), settings(1, (0, 1)), network=network, learning_rate=0.1, seed=seed, checkpoint=tmp_path / "c.pt"
+        )
+
+    first, again, other = run(0), run(0), run(1)
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["step_loss"], other["step_loss"])
+    for network in ("lcn", "fcn"):
+        scratch = run(0, network)
+        assert not np.array_equal(scratch["step_loss"], first["step_loss"])
+        assert scratch["deviations"][0].min() > 0.5, "weights from scratch are not tied"
+
+
+def test_alexnet_trains_with_dropout_and_is_measured_without(tmp_path):
+    """On images shaped as those of CIFAR-10."""
+    alexnet = settings(1, (0, 1), architecture=Architecture(name="alexnet", width=2))
+    alexnet = alexnet.model_copy(update={"images": Images(source="cifar10")})
+    grey = images()
+    colour = grey._replace(train_images=grey.train_images.repeat(3, 1), test_images=grey.test_images.repeat(3, 1))
+    arrays = untied.train(colour, alexnet, network="cnn", learning_rate=0.05, seed=0, checkpoint=tmp_path / "c.pt")
+    path = tmp_path / "alexnet.h5"
+    store.write(path, arrays, kind=untied.RUN, settings={"network": "cnn", "learning_rate": 0.05, "seed": 0})
+    after = read(go_on(path, tmp_path, "lcn", run=alexnet, data=colour))
+    assert after["test_loss"][0] == pytest.approx(arrays["test_loss"][1], rel=1e-5)
+    assert after["squared_norms"].shape == (2, 8)
+    assert after["deviations"].shape == (2, 5)
+
+
+def interpolated(cnn, folder, pair, **changes):
+    ways = InterpolationSettings(
+        images=IMAGES,
+        architecture=ARCHITECTURE,
+        methods=("linear", "curvilinear", "average", "string"),
+        points=3,
+        string=String(points=3, stiffness=0.5, epochs=1, batch_size=12, learning_rate=0.01),
+    ).model_copy(update=changes)
+    ends = [
+        untied.End(cnn, "cnn", 3) if name == "cnn" else untied.End(go_on(cnn, folder, name), name, 2) for name in pair
+    ]
+    arrays = untied.interpolate(images(), *ends, ways, seed=0, checkpoint=folder / "way.pt")
+    path = folder / "way.h5"
+    everything = {"cnn_learning_rate": 0.1, "learning_rate": 0.01, "seed": 0} | ways.plain()
+    everything |= {"origin": pair[0], "target": f"{pair[1]}-1"}
+    store.write(path, arrays, kind=untied.INTERPOLATION, settings=everything)
+    return arrays, [read(end.path) for end in ends], path
+
+
+@pytest.mark.parametrize("pair", [("cnn", "lcn"), ("lcn", "fcn"), ("fcn", "cnn")])
+def test_every_way_ends_at_its_ends(cnn, tmp_path, pair):
+    arrays, ends, _ = interpolated(cnn, tmp_path, pair)
+    for method in ("linear", "curvilinear", "average", "string"):
+        assert arrays[f"{method}_alpha"].tolist() == [0, 0.5, 1]
+        for name in ("train_loss", "test_loss", "train_accuracy", "test_accuracy"):
+            values = arrays[f"{method}_{name}"]
+            assert values[[0, -1]] == pytest.approx([end[name][-1] for end in ends], rel=1e-4), (method, name)
+    assert arrays["string_objective"].shape == (2,)
+    assert arrays["average_train_loss"][1] != arrays["linear_train_loss"][1]
+
+
+def test_between_two_equal_networks_the_way_is_flat(cnn, tmp_path):
+    """That of a string as well, if it does not learn: its springs pull nowhere."""
+    still = String(points=4, stiffness=0.5, epochs=2, batch_size=12, learning_rate=0.0)
+    arrays, _, _ = interpolated(cnn, tmp_path, ("cnn", "cnn"), string=still)
+    for method, part in itertools.product(("linear", "curvilinear", "average", "string"), ("train", "test")):
+        losses = arrays[f"{method}_{part}_loss"]
+        assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-5)
+
+
+def test_a_string_that_diverges_is_an_error(cnn, tmp_path):
+    wild = String(points=3, stiffness=0.5, epochs=2, batch_size=6, learning_rate=1e30)
+    with pytest.raises(DivergenceError, match=r"the string diverged: .* reduce its learning_rate \(now 1e\+30\)"):
+        interpolated(cnn, tmp_path, ("cnn", "lcn"), string=wild)
+
+
+# Tables, claims, figures.
+
+
+@pytest.fixture(scope="module")
+def table(cnn, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    runs = [cnn, *(go_on(cnn, folder, network, split=split) for network in ("lcn", "cnn") for split in (1, 3))]
+    runs.append(go_on(cnn, folder, "fcn"))
+    return untied_results.collect(runs)
+
+
+def test_one_table_has_everything(table, cnn, tmp_path):
+    assert len(table) == 6 * 3
+    assert table.groupby(untied_results.RUN_KEYS, dropna=False).ngroups == 6
+    # As it comes back from the file.
+    store.write_table(tmp_path / "t.csv", table)
+    back = store.read_table(tmp_path / "t.csv")
+    pd.testing.assert_frame_equal(back, table, check_dtype=False)
+    arrays = read(cnn)
+    own = table[table["split"].isna()].reset_index(drop=True)
+    assert own["age"].tolist() == own["epoch"].tolist() == [0, 1, 3]
+    later = table[(table["network"] == "lcn") & (table["split"] == 3)]
+    assert (later["age"] - later["epoch"] == 3).all()
+    for part, kind, live in itertools.product(("train", "test"), ("top2", "legacy"), ("", "_live")):
+        margin = arrays[f"{part}_margin_{kind}"]
+        with np.errstate(invalid="ignore"):
+            expected = 0.5 * np.log(arrays[f"squared_norms{live}"]).sum(1) - np.log(
+                np.where(margin > 0, margin, np.nan)
+            )
+        np.testing.assert_allclose(own[f"log_normalized_norm_by_{part}_{kind}{live}"], expected)
+    np.testing.assert_allclose(own["log_product_legacy"], 2 * own["log_product"])
+    margin = own["test_margin_top2"].where(own["test_margin_top2"] > 0)
+    np.testing.assert_allclose(own["squared_norm_by_test_top2"], own["squared_norm"] / margin)
+    np.testing.assert_allclose(own["squared_norm_by_test_top2_cube_root"], own["squared_norm"] / margin ** (1 / 3))
+    np.testing.assert_allclose(own["log_product_of_squares_by_test_top2"], 2 * own["log_product"] - np.log(margin))
+    np.testing.assert_allclose(later["log_product_legacy"], later["log_product"])
+    for number in (1, 2, 3):
+        assert {
+            f"{name}_{number}" for name in ("squared_norm", "deviation", "deviation_live", "off_local", "distance")
+        } <= set(table)
+
+
+def made_up(values, seeds=3):
+    """Runs of which only the ends matter: {(network, split): (R, accuracy)}; split -1 is from scratch."""
+    rows = []
+    for (network, split), (norm, accuracy) in values.items():
+        for seed, epoch in itertools.product(range(seeds), (0, 1, 9)):
+            scratch = split < 0
+            rows.append(
+                {
+                    "network": network,
+                    "cnn_learning_rate": np.nan if scratch else 0.1,
+                    "split": np.nan if scratch else split,
+                    "learning_rate": 0.1 if scratch else 0.01,
+                    "seed": seed,
+                    "epoch": epoch,
+                    "age": epoch + max(split, 0),
+                    "train_accuracy": 1.0,
+                    "test_accuracy": (accuracy + 0.1 * seed - (0 if epoch else 5)) / 100,
+                    "log_normalized_norm_by_test_legacy": norm,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def held(runs, text, shown=SHOWN):
+    table = untied_results.claims(runs, shown)
+    (found,) = table.loc[table["claim"].str.contains(text, regex=False), "held"]
+    return found
+
+
+PUBLISHED = {
+    ("cnn", -1): (12.78, 73.2),
+    ("lcn", 1): (10.5, 67.7),
+    ("lcn", 3): (12.0, 75.4),
+    ("cnn", 1): (11.0, 67.0),
+    ("cnn", 3): (12.0, 74.0),
+    ("fcn", -1): (9.0, 60.0),
+    ("fcn", 3): (11.0, 76.0),
+}
+
+
+def test_the_published_outcome_holds_all_claims():
+    table = untied_results.claims(made_up(PUBLISHED), SHOWN)
+    assert len(table) == 10
+    assert set(table["held"]) == {"yes"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "claim"),
+    [
+        ({("lcn", 1): (12.5, 67.7)}, "The later the split"),
+        ({("lcn", 3): (12.9, 75.4)}, "smaller normalized norm than the CNN"),
+        ({("lcn", 1): (10.5, 73.9)}, "the earliest, a network generalises worse than the CNN"),
+        ({("lcn", 3): (12.0, 72.4)}, "Of later splits the best"),
+        ({("cnn", 3): (12.0, 76.0)}, "Split at epoch 3, untied weights"),
+        ({("fcn", 3): (12.0, 59.0)}, "than one from scratch"),
+        ({("fcn", 3): (12.0, 73.1)}, "generalises better than the CNN (best by test)"),
+    ],
+)
+def test_each_claim_can_fail(changed, claim):
+    assert held(made_up(PUBLISHED), claim) == "yes"
+    assert held(made_up(PUBLISHED | changed), claim) == "no"
+
+
+def test_claims_on_fit_and_first_epoch_can_fail():
+    runs = made_up(PUBLISHED)
+    runs.loc[(runs["network"] == "lcn") & (runs["epoch"] == 9), "train_accuracy"] = 0.98
+    assert held(runs, "fit the training set") == "no"
+    runs = made_up(PUBLISHED)
+    runs.loc[(runs["network"] == "cnn") & (runs["split"] > 0) & (runs["epoch"] == 1), "test_accuracy"] -= 0.05
+    assert held(runs, "first epoch after a split") == "no"
+
+
+def test_a_gain_that_is_none_is_not_explained_by_the_control():
+    runs = made_up(PUBLISHED)
+    runs.loc[(runs["split"] > 0) & (runs["epoch"] == 1), "test_accuracy"] -= 0.2
+    assert held(runs, "first epoch after a split") == "no"
+
+
+def test_norms_that_are_not_defined_are_not_judged():
+    runs = made_up(PUBLISHED)
+    runs.loc[(runs["network"] == "lcn") & (runs["seed"] == 2), "log_normalized_norm_by_test_legacy"] = np.nan
+    for claim in ("The later the split", "smaller normalized norm than the CNN"):
+        assert held(runs, claim) == "not to be judged, as margins are not positive"
+
+
+def test_claims_on_what_is_missing_are_left_out_or_not_judged():
+    alone = untied_results.claims(made_up({("cnn", -1): (1.0, 50.0)}), SHOWN)
+    assert len(alone) == 1
+    assert held(made_up(PUBLISHED, seeds=1), "the earliest") == "not to be judged from one seed"
+    some = made_up(PUBLISHED)
+    some = some[~((some["network"] == "lcn") & (some["split"] == 1) & (some["seed"] == 0))]
+    assert held(some, "the earliest") == "yes"
+
+
+def test_other_learning_rates_are_not_mixed_in():
+    runs = made_up(PUBLISHED)
+    other = runs.assign(learning_rate=0.5, test_accuracy=0.0)
+    both = pd.concat([runs, other])
+    pd.testing.assert_frame_equal(untied_results.claims(both, SHOWN), untied_results.claims(runs, SHOWN))
+
+
+def test_summaries_are_means_over_seeds():
+    ends = untied_results.end_summary(made_up(PUBLISHED), SHOWN).set_index(["quantity", "network", "split"])
+    row = ends.loc["test_accuracy", "lcn", 3]
+    assert row["mean"] == pytest.approx(75.5)
+    assert row["std"] == pytest.approx(np.std([0, 0.1, 0.2]))
+    assert row["seeds"] == 3
+
+
+def test_a_norm_that_some_seeds_lack_is_left_out():
+    runs = made_up(PUBLISHED)
+    runs.loc[(runs["epoch"] == 0) & (runs["seed"] == 1), "log_normalized_norm_by_test_legacy"] = np.nan
+    curves = untied_results.curves(runs, SHOWN)
+    norms = curves[curves["quantity"] == "log_normalized_norm"]
+    assert set(norms["epoch"]) == {1, 9}
+    accuracies = curves[curves["quantity"] == "test_accuracy"]
+    assert set(accuracies.loc[accuracies["split"] > 0, "epoch"]) == {0, 1, 9}
+    assert set(accuracies.loc[accuracies["split"] < 0, "epoch"]) == {1, 9}, "the initial network is not drawn"
+
+
+def drawn(missing=0):
+    plain = published().plain() | {"images": IMAGES.plain(), "shown": SHOWN.plain()}
+    return {"scale": "demo", "settings": plain, "missing": missing}
+
+
+def test_the_main_figure_shows_what_there_is(table):
+    three = figure.draw(untied_results.curves(table, SHOWN), **drawn(missing=1))
+    assert [axes.get_ylabel() for axes in three.axes[:3]] == list(figure._QUANTITIES.values())
+    thick = [line for line in three.axes[1].lines if line.get_linewidth() > 2]
+    assert [line.get_xdata().tolist() for line in thick] == [[1, 3]]
+    starts = sorted(line.get_xdata()[0] for line in three.axes[2].lines)
+    assert starts == [1, 1, 1, 3, 3], "the CNN, and at two splits the untied network and the control"
+    assert "PARTIAL: 1 run missing" in three.get_supxlabel()
+
+
+def test_the_figure_on_splits_and_that_on_layers_show_what_there_is(table):
+    splits = figure.draw_ends(untied_results.end_summary(table, SHOWN), **drawn())
+    assert len(splits.axes) == 2
+    assert [label.get_text() for label in splits.axes[1].get_xticklabels()] == ["1", "3"]
+    layers = figure.draw_deviation(untied_results.layer_curves(table, SHOWN), **drawn())
+    assert [axes.get_title() for axes in layers.axes[:3]] == ["convolution 1", "convolution 2", "convolution 3"]
+    assert [len(axes.lines) for axes in layers.axes[:6]] == [2, 2, 2, 1, 1, 1], "two LCNs, one FCN"
+    with pytest.raises(MissingRunsError, match="no untied network"):
+        untied_results.layer_curves(table[table["split"].isna()], SHOWN)
+
+
+def test_the_figure_on_ways_names_each_pair(cnn, tmp_path):
+    _, _, way = interpolated(cnn, tmp_path, ("cnn", "lcn"))
+    ways = untied_results.collect_interpolations([way])
+    assert len(ways) == 4 * 3
+    two = pd.concat([ways, ways.assign(target="fcn-3")])
+    settings = drawn()
+    settings["settings"]["interpolation"]["pairs"] = [["cnn", "lcn-1"], ["lcn-1", "lcn-3"], ["cnn", "fcn-3"]]
+    last = figure.draw_interpolation(untied_results.interpolation_summary(two), **settings)
+    assert [axes.get_title() for axes in last.axes[:2]] == ["CNN → LCN split at 1", "CNN → FCN split at 3"]
+    assert [len(axes.lines) for axes in last.axes] == [4 * 2] * 4

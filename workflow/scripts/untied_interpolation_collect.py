@@ -1,0 +1,13 @@
+"""Collect all interpolations between networks in one table."""
+
+from tacit import runlog, store
+from tacit.studies import untied_results
+
+
+def main(files: list[str], out: str) -> None:
+    store.write_table(out, untied_results.collect_interpolations(files))
+
+
+if __name__ == "__main__":
+    with runlog.to(snakemake.log[0]):
+        main(list(snakemake.input), snakemake.output[0])
