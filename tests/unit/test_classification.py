@@ -184,7 +184,6 @@ def run(links, string, checkpoint):
     resumable.run(
         moving,
         epochs=string.epochs,
-        device=torch.device("cpu"),
         checkpoint=checkpoint,
         settings=SETTINGS,
         by_time=True,

@@ -98,12 +98,12 @@ EDITS = {
     ),
     "the network": ("src/tacit/nn/resnets.py", ".mean(dim=(2, 3))", ".amax(dim=(2, 3))", TRAIN),
     "how a claim is judged": (
-        "src/tacit/studies/locality.py",
-        'held = "yes" if gap > max(2 * error, 2)',
-        'held = "yes" if gap > max(3 * error, 2)',
+        "src/tacit/studies/tables.py",
+        "gap > max(2 * error, least)",
+        "gap > max(3 * error, least)",
         COLLECT,
     ),
-    "what is summarized": ("src/tacit/studies/locality.py", "grouped.std(ddof=0)", "grouped.std(ddof=1)", PLOT),
+    "what is summarized": ("src/tacit/studies/tables.py", "groups.std(ddof=0)", "groups.std(ddof=1)", PLOT),
     "how the figure looks": (
         "src/tacit/figures/accuracy.py",
         "axes.set_ylim(low - room",

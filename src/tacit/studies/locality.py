@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from tacit import store
+from tacit.studies.tables import judged_gap, over_seeds
 
 
 class Task(NamedTuple):
@@ -45,9 +46,7 @@ def summarize(task: Task, runs: pd.DataFrame) -> pd.DataFrame:
     The standard deviation is that of the seeds at hand (not the unbiased one), as in the published figures.
     """
     accuracy = 100 * runs.set_index(["coefficient", task.difficulty])["test_accuracy"]
-    grouped = accuracy.groupby(level=[0, 1])
-    table = pd.DataFrame({"mean": grouped.mean(), "std": grouped.std(ddof=0), "seeds": grouped.size()})
-    return table.reset_index()
+    return over_seeds(accuracy.groupby(level=[0, 1])).reset_index()
 
 
 def claims(task: Task, runs: pd.DataFrame) -> pd.DataFrame:
@@ -102,11 +101,5 @@ def claims(task: Task, runs: pd.DataFrame) -> pd.DataFrame:
 
 def _judge(claim: str, gap: float, *samples: pd.Series) -> dict[str, str]:
     """Return a row of the table of claims; `gap` is a signed sum of the means of `samples`."""
-    if any(sample.empty for sample in samples):
-        return {"claim": claim, "measured": "nothing", "held": "not to be judged, as runs are missing"}
-    measured = f"{gap:+.1f} percentage points"
-    if any(len(sample) == 1 for sample in samples):
-        return {"claim": claim, "measured": measured, "held": "not to be judged from one seed"}
     error = sum(sample.sem() ** 2 for sample in samples) ** 0.5
-    held = "yes" if gap > max(2 * error, 2) else "no"
-    return {"claim": claim, "measured": f"{measured} (standard error {error:.1f})", "held": held}
+    return judged_gap(claim, gap, error, seeds=min(map(len, samples)), least=2)

@@ -277,7 +277,6 @@ def _string(
     resumable.run(
         chain,
         epochs=settings.string.epochs,
-        device=train.labels.device,
         checkpoint=checkpoint,
         settings={**identity, **settings.plain()},
         by_time=True,

@@ -18,7 +18,7 @@ import pandas as pd
 from tacit import store
 from tacit.analysis import normalized_norms
 from tacit.settings.untied import Shown
-from tacit.studies.tables import MissingRunsError, judged
+from tacit.studies.tables import MissingRunsError, judged, judged_gap, over_seeds
 from tacit.studies.untied import INTERPOLATION, RUN
 
 PERFORMANCE = tuple(
@@ -156,8 +156,7 @@ def _summary(keys: pd.DataFrame, values: Mapping[str, pd.Series]) -> pd.DataFram
     for name, series in values.items():
         groups = keys.assign(value=series).groupby(by)["value"]
         whole = groups.count() == groups.size()
-        block = pd.DataFrame({"mean": groups.mean(), "std": groups.std(ddof=0), "seeds": groups.size()})[whole]
-        blocks.append(block.reset_index().assign(quantity=name))
+        blocks.append(over_seeds(groups)[whole].reset_index().assign(quantity=name))
     table = pd.concat(blocks, ignore_index=True)
     return table[["quantity", *by, "mean", "std", "seeds"]]
 
@@ -284,9 +283,4 @@ def _dense_claims(by_seed: Mapping[Any, pd.DataFrame], cnn: pd.DataFrame) -> lis
 def _gap(claim: str, gains: pd.Series) -> dict[str, str]:
     """Return a row of the table of claims on differences in percentage points, one a seed."""
     gains = gains.dropna()
-    if gains.empty:
-        return {"claim": claim, "measured": "nothing", "held": "not to be judged, as runs are missing"}
-    measured = f"{gains.mean():+.1f} percentage points"
-    if len(gains) == 1:
-        return {"claim": claim, "measured": measured, "held": "not to be judged from one seed"}
-    return judged(claim, f"{measured} (standard error {gains.sem():.1f})", gains.mean() > 2 * gains.sem())
+    return judged_gap(claim, gains.mean(), gains.sem(), seeds=len(gains))

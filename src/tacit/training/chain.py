@@ -75,10 +75,10 @@ class Chain:
                     own.add_(to_left.add_(to_right), alpha=self.string.stiffness)
         self.objective.append(objective.item())
         if not math.isfinite(self.objective[-1]):
-            own = self.string
+            string = self.string
             raise DivergenceError(
                 f"the string diverged: loss and springs of batch {len(self.objective)} are not finite, {self.stream}; "
-                f"reduce its learning_rate (now {own.learning_rate:g}) or its stiffness (now {own.stiffness:g})"
+                f"reduce its learning_rate (now {string.learning_rate:g}) or its stiffness (now {string.stiffness:g})"
             )
 
     def summary(self) -> str:

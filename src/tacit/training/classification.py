@@ -54,9 +54,8 @@ def fit(
     `settings` are everything the result depends on; a checkpoint of others is refused. Raises DivergenceError with the
     step at which the loss stopped being finite, Interrupted after SIGTERM or Ctrl-C.
     """
-    device = train.labels.device
     loop = Loop(network, train, sgd, learning_rate, epochs, measure, measured, kept, stream)
-    resumable.run(loop, epochs=epochs, device=device, checkpoint=checkpoint, settings=settings, by_time=True)
+    resumable.run(loop, epochs=epochs, checkpoint=checkpoint, settings=settings, by_time=True)
     return loop.trained()
 
 
@@ -170,20 +169,7 @@ class Loop:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
         self.epoch, self.step = state["epoch"], state["step"]
-        self.measures, self.weights, self.history = _on_cpu(state["measures"], state["weights"], state["history"])
-        self.current = state["current"]
+        self.measures, self.weights, self.history = state["measures"], state["weights"], state["history"]
+        self.current = state["current"].to(self.current.device)
         self.network.load_state_dict(state["network"])
         resumable.set_random_state(state, self.current.device)
-
-
-def _on_cpu(*values: Any) -> Any:
-    """Return nested lists and dicts of tensors with all of them on the CPU."""
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: moved(inner) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [moved(inner) for inner in value]
-        return value.cpu() if isinstance(value, Tensor) else value
-
-    return tuple(moved(value) for value in values)

@@ -56,7 +56,7 @@ def fit(
     device = train.labels.device
     torch.manual_seed(streams.torch_seed(*stream, "init"))
     loop = Loop(build().to(device), train, test, training, coefficient, sample_patches, stream)
-    resumable.run(loop, epochs=training.epochs, device=device, checkpoint=checkpoint, settings=settings, by_time=False)
+    resumable.run(loop, epochs=training.epochs, checkpoint=checkpoint, settings=settings, by_time=False)
     return {name: np.array(values) for name, values in loop.history.items()}
 
 
@@ -188,10 +188,11 @@ class Loop:
         """Go on from `state`."""
         self.epoch, self.step, self.perfect = state["epoch"], state["step"], state["perfect"]
         self.history = state["history"]
-        self.sums, self.first_bad = state["sums"], state["first_bad"]
+        device = self.sums.device
+        self.sums, self.first_bad = state["sums"].to(device), state["first_bad"].to(device)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        resumable.set_random_state(state, self.sums.device)
+        resumable.set_random_state(state, device)
 
 
 def _make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:

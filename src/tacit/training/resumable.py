@@ -61,7 +61,7 @@ class Loop(Protocol):
         ...
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
+        """Go on from `state`, whose tensors are on the CPU."""
         ...
 
 
@@ -75,16 +75,15 @@ def random_state(device: torch.device) -> dict[str, torch.Tensor]:
 
 def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
     """Put torch's global generators into the states that `random_state` gave."""
-    torch.set_rng_state(state["random"].cpu())
+    torch.set_rng_state(state["random"])
     if "random_cuda" in state and device.type == "cuda":
-        torch.cuda.set_rng_state(state["random_cuda"].cpu(), device)
+        torch.cuda.set_rng_state(state["random_cuda"], device)
 
 
 def run(
     loop: Loop,
     *,
     epochs: int,
-    device: torch.device,
     checkpoint: str | Path,
     settings: Mapping[str, Any],
     by_time: bool,
@@ -94,7 +93,8 @@ def run(
     It is saved every so many seconds if `by_time` (for epochs of milliseconds or of hours), else every so many epochs.
     Raises Interrupted, after saving, on SIGTERM or Ctrl-C.
     """
-    state = checkpoints.load(checkpoint, settings=settings, device=device)
+    # On the CPU, where what is only kept may stay; a loop takes the rest to its device.
+    state = checkpoints.load(checkpoint, settings=settings, device=torch.device("cpu"))
     if state is not None:
         loop.load_state(state)
         log.info("resuming in epoch %d after %d steps", loop.epoch + 1, loop.step)
