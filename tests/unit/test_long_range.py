@@ -120,7 +120,7 @@ def test_the_gradient_is_that_of_finite_differences(adapted):
 def test_adapted_networks_have_the_gradients_of_autograd(name, channels_last):
     """Every parameter's gradient of loss and regulariser, in double precision, training mode."""
     order = torch.channels_last if channels_last else torch.contiguous_format
-    model = resnets.build(Network(name=name, width=8 if name == "resnet8" else 64), in_channels=2)
+    model = resnets.build(Network(name=name, width=16 if name == "resnet8" else 64), in_channels=2)
     model = model.to(memory_format=order)
     images = torch.randn(4, 2, 32, 32).contiguous(memory_format=order)
     gradients = []

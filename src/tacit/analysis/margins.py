@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from tacit.nn import layout
 from tacit.training.images import Examples
 
 _BATCH = 500
@@ -17,7 +18,8 @@ def predict(network: nn.Module, examples: Examples) -> Tensor:
     training = network.training
     network.eval()
     numbers = torch.arange(len(examples.labels), device=examples.labels.device)
-    logits = [network(examples.batch(batch, torch.channels_last)) for batch in numbers.split(_BATCH)]
+    order = layout.memory_format(network, examples.labels.device)
+    logits = [network(examples.batch(batch, order)) for batch in numbers.split(_BATCH)]
     network.train(training)
     return torch.cat(logits)
 

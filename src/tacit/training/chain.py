@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from tacit import streams
 from tacit.errors import DivergenceError
+from tacit.nn import layout
 from tacit.settings.untied import String
 from tacit.training import precision, resumable
 from tacit.training.images import Examples
@@ -34,6 +35,7 @@ class Chain:
         self.epoch = self.step = 0
         self.objective: list[float] = []
         """Of each batch: losses of the inner points plus energies of their two springs, before they are pulled."""
+        self.format = layout.memory_format(nn.ModuleList(self.networks), train.labels.device)
         precision.use("float32", train.labels.device)
 
     @property
@@ -57,7 +59,7 @@ class Chain:
 
     def update(self, batch: Tensor) -> None:
         """Take one step of all inner points on the images numbered `batch`."""
-        images, labels = self.train.batch(batch, torch.channels_last), self.train.labels[batch]
+        images, labels = self.train.batch(batch, self.format), self.train.labels[batch]
         objective = torch.zeros((), dtype=torch.float64, device=labels.device)
         for before, network, after in zip(self.networks, self.networks[1:], self.networks[2:], strict=False):
             network.train()

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from tacit import streams
 from tacit.errors import DivergenceError
+from tacit.nn import layout
 from tacit.settings.untied import Sgd
 from tacit.training import precision, resumable
 from tacit.training.images import Examples
@@ -64,7 +65,8 @@ class Loop:
 
     def __init__(self, network, train, sgd, learning_rate, epochs, measure, measured, kept, stream):
         # Convolutions are a quarter quicker with channels last, and locally connected layers need them so.
-        self.network, self.train, self.sgd = network.to(memory_format=torch.channels_last), train, sgd
+        self.format = layout.memory_format(network, train.labels.device)
+        self.network, self.train, self.sgd = network.to(memory_format=self.format), train, sgd
         self.learning_rate, self.epochs = learning_rate, epochs
         self.measure, self.measured, self.kept, self.stream = measure, set(measured), set(kept), stream
         self.optimizer = torch.optim.SGD(network.parameters(), lr=learning_rate)
@@ -108,7 +110,7 @@ class Loop:
     def update(self, batch: Tensor) -> None:
         """Take one step on the images numbered `batch`."""
         labels = self.train.labels[batch]
-        logits = self.network(self.train.batch(batch, torch.channels_last))
+        logits = self.network(self.train.batch(batch, self.format))
         loss = cross_entropy(logits, labels)
         self.optimizer.zero_grad()
         loss.backward()

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from tacit.nn.layout import arranged
+
 
 class Examples(Protocol):
     """What a network is trained on or tested with."""
@@ -73,7 +75,7 @@ class LabelledImages(NamedTuple):
 
     def batch(self, numbers: Tensor, memory_format: torch.memory_format) -> Tensor:
         """Return the images (B, C, H, W) with these numbers, normalised."""
-        return self.images.normalised(numbers).contiguous(memory_format=memory_format)
+        return arranged(self.images.normalised(numbers), memory_format)
 
 
 class ImagePairs:

@@ -20,6 +20,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from tacit import streams
 from tacit.errors import DivergenceError
+from tacit.nn import layout
 from tacit.nn.double_backward import adapt
 from tacit.optim.long_range import Patch, regularizer
 from tacit.settings.networks import Training
@@ -68,7 +69,7 @@ class Loop:
         self.coefficient, self.sample_patches = coefficient, sample_patches
         device = train.labels.device
         precision.use(training.precision, device)
-        self.format = torch.channels_last if training.channels_last else torch.contiguous_format
+        self.format = layout.memory_format(model, device, channels_last=training.channels_last)
         self.model = model.to(memory_format=self.format)
         if coefficient > 0:
             adapt(self.model)
