@@ -10,13 +10,11 @@ from snakemake.utils import min_version
 min_version("9.11")
 
 
-configfile: "config/config.yaml"
-
-
 report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/memory.smk"
 include: "workflow/rules/pathfinder.smk"
 include: "workflow/rules/images.smk"
 include: "workflow/rules/same_class.smk"
@@ -34,3 +32,6 @@ rule all:
         rules.rank_dynamics.input,
         rules.norms.input,
         rules.untied.input,
+
+
+include: "workflow/rules/targets.smk"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import platform
 import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
@@ -65,10 +66,17 @@ def report(cases: Iterable[Case], *, device: str, as_json: bool) -> None:
             f"{case.agreement}" + (f"; {case.note}" if case.note else ""),
             flush=True,
         )
-    names = ("tacit", "torch", "torchvision", "numpy", "numba", "scipy", "pillow")
-    versions = {name: version(name) for name in names} | {"python": platform.python_version()}
     if as_json:
-        print(json.dumps({"cases": [asdict(case) for case in done], "device": device, "versions": versions}))
+        print(json.dumps({"cases": [asdict(case) for case in done], "device": device, "versions": versions()}))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that computed; what is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for name in ("tacit", "torch", "torchvision", "numpy", "numba", "scipy", "pillow"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def processor() -> str:

@@ -16,6 +16,7 @@ from plain import pathfinder as plain
 from tacit import store, streams
 from tacit.data.pathfinder import Renderer
 from tacit.settings.pathfinder import Rendering
+from tacit.studies.pathfinder import RAW
 
 
 def compare(path_length: int, *, num_plain: int, num_ours: int) -> Iterator[Case]:
@@ -38,7 +39,7 @@ def compare(path_length: int, *, num_plain: int, num_ours: int) -> Iterator[Case
 
         def render_and_write() -> None:
             images = renderer.render(0, 0, num_ours)
-            store.write(path, images._asdict(), kind="benchmark", settings={})
+            store.write(path, images._asdict(), kind=RAW, settings={})
 
         written = num_ours / best_time(render_and_write)
         size = path.stat().st_size / num_ours

@@ -1,17 +1,21 @@
 """A copy of the project, used as its users do: from a folder of their own, by the command line of Snakemake."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 import yaml
+
+from tacit import processors
 
 CHECKOUT = Path(__file__).parents[1]
 CODE = ("Snakefile", "workflow", "config", "src", "profiles")
@@ -88,6 +92,15 @@ def checkpoint_file(run):
     return run.replace("results", "results/.checkpoints", 1).replace(".h5", ".pt")
 
 
+def text_of(pdf):
+    """All text of a PDF, without blanks."""
+    streams = re.findall(rb"/FlateDecode.*?stream\r?\n(.*?)\r?\nendstream", pdf, re.S)
+    content = b"".join(zlib.decompressobj().decompress(stream) for stream in streams)
+    blocks = re.findall(rb"\bBT\b(.*?)\bET\b", content, re.S)
+    pieces = (b"".join(re.findall(rb"\(((?:[^()\\]|\\.)*)\)", block)) for block in blocks)
+    return re.sub(rb"[\0\s]", b"", b" ".join(pieces)).decode("latin-1")
+
+
 class Call(NamedTuple):
     """A finished call of Snakemake."""
 
@@ -142,9 +155,15 @@ class Project:
 
     @property
     def environment(self):
-        """The caller's, but with the code of the copy, without a GPU, and without traces of another workflow."""
+        """The caller's, but with the code of the copy, without a GPU, and without traces of another workflow.
+
+        Nor are processors held, as the tests themselves are; and Python leaves what it compiles, as it does by default.
+        """
         others = ("TACIT_", "SNAKEMAKE_", "SLURM_")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+        dropped = {*processors.variables(), "PYTHONDONTWRITEBYTECODE"}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(others) and name not in dropped
+        }
         return kept | {"PYTHONPATH": str(self / "src"), "CUDA_VISIBLE_DEVICES": ""}
 
     def command(self, *arguments, scale="smoke", **settings):
@@ -155,7 +174,7 @@ class Project:
             command += ["--configfile", "overrides.yaml"]
         return [*command, "--config", f"scale={scale}"] if scale else command
 
-    def call(self, *arguments, environment=None, **settings):
+    def call(self, *arguments, environment=None, timeout=TIMEOUT, **settings):
         """Call Snakemake and wait for it; its exit status is left to the caller."""
         ended = subprocess.run(
             self.command(*arguments, **settings),
@@ -164,7 +183,7 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
-            timeout=TIMEOUT,
+            timeout=timeout,
         )
         return Call(ended.returncode, ended.stdout)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tacit import status
+from tacit import settings, status
 
 
 def main() -> int:
@@ -15,7 +15,11 @@ def main() -> int:
     shown = commands.add_parser("status", help="say, figure by figure, what is done, missing or failed")
     shown.add_argument("figures", nargs="*", metavar="figures/NAME.pdf", help="default: all figures")
     shown.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="as for Snakemake")
+    checked = commands.add_parser("check", help="say what is wrong with files of settings, in which line")
+    checked.add_argument("files", nargs="*", metavar="FILE", help="over config/config.yaml, as --configfile lays them")
     arguments = parser.parse_args()
+    if arguments.command == "check":
+        return _check(arguments.files)
     passed_on = ["--config", *arguments.config] if arguments.config else []
     try:
         figures = arguments.figures or status.all_figures(passed_on)
@@ -23,6 +27,19 @@ def main() -> int:
     except status.StatusError as error:
         print(error, file=sys.stderr)
         return 1
+    return 0
+
+
+def _check(files: list[str]) -> int:
+    """Check settings as the workflow does; Snakemake itself stumbles over some files before that."""
+    try:
+        loaded = settings.load({}, "config/scales", files=["config/config.yaml", *files])
+    except settings.SettingsError as error:
+        print(error, file=sys.stderr)
+        if error.spelling:
+            print(f"({error.spelling})", file=sys.stderr)
+        return 1
+    print(f"The settings are right, at scale {loaded.scale}.")
     return 0
 
 

@@ -1,17 +1,20 @@
 """Checkpoints of a training under way, so that a killed job resumes where it was.
 
 A checkpoint is no result: it lies outside the outputs that Snakemake knows (which are deleted before a rerun), is
-replaced atomically, carries the settings it belongs to, and is deleted once the run file is written. One that belongs
-to other settings, is damaged or of another format is refused: the training starts from the beginning and the log
-says why. Checkpoints are read without unpickling arbitrary objects.
+replaced atomically, carries the settings it belongs to, and is deleted once the run file is written. Layout: one line
+with what it is, its length and its digest; the settings it belongs to, as JSON; what torch wrote.
+
+The digest is compared before anything else is looked at. What is proven bad, or belongs to other settings, is set aside
+under another name, the log says why, and the training starts from the beginning. What only cannot be read now (for a
+permission, memory, a failing disk) fails the job and stays. Checkpoints are read without unpickling arbitrary objects.
 """
 
 from __future__ import annotations
 
-import io
+import hashlib
 import json
 import os
-import pickle
+import re
 import signal
 import threading
 from collections.abc import Mapping
@@ -20,7 +23,8 @@ from typing import Any
 
 import torch
 
-from tacit import store
+from tacit import files, processors, provenance
+from tacit.files import StoreError
 from tacit.runlog import log
 
 EPOCHS_VARIABLE = "TACIT_CHECKPOINT_EPOCHS"
@@ -29,11 +33,23 @@ EPOCHS_VARIABLE = "TACIT_CHECKPOINT_EPOCHS"
 SECONDS_VARIABLE = "TACIT_CHECKPOINT_SECONDS"
 """Environment variable with the least number of seconds between checkpoints, where epochs are no measure."""
 
-_FORMAT = 1
+MOST_DAMAGED, MOST_SUPERSEDED = 3, 3
+"""Checkpoints of one run that are kept aside: damaged ones, and those of other settings."""
+
+_MAGIC = b"Tacit checkpoint 2"
+_COMPUTED_ON = "computed on"
+"""Beside the state: what the run computed on until then, for its file."""
+
+_HEAD = len(_MAGIC) + 2 * (1 + 20) + 1 + 64 + 1
+"""Bytes of the first line: magic, lengths of settings and of content, digest of both."""
 
 
 class Interrupted(SystemExit):
     """The work was asked to end and has saved a checkpoint."""
+
+
+class Damaged(Exception):
+    """A checkpoint, or what belongs to it, is proven not to be what was written."""
 
 
 def epochs_between() -> int:
@@ -46,42 +62,207 @@ def seconds_between() -> float:
     return float(os.environ.get(SECONDS_VARIABLE, "30"))
 
 
+def kept_of(path: str | Path) -> Path:
+    """Return where a training whose checkpoint is at `path` keeps what would make each checkpoint longer."""
+    return Path(f"{path}.kept")
+
+
 def save(path: str | Path, state: Mapping[str, Any], *, settings: Mapping[str, Any]) -> None:
-    """Write `state` (tensors, numbers, text, lists and dicts of them), atomically.
+    """Write `state` (tensors, numbers, text, lists and dicts of them), atomically and without a copy of it.
 
     `settings` are whatever the state depends on. Raises StoreError if it cannot be written.
     """
-    content = io.BytesIO()
-    torch.save({"format": _FORMAT, "settings": _canonical(settings), "state": dict(state)}, content)
-    store.write_bytes(path, content.getbuffer())
+    identity = _canonical(settings).encode()
+    with files.replacing(path) as part:
+        sink = files.Sink(part)
+        try:
+            content = _Hashing(sink, identity)
+            torch.save({**state, _COMPUTED_ON: processors.noted()}, content)
+            sink.check()
+            sink.seek(0)
+            sink.write(_head(len(identity), content.length, content.hash.hexdigest()))
+        finally:
+            sink.close()
+        sink.check()
+
+
+class _Hashing:
+    """What torch writes to: a sink behind the first line and the settings, and a digest of all that passes."""
+
+    def __init__(self, sink: files.Sink, identity: bytes):
+        self.sink, self.hash, self.length = sink, hashlib.blake2b(identity, digest_size=32), 0
+        sink.write(_head(0, 0, "0" * 64))
+        sink.write(identity)
+
+    def write(self, content) -> int:
+        # After a failure nothing is worth keeping, and torch must not be told.
+        if self.sink.error is None:
+            self.hash.update(content)
+            self.sink.write(content)
+        size = memoryview(content).nbytes
+        self.length += size
+        return size
+
+    def flush(self) -> None:
+        """Do nothing, as nothing is held back."""
+
+
+def _head(identity: int, content: int, digest: str) -> bytes:
+    return b"%s %020d %020d %s\n" % (_MAGIC, identity, content, digest.encode())
 
 
 def load(path: str | Path, *, settings: Mapping[str, Any], device: torch.device) -> dict[str, Any] | None:
-    """Return the state saved at `path`, or None if there is none that belongs to `settings`."""
+    """Return the state saved at `path`, or None if there is none that belongs to `settings`.
+
+    One that was set aside in favour of other settings is found again. Raises StoreError if there is one that cannot be
+    read now.
+    """
     path = Path(path)
-    if not path.exists():
-        return None
+    wanted = _canonical(settings)
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        if content["format"] != _FORMAT:
-            reason = f"its format is {content['format']}, this Tacit reads {_FORMAT}"
-        elif content["settings"] != _canonical(settings):
-            reason = "it belongs to other settings"
-        else:
-            return content["state"]
-    except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        reason = f"it is damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-    log.warning("starting from the beginning: checkpoint %s is refused, %s", path, reason)
-    return None
+        identity = _identity(path)
+        if identity is not None and identity != wanted:
+            _supersede(path, identity, wanted)
+            identity = None
+        if identity is None and _take_back(path, wanted):
+            identity = _identity(path)
+    except Damaged as error:
+        set_aside(path, str(error))
+        return None
+    return None if identity is None else _content(path, device)
+
+
+def _identity(path: Path) -> str | None:
+    """Return the settings that the checkpoint at `path` belongs to, None if there is none; raises Damaged."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(files.reading_failed(path, error)) from error
+    with files.opened(path) as descriptor:
+        settings, content, digest, size = _lengths(descriptor)
+        if size != _HEAD + settings + content:
+            raise Damaged(f"it is {size:,} bytes long in place of {_HEAD + settings + content:,}")
+        if files.digest(descriptor, _HEAD, size).hex() != digest:
+            raise Damaged("its content is not what was written, as its digest tells")
+        return os.pread(descriptor, settings, _HEAD).decode()
+
+
+def _lengths(descriptor: int) -> tuple[int, int, str, int]:
+    """Return the lengths of settings and content, the digest, and the size of the file; raises Damaged."""
+    size = os.fstat(descriptor).st_size
+    found = re.fullmatch(rb"%s (\d{20}) (\d{20}) ([0-9a-f]{64})\n" % _MAGIC, os.pread(descriptor, _HEAD, 0))
+    if not found:
+        raise Damaged("it is no checkpoint of this Tacit")
+    return int(found[1]), int(found[2]), found[3].decode(), size
+
+
+def _content(path: Path, device: torch.device) -> dict[str, Any]:
+    """Return what torch wrote into a checkpoint whose digest is right."""
+    with files.opened(path) as descriptor:
+        source = files.Source(descriptor, _HEAD + _lengths(descriptor)[0])
+        try:
+            state = torch.load(source, map_location=device, weights_only=True)
+        except Exception as error:
+            if source.error is not None:
+                raise source.error from error
+            # Its content is proven to be what was written, so the reason is another.
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            advice = "give the job more memory (mem_mb of its rule), or, to start from the beginning, delete it"
+            raise StoreError(f"{path}: whole, but torch cannot load it now ({reason}); {advice}") from error
+    processors.noted_before(state.pop(_COMPUTED_ON))
+    return state
+
+
+def _supersede(path: Path, identity: str, wanted: str) -> None:
+    """Set aside, under a name of its own, a checkpoint of other settings; going back to them finds it again."""
+    others = sorted(path.parent.glob(f"{_escaped(path)}.of-{'[0-9a-f]' * 12}"), key=lambda other: other.stat().st_mtime)
+    for other in others[: max(0, len(others) + 1 - MOST_SUPERSEDED)]:
+        log.warning("checkpoint %s, of settings left long ago, is deleted", other)
+        kept_of(other).unlink(missing_ok=True)
+        other.unlink(missing_ok=True)
+    place = _aside(path, identity)
+    _rename(path, place)
+    differing = ", ".join(_differing(json.loads(identity), json.loads(wanted)))
+    log.warning(
+        "starting from the beginning: checkpoint %s is refused, it belongs to other settings (%s); it is kept as %s",
+        path, differing, place.name,
+    )  # fmt: skip
+
+
+def _take_back(path: Path, wanted: str) -> bool:
+    """Bring back the checkpoint of these settings that was set aside; return whether there was one."""
+    place = _aside(path, wanted)
+    if not place.exists():
+        return False
+    _rename(place, path)
+    log.info("checkpoint %s is of these settings, and goes on", place)
+    return True
+
+
+def _aside(path: Path, identity: str) -> Path:
+    return path.with_name(f"{path.name}.of-{hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()}")
+
+
+def set_aside(path: str | Path, reason: str) -> None:
+    """Rename a checkpoint that is proven bad, with what belongs to it, and log the reason.
+
+    Raises StoreError if there are MOST_DAMAGED of this run already: then it is the machine that must be looked at.
+    """
+    path = Path(path)
+    places = [path.with_name(f"{path.name}.damaged-{number}") for number in range(1, MOST_DAMAGED + 1)]
+    place = next((place for place in places if not place.exists()), None)
+    if place is None:
+        raise StoreError(
+            f"{path}: damaged ({reason}), as {MOST_DAMAGED} of this run were before; see to the disk and the memory of "
+            f"this machine, then delete {path.name}.damaged-* and run the same command again"
+        )
+    _rename(path, place)
+    log.warning("starting from the beginning: checkpoint %s is refused, %s; it is kept as %s", path, reason, place.name)
+
+
+def _rename(path: Path, place: Path) -> None:
+    try:
+        if kept_of(path).exists():
+            kept_of(path).replace(kept_of(place))
+        path.replace(place)
+    except OSError as error:
+        raise StoreError(files.writing_failed(place, error)) from error
+
+
+def _escaped(path: Path) -> str:
+    return re.sub(r"([*?[])", r"[\1]", path.name)
+
+
+def _differing(found: Any, wanted: Any, at: str = "") -> list[str]:
+    """Return the keys at which two settings differ, as dotted paths."""
+    if not (isinstance(found, dict) and isinstance(wanted, dict)):
+        return [] if found == wanted else [at or "all"]
+    keys = [*found, *(key for key in wanted if key not in found)]
+    none = object()
+    return [
+        key
+        for name in keys
+        for key in _differing(found.get(name, none), wanted.get(name, none), f"{at}.{name}" if at else name)
+    ]
 
 
 def discard(path: str | Path) -> None:
-    """Delete the checkpoint at `path`, if there is one, whole or half written."""
-    store.discard(path)
+    """Delete the checkpoint at `path`, if there is one, whole or half written, and what belongs to it.
+
+    The result is safe by then, so nothing fails if it cannot be deleted; the log says so.
+    """
+    for own in (Path(path), kept_of(path)):
+        try:
+            files.discard(own)
+        except OSError as error:
+            log.warning("%s is of no more use, but could not be deleted: %s", own, files.state(error) or error)
 
 
 def _canonical(settings: Mapping[str, Any]) -> str:
-    return json.dumps(settings, sort_keys=True)
+    """Return what a checkpoint belongs to: settings, and the code and the inputs of the present job."""
+    return json.dumps({**settings, **provenance.identity()}, sort_keys=True)
 
 
 class Termination:

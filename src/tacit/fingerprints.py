@@ -17,8 +17,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-NEUTRAL = frozenset({"tacit.runlog", "tacit.devices"})
-"""Modules that say what a job does and where, but enter no result."""
+NEUTRAL = frozenset({"tacit.runlog", "tacit.devices", "tacit.compiled", "tacit.jobs", "tacit.provenance"})
+"""Modules that say what a job does, where, and with what right, but enter no number of a result."""
+
+_SCRIPT = "(script)"
 
 _FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 _DEFINITION = _FUNCTION | ast.ClassDef
@@ -38,7 +40,17 @@ class Sources:
 
         Raises FileNotFoundError if there is no such script, SyntaxError if it or a module it uses does not parse.
         """
-        start = _Module("(script)", Path(script))
+        reached = self._reach(script)
+        text = "".join(f"{module}:{name}={source}\n" for (module, name), source in sorted(reached.items()))
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def modules(self, script: str | Path) -> set[str]:
+        """Return the modules of Tacit that a script can reach, as they are imported. Raises as `fingerprint` does."""
+        return {module for module, _ in self._reach(script)} - {_SCRIPT}
+
+    def _reach(self, script: str | Path) -> dict[tuple[str, str], str]:
+        """Return the meaning of each definition that a script reaches, by module and name."""
+        start = _Module(_SCRIPT, Path(script))
         reached: dict[tuple[str, str], str] = {}
         pending = [(start, name) for name in ("", *start.definitions)]
         while pending:
@@ -51,8 +63,7 @@ class Sources:
                 pending.extend(self._resolve(module, chain))
                 if meant := module.outside.get(chain[0]):
                     reached[module.name, f"import {chain[0]}"] = " ".join(sorted(meant))
-        text = "".join(f"{module}:{name}={source}\n" for (module, name), source in sorted(reached.items()))
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return reached
 
     def _resolve(self, module: _Module, chain: list[str]) -> Iterator[tuple[_Module, str]]:
         """Yield the definitions that the dotted name `chain` stands for in `module`."""

@@ -21,15 +21,52 @@ from tacit.errors import UserError
 log = logging.getLogger("tacit")
 
 
+class _LogFile(logging.FileHandler):
+    """The log of a job, without which it goes on: if it cannot be written, the terminal is told once."""
+
+    def __init__(self, path: Path):
+        super().__init__(path, mode="w", encoding="utf-8")
+        self._complained = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Go on without what could not be written."""
+        if not self._complained:
+            self._complained = True
+            _without_log(self.baseFilename, sys.exc_info()[1])
+
+    def close(self) -> None:
+        """Close the file; what is still held back may find no place either."""
+        try:
+            super().close()
+        except OSError as error:
+            if not self._complained:
+                _without_log(self.baseFilename, error)
+
+
+def _without_log(path: str | Path, error: BaseException | None) -> None:
+    # Nobody reads a terminal that is gone.
+    with contextlib.suppress(OSError, ValueError):
+        print(f"{path}: the log could not be written ({error}); the job goes on without", file=sys.stderr)
+
+
+def _open_log(path: Path) -> logging.Handler:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _LogFile(path)
+    except OSError as error:
+        _without_log(path, error)
+        return logging.NullHandler()
+
+
 @contextlib.contextmanager
 def to(path: str | Path) -> Iterator[None]:
     """Send what the block logs to the file `path` and to the terminal.
 
-    An exception is written to the log with its traceback and ends the process with status 1.
+    An exception is written to the log with its traceback and ends the process with status 1. A log that cannot be
+    written fails no job.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    file = _open_log(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)

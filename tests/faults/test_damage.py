@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from project import FIGURE, checkpoint_file, log_file, pathfinder, run_file, same_class_file
+from tacit import checkpoints
 
 pytestmark = pytest.mark.slow
 
@@ -83,14 +84,14 @@ def hostile(path, project):
 
 
 def of_other_settings(path, project):
+    checkpoints.save(path, {"epoch": 1}, settings={"seed": 99})
+
+
+def older(path, project):
     torch.save({"format": 1, "settings": json.dumps({"seed": 99}), "state": {}}, path)
 
 
-def newer(path, project):
-    torch.save({"format": 99, "settings": "", "state": {}}, path)
-
-
-@pytest.mark.parametrize("damage", [hostile, of_other_settings, newer], ids=lambda change: change.__name__)
+@pytest.mark.parametrize("damage", [hostile, of_other_settings, older], ids=lambda change: change.__name__)
 def test_a_checkpoint_that_does_not_belong_is_refused_and_the_training_starts_anew(project, smoke, damage):
     checkpoint = project / checkpoint_file(RUN)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +100,8 @@ def test_a_checkpoint_that_does_not_belong_is_refused_and_the_training_starts_an
     assert project.run(RUN).plan == {"pathfinder_train": 1}
     assert "starting from the beginning: checkpoint" in log(project)
     assert not (project / "executed").exists()
+    (aside,) = checkpoint.parent.iterdir()
+    assert aside.name.startswith(f"{checkpoint.name}.{'of-' if damage is of_other_settings else 'damaged-1'}")
     assert (project / RUN).read_bytes() == (smoke / RUN).read_bytes()
     assert not checkpoint.exists()
 
@@ -132,10 +135,11 @@ def test_a_diverging_run_is_named_and_the_rest_goes_on(project, smoke):
 
 
 def test_a_job_out_of_memory_says_so_and_the_next_call_repairs(project, smoke):
-    """Canvases of 400 TB each, of which no machine has room for a batch."""
+    """Maps of 275 GB for a batch, for which hardly a machine has room."""
     run = same_class_file(distance=8, coefficient=0)
     (project / run).unlink()
-    call = project.call(run, "--cores", "1", same_class={"canvas": {"height": 10_000_000, "width": 10_000_000}})
+    large = {"canvas": {"height": 4096, "width": 4096}, "network": {"width": 512}, "training": {"batch_size": 8}}
+    call = project.call(run, "--cores", "1", same_class=large)
     assert call.code != 0
     assert "Error: out of memory" in call.output
     assert "mem_mb" in call.output

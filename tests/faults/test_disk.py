@@ -114,6 +114,27 @@ def test_a_disk_full_while_a_figure_is_saved(project, smoke):
     assert (project / FIGURE).read_bytes() == (smoke / FIGURE).read_bytes()
 
 
+def fill(folder):
+    """Take all room that there is in a folder."""
+    with contextlib.suppress(OSError), (folder / "filler").open("wb") as file:
+        file.write(bytes(64 << 20))
+
+
+def test_a_full_disk_under_the_logs_loses_no_result(project, smoke):
+    """The terminal says so, and the job goes on."""
+    folder = project / "logs"
+    (project / RUN).unlink()
+    (project / log_file(RUN)).unlink()
+    with mounted(folder, f"size={size_of(folder) // 1024}k"):
+        fill(folder)
+        call = project.call(RUN, "--cores", "1")
+        assert call.code == 0, call.output
+        assert "the log could not be written" in call.output
+    assert (project / RUN).read_bytes() == (smoke / RUN).read_bytes()
+    assert not (project / checkpoint_file(RUN)).exists()
+    assert project.plan(RUN) == {}
+
+
 def test_a_results_folder_that_may_not_be_written_to(project, smoke):
     (project / RUN).unlink()
     with mounted(project / "results", "ro"):

@@ -23,8 +23,8 @@ HOSTILE = [
 ]
 SAFE = re.compile(r"[A-Za-z0-9_~./+-]*")
 
-FOLDER = re.compile(r"[\w /.~+,:@=-]+")
-"""The name of a folder, in which nothing means anything to a shell."""
+TO_A_SHELL = frozenset("$`;|&<>(){}[]'\"\\\n\r\t*?#!%^")
+"""What means something to a shell, and must not be in the name of a folder."""
 
 
 def leaves(values, path=()):
@@ -67,7 +67,8 @@ def check(path, value):
     except settings.SettingsError:
         return
     if path == ("images_folder",):
-        assert FOLDER.fullmatch(at(loaded, path))
+        assert not TO_A_SHELL & set(at(loaded, path))
+        assert at(loaded, path).isprintable()
         return
     # What was taken is a number, a truth value, nothing, or one of the words that are allowed there.
     found = at(loaded, path)

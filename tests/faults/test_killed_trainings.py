@@ -15,7 +15,14 @@ pytestmark = pytest.mark.slow
 
 CONFIG = yaml.safe_load((CHECKOUT / "config" / "config.yaml").read_text(encoding="utf-8"))
 SMOKE = settings.load(CONFIG | {"scale": "smoke"}, CHECKOUT / "config" / "scales")
-JOBS = ("pathfinder_train", "same_class_train", "rank_dynamics_train", "tensor_completion_train", "untied_go_on")
+JOBS = (
+    "pathfinder_train",
+    "same_class_train",
+    "rank_dynamics_train",
+    "tensor_completion_train",
+    "untied_go_on",
+    "untied_train",
+)
 
 
 def lengthened(plain, **descent_or_training):
@@ -71,6 +78,11 @@ def job_of(script, smoke):
                 "settings": SMOKE.untied.continued_run.plain() | several,
             }
             inputs = [data("images/source~digits/size~32.h5"), result("smoke/untied/scratch/network~cnn/*/seed~0.h5")]
+        case "untied_train":
+            several = {"epochs": 40, "measured": [0, 20, 40]}
+            settings = SMOKE.untied.scratch_run("cnn").plain() | several
+            arguments = {"network": "cnn", "learning_rate": 0.05, "settings": settings}
+            inputs = [data("images/source~digits/size~32.h5")]
     return Job(script, tuple(inputs), arguments | {"seed": 0})
 
 
@@ -127,6 +139,38 @@ def test_a_training_killed_while_it_writes_a_checkpoint_ends_in_the_same_bytes(u
     assert part.stat().st_size > 0
     assert training.checkpoint.exists() == (number > 1), "the one before is still there"
     finish(undisturbed, tmp_path)
+
+
+@pytest.mark.parametrize("number", [2, 3, 100, 502])
+def test_a_training_killed_while_it_keeps_an_epoch_ends_in_the_same_bytes(undisturbed, number, tmp_path):
+    """In the first state or a later one, whose beginning then lies behind what the checkpoint names."""
+    if undisturbed.job.script != "untied_train":
+        pytest.skip("keeps nothing of its epochs")
+    training = Training(undisturbed.job, tmp_path, dies_keeping=number)
+    assert training.wait() == -SIGNALS["SIGKILL"]
+    assert not training.run.exists()
+    resumed = finish(undisturbed, tmp_path)
+    assert ("resuming" in resumed.said) == (number > 24)
+
+
+@pytest.mark.parametrize("damage", ["missing", "shorter", "a flipped bit"])
+def test_what_was_kept_of_epochs_is_proven_before_a_training_goes_on(undisturbed, damage, tmp_path):
+    if undisturbed.job.script != "untied_train":
+        pytest.skip("keeps nothing of its epochs")
+    training = Training(undisturbed.job, tmp_path, dies_keeping=502)
+    assert training.wait() == -SIGNALS["SIGKILL"]
+    kept = tmp_path / "checkpoints/run.pt.kept"
+    content = bytearray(kept.read_bytes())
+    if damage == "missing":
+        kept.unlink()
+    else:
+        content[1000] ^= 1
+        kept.write_bytes(content[:1000] if damage == "shorter" else content)
+    training = Training(undisturbed.job, tmp_path)
+    assert training.wait() == 0, training.said
+    assert training.run.read_bytes() == undisturbed.content
+    assert "starting from the beginning" in training.said
+    assert (tmp_path / "checkpoints/run.pt.damaged-1").exists(), "set aside"
 
 
 def test_a_training_asked_to_end_says_so_and_goes_on(undisturbed, tmp_path):

@@ -36,31 +36,58 @@ class Outcome(NamedTuple):
 
 def _die_writing(number):
     """Have this process killed in the middle of writing its checkpoint of this number."""
-    write, numbers = Path.write_bytes, itertools.count(1)
+    from tacit import files
 
-    def write_half(path, content):
-        if ".pt." in path.name and next(numbers) == number:
-            write(path, bytes(content)[: len(content) // 2])
+    write, seen = files.Sink.write, []
+
+    def write_half(sink, content):
+        if ".pt." in sink.path.name and sink not in seen:
+            seen.append(sink)
+        # Behind the first line and the settings.
+        if ".pt." in sink.path.name and len(seen) == number and sink.tell() > 1000:
+            write(sink, memoryview(content)[: len(content) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
-        return write(path, content)
+        return write(sink, content)
 
-    Path.write_bytes = write_half
+    files.Sink.write = write_half
 
 
-def _main(job, folder, dies_writing_checkpoint):
+def _die_keeping(number):
+    """Have this process killed in the middle of this number of writes of what it keeps of its epochs."""
+    from tacit.training import keeping
+
+    write, numbers = keeping.Keeper._write, itertools.count(1)
+
+    def write_half(keeper, content):
+        if next(numbers) == number:
+            write(keeper, content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(keeper, content)
+
+    keeping.Keeper._write = write_half
+
+
+def _main(job, folder, dies_writing_checkpoint, dies_keeping):
     """Run the script's own function in `folder`; what it says goes to a file there."""
     if dies_writing_checkpoint:
         _die_writing(dies_writing_checkpoint)
+    if dies_keeping:
+        _die_keeping(dies_keeping)
     logging.basicConfig(filename=folder / "said.txt", level=logging.INFO, force=True)
     logging.getLogger("tacit").setLevel(logging.INFO)
     os.environ |= {"TACIT_DEVICE": "cpu", "TACIT_CHECKPOINT_EPOCHS": "1", "TACIT_CHECKPOINT_SECONDS": "0"}
     import torch
 
+    from tacit import checkpoints
+
     torch.set_num_threads(1)
     spec = importlib.util.spec_from_file_location(job.script, SCRIPTS / f"{job.script}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.main(*job.inputs, str(folder / "run.h5"), **job.arguments, checkpoint=str(folder / "checkpoints" / "run.pt"))
+    checkpoint = str(folder / "checkpoints" / "run.pt")
+    module.main(*job.inputs, str(folder / "run.h5"), **job.arguments, checkpoint=checkpoint)
+    # As a job does when its result is safe.
+    checkpoints.discard(checkpoint)
 
 
 def warm_up():
@@ -73,10 +100,10 @@ def warm_up():
 class Training:
     """A job under way in a folder of its own."""
 
-    def __init__(self, job, folder, *, dies_writing_checkpoint=0):
+    def __init__(self, job, folder, *, dies_writing_checkpoint=0, dies_keeping=0):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._process = _context.Process(target=_main, args=(job, self.folder, dies_writing_checkpoint))
+        self._process = _context.Process(target=_main, args=(job, self.folder, dies_writing_checkpoint, dies_keeping))
         self._process.start()
 
     @property

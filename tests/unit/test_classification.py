@@ -74,7 +74,7 @@ def test_is_plain_sgd_in_the_order_of_the_file(tmp_path):
     assert set(trained.weights) == {0, 3}
     for epoch, weights in trained.weights.items():
         for name, tensor in weights.items():
-            torch.testing.assert_close(tensor, states[epoch][name])
+            torch.testing.assert_close(torch.from_numpy(tensor.numpy()), states[epoch][name])
 
 
 def test_a_fixed_order_repeats_and_a_random_one_does_not(monkeypatch, tmp_path):
@@ -133,7 +133,8 @@ def assert_same(one, other):
         }
     assert set(one.weights) == set(other.weights)
     for epoch, weights in one.weights.items():
-        assert all(torch.equal(tensor, other.weights[epoch][name]) for name, tensor in weights.items())
+        for name, tensor in weights.items():
+            np.testing.assert_array_equal(tensor.numpy(), other.weights[epoch][name].numpy(), strict=True)
 
 
 @pytest.mark.parametrize("order", ["fixed", "random"])
@@ -173,6 +174,73 @@ def test_a_measure_that_is_not_finite_is_divergence_too(tmp_path):
             measured=(4,),
             measure=lambda network: {"first": network[1].weight[0, 0].detach() * float("inf")},
         )
+
+
+def dazzling():
+    """Images so bright that their gradients overflow in a long step."""
+    data = task()
+    return data._replace(images=data.images._replace(std=data.images.std * 1e-9))
+
+
+@pytest.mark.parametrize("kept", [(), (1,)])
+def test_weights_that_end_not_finite_are_divergence_though_nothing_else_shows_it(tmp_path, kept):
+    with pytest.raises(DivergenceError, match=r"after epoch 1, \S+ is not finite, \('test', 0\); .*1e\+38"):
+        classification.fit(
+            model(),
+            dazzling(),
+            Sgd(batch_size=23, order="fixed"),
+            learning_rate=1e38,
+            epochs=1,
+            measure=lambda network: {},
+            measured=(),
+            kept=kept,
+            stream=("test", 0),
+            checkpoint=tmp_path / "c.pt",
+            settings=SETTINGS,
+        )
+
+
+@pytest.mark.parametrize(("computing", "apart"), [("float32", 0.0), ("tf32", 0.0), ("bfloat16", 3e-2)])
+def test_the_precision_is_that_of_the_settings(tmp_path, computing, apart):
+    """On a CPU tf32 changes nothing; in bfloat16 products are rounded, while weights stay float32."""
+
+    def trained(computing):
+        network = model()
+        classification.fit(
+            network,
+            task(),
+            Sgd(batch_size=5, order="fixed", precision=computing),
+            learning_rate=0.1,
+            epochs=2,
+            measure=dict,
+            measured=(),
+            kept=(),
+            stream=("test",),
+            checkpoint=tmp_path / f"{computing}.pt",
+            settings=SETTINGS,
+        )
+        return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+    exact, found = trained("float32"), trained(computing)
+    assert found.dtype == torch.float32
+    difference = ((found - exact).norm() / exact.norm()).item()
+    assert difference <= apart
+    assert (difference > 0) == (apart > 0)
+
+
+@pytest.mark.parametrize(("computing", "apart"), [("tf32", 0.0), ("bfloat16", 3e-2)])
+def test_the_precision_of_a_string_is_that_of_the_settings(tmp_path, computing, apart):
+    def moved(computing):
+        moving = chain.Chain(line(model(0), model(1)), task(), STRING, ("test", "string"), precision=computing)
+        while not moving.finished:
+            moving.run_epoch(resumable.Pause(checkpoints.Termination()))
+        return torch.cat([parameter.detach().flatten() for parameter in moving.networks[1].parameters()])
+
+    exact, found = moved("float32"), moved(computing)
+    assert found.dtype == torch.float32
+    difference = ((found - exact).norm() / exact.norm()).item()
+    assert difference <= apart
+    assert (difference > 0) == (apart > 0)
 
 
 def line(first, last, points=4):
@@ -232,8 +300,26 @@ def test_a_string_without_stiffness_is_sgd_of_each_point(tmp_path):
 def test_fifty_thousand_images_make_two_hundred_steps():
     data = task(count=50_000, side=1)
     published = Sgd(batch_size=250, order="fixed")
-    loop = classification.Loop(nn.Linear(1, 3), data, published, 0.1, 1, dict, (), (), ("test",))
+    loop = classification.Loop(nn.Linear(1, 3), data, published, 0.1, 1, dict, (), (), ("test",), keeper=None)
     assert loop.batches == 200
+
+
+def test_a_string_that_diverges_names_the_batch_or_the_weight(tmp_path):
+    far = STRING.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(
+        DivergenceError, match=r"loss and springs of batch \d are not finite, .*'string'.*\(now 1e\+30\)"
+    ):
+        run(line(model(0), model(1)), far, tmp_path / "c.pt")
+    # One batch, whose objective is that before its step; without springs no energy is infinite.
+    once = STRING.model_copy(update={"learning_rate": 1e38, "stiffness": 0.0, "batch_size": 23, "epochs": 1})
+    links = line(model(0), model(1))
+    moving = chain.Chain(links, dazzling(), once, ("test", "string"))
+    with torch.no_grad():
+        links[1][1].weight[0, 0] = torch.inf
+    moving.current.fill_(1.0)
+    with pytest.raises(DivergenceError, match=r"1.weight of point 1 is not finite after epoch 1 of the string"):
+        moving._close_epoch()
+    assert moving.objective == []
 
 
 @pytest.mark.parametrize("stiffness", [0.1, 0.5])

@@ -11,12 +11,15 @@ from plain import factorizations as plain
 from tacit import checkpoints
 from tacit.errors import DivergenceError
 from tacit.nn import factorizations as nn
+from tacit.optim.group_rmsprop import ResidentRate
 from tacit.settings.factorizations import Descent
 from tacit.settings.mode_trees import mode_tree
+from tacit.training import descent
 from tacit.training.descent import Loop, descend
 from tacit.training.observations import Entries, Loss
 
 TREE = mode_tree(4, 2)
+CPU = torch.device("cpu")
 
 
 def model_of(name, *, dtype=torch.float64, seed=0):
@@ -175,10 +178,98 @@ def test_an_evaluation_that_is_not_fitted_starts_the_count_again():
     assert counts == [(1, False), (2, False), (0, False), (1, False), (2, False), (3, False), (4, True)]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["matrix", "tensor", "hierarchical"])
+def test_the_rate_of_a_device_moves_as_that_of_numbers_does(name, dtype):
+    """What a GPU does, on the CPU: nothing is read back, and nothing is less precise."""
+    ends = []
+    for resident in (False, True):
+        model = model_of(name, dtype=dtype)
+        descent = Descent(precision=str(dtype).removeprefix("torch."), evaluate_every=20)
+        loop = Loop(model, problem(model.shape, dtype=dtype), descent, end_norm, ("test",))
+        if resident:
+            loop.rate = ResidentRate(
+                learning_rate=descent.learning_rate, decay=descent.decay, epsilon=descent.epsilon, device=CPU
+            )
+        loop.advance()
+        ends.append(loop.parameters.clone())
+    assert not torch.equal(ends[0], _flat(model_of(name, dtype=dtype)))
+    torch.testing.assert_close(*ends, rtol=10 * torch.finfo(dtype).eps, atol=10 * torch.finfo(dtype).eps)
+
+
+def _flat(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+class Recording:
+    """Does on the CPU what a recorded step does on a GPU."""
+
+    def __init__(self, loop, batch):
+        self.loop, self.batch, self.replayed = loop, batch, 0
+
+    def replay(self):
+        self.replayed += 1
+        self.loop.structure.forward()
+        self.loop._launch(self.batch)
+
+
+@pytest.mark.parametrize("optimizer", ["group_rmsprop", "sgd"])
+def test_recorded_steps_count_as_steps_and_give_the_same_numbers(optimizer, monkeypatch):
+    loops = []
+    for records in (False, True):
+        model = model_of("tensor")
+        loop = Loop(model, problem(model.shape), Descent(optimizer=optimizer), end_norm, ("test",))
+        assert not loop.records, "a CPU needs no recording"
+        loop.records = records
+        monkeypatch.setattr(loop, "_record", lambda batch, loop=loop: Recording(loop, batch))
+        for _ in range(3):
+            loop.advance()
+        loops.append(loop)
+    plain_loop, recorded = loops
+    assert plain_loop._recording is None
+    assert recorded._recording.replayed == 3 * 24 - 3
+    assert recorded.iterations == plain_loop.iterations == 75
+    for name, rows in plain_loop.history.items():
+        np.testing.assert_array_equal(rows, recorded.history[name])
+    assert torch.equal(recorded.parameters, plain_loop.parameters)
+
+
+def test_what_comes_from_a_device_in_one_piece_is_what_is_there():
+    tensors = {
+        "single": torch.tensor([1 / 3, 1e-40, 3e38]),
+        "number": torch.tensor(2**53 - 1),
+        "double": torch.tensor([[1 / 3, -0.0]], dtype=torch.float64),
+        "none": torch.zeros(0),
+    }
+    for name, found in descent._in_one_piece(tensors).items():
+        expected = tensors[name].numpy()
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        assert found.tobytes() == expected.tobytes(), name
+
+
+def test_a_descent_goes_on_from_a_state_of_another_device():
+    """As a checkpoint of a GPU's descent is on a machine without one: all its numbers are of the CPU."""
+
+    def fresh():
+        model = model_of("matrix")
+        return Loop(model, problem(model.shape), Descent(), end_norm, ("test",))
+
+    before, expected, again = fresh(), fresh(), fresh()
+    expected.advance()
+    expected.advance()
+    rate = {"learning_rate": 1e-2, "decay": 0.99, "epsilon": 1e-6}
+    before.rate = ResidentRate(**rate, device=CPU)
+    before.advance()
+    again.load_state(before.state())
+    again.advance()
+    torch.testing.assert_close(again.parameters, expected.parameters, rtol=1e-12, atol=1e-12)
+    assert again.iterations == expected.iterations
+
+
 def test_divergence_is_named_with_its_iteration(tmp_path):
     model = model_of("matrix")
     with pytest.raises(
-        DivergenceError, match=r"of test is not finite after \d+ iterations with learning_rate 100; lower"
+        DivergenceError, match=r"is not finite after \d+ iterations of test, with learning_rate 100; lower"
     ):
         fit(model, problem(model.shape), tmp_path / "c.pt", optimizer="sgd", learning_rate=100.0, evaluate_every=1)
 

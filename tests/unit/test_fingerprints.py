@@ -200,6 +200,7 @@ STAGES = ("render", "assemble", "train", "collect", "plot")
         ("studies/tables.py", "groups.std(ddof=0)", "groups.std(ddof=1)", {"plot"}),
         ("studies/tables.py", "2 * error, least", "3 * error, least", {"collect"}),
         ("runlog.py", "every: float = 10.0", "every: float = 20.0", set()),
+        ("compiled.py", "_POLL_SECONDS = 0.2", "_POLL_SECONDS = 0.3", set()),
         ("status.py", '"drawn"', '"done"', set()),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from plain import factorizations as plain
-from tacit.optim.group_rmsprop import AdaptiveRate, GroupRMSprop
+from tacit.optim.group_rmsprop import AdaptiveRate, GroupRMSprop, ResidentRate
 
 
 @pytest.mark.parametrize("size", [1e3, 1.0, 1e-3, 1e-6, 1e-9])
@@ -70,11 +70,39 @@ def test_no_gradient_and_zero_gradient_leave_parameters_alone():
     GroupRMSprop([with_none]).step()
 
 
-def test_the_rate_takes_tensors_as_it_takes_numbers():
-    of_numbers, of_tensors = (AdaptiveRate(learning_rate=1e-2, decay=0.9, epsilon=1e-6) for _ in range(2))
-    for squared in (1.0, 0.25, 1e-12):
-        expected = of_numbers(squared)
-        assert of_tensors(torch.tensor(squared, dtype=torch.float64)).item() == pytest.approx(expected, rel=1e-14)
+RATE = {"learning_rate": 1e-2, "decay": 0.9, "epsilon": 1e-6}
+SQUARED = (1.0, 0.25, 1e-12, 3e7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_rate_on_a_device_has_the_precision_of_that_of_numbers(dtype):
+    """Its mean is one of float64 whatever the gradients are; in float32 it would be off by 1e-8 and more."""
+    of_numbers, of_tensors = AdaptiveRate(**RATE), ResidentRate(**RATE, device=torch.device("cpu"))
+    for number, squared in enumerate(SQUARED * 50, start=1):
+        squared = torch.tensor(squared, dtype=dtype)
+        found = of_tensors(squared)
+        assert found.dtype == torch.float64
+        assert found.item() == pytest.approx(of_numbers(squared.item()), rel=1e-13), number
+
+
+@pytest.mark.parametrize("first", [AdaptiveRate, ResidentRate])
+@pytest.mark.parametrize("second", [AdaptiveRate, ResidentRate])
+def test_a_rate_goes_on_from_the_state_of_another_on_any_device(first, second):
+    def fresh(kind):
+        return kind(**RATE) if kind is AdaptiveRate else kind(**RATE, device=torch.device("cpu"))
+
+    def feed(rate, values):
+        for squared in values:
+            found = rate(squared if isinstance(rate, AdaptiveRate) else torch.tensor(squared, dtype=torch.float64))
+        return float(found)
+
+    before, again = fresh(first), fresh(second)
+    feed(before, SQUARED)
+    state = before.state()
+    assert all(isinstance(value, int | float) for value in state.values())
+    again.load_state(state)
+    expected, found = feed(before, SQUARED[::-1]), feed(again, SQUARED[::-1])
+    assert found == (expected if first is second else pytest.approx(expected, rel=1e-13))
 
 
 def test_it_goes_on_from_a_saved_state():

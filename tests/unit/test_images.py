@@ -1,5 +1,7 @@
 """Image sets: tiny files in the published formats, read by the code that reads the published ones."""
 
+import contextlib
+import errno
 import functools
 import gzip
 import hashlib
@@ -7,8 +9,12 @@ import http.server
 import io
 import os
 import pickle
+import re
+import shutil
 import struct
+import subprocess
 import tarfile
+import tempfile
 import threading
 import zipfile
 from pathlib import Path
@@ -16,11 +22,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
-from PIL import Image
+from PIL import EpsImagePlugin, Image, ImageFile
 from sklearn.datasets import load_digits
 
 from tacit import store
-from tacit.data import image_sources, images
+from tacit.data import image_formats, image_sources, images
 from tacit.data.image_sources import SOURCES, File
 from tacit.settings.base import SettingsError
 from tacit.settings.images import FACTS, Images
@@ -289,7 +295,9 @@ def test_a_failing_download_says_what_to_do(tmp_path, served):
     folder, address = served
     cifar = Cifar(folder)
     source = cifar.source._replace(urls=(f"{address}/no_such_file",))
-    with pytest.raises(images.ImageSourceError, match=r"no_such_file could not be fetched \(.*put .*there by hand"):
+    with pytest.raises(
+        images.ImageSourceError, match=r"(?s)no_such_file could not be fetched \(.*Put them there \(from"
+    ):
         convert(source, tmp_path / "images", download=True)
     assert not list((tmp_path / "images").rglob("*.part"))
     # A server that hands out something else.
@@ -298,11 +306,16 @@ def test_a_failing_download_says_what_to_do(tmp_path, served):
         convert(source, tmp_path / "images", download=True)
 
 
+def compressed(content):
+    """As gzip makes it, but always the same bytes."""
+    return gzip.compress(content, mtime=0)
+
+
 def write_idx(path, array):
     magic = 0x800 + array.ndim
     content = struct.pack(f">{1 + array.ndim}i", magic, *array.shape) + array.tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(content))
+    path.write_bytes(compressed(content))
 
 
 @pytest.fixture
@@ -327,7 +340,20 @@ def test_mnist_is_read_from_its_four_files(tmp_path, tiny_mnist):
 
 
 @pytest.mark.parametrize(
-    "content", [b"no gzip", gzip.compress(b"no idx"), gzip.compress(struct.pack(">3i", 0x803, 1, 2))]
+    "content",
+    [
+        b"no gzip",
+        compressed(b"no idx"),
+        compressed(struct.pack(">3i", 0x803, 1, 2)),
+        compressed(struct.pack(">4i", 0x803, 5, 28, 28) + bytes(5 * 28 * 28 - 1)),
+        compressed(struct.pack(">4i", 0x803, 5, 28, 28) + bytes(5 * 28 * 28 + 1)),
+        compressed(struct.pack(">4i", 0x803, 5, 29, 28) + bytes(5 * 29 * 28)),
+        compressed(struct.pack(">4i", 0x803, -1, 28, 28)),
+        compressed(struct.pack(">4i", 0xD03, 5, 28, 28) + bytes(5 * 28 * 28 * 4)),
+        compressed(struct.pack(">2i", 0x801, 5) + bytes(5)),
+        compressed(struct.pack(">4i", 0x803, 5, 28, 28) + bytes(5 * 28 * 28))[:-4],
+    ],
+    ids=["text", "no idx", "header", "short", "long", "height", "number", "floats", "labels", "end of gzip"],
 )
 def test_a_file_of_mnist_that_is_none_is_named(tmp_path, tiny_mnist, content):
     source, _, paths = tiny_mnist
@@ -389,18 +415,18 @@ def test_tiny_imagenet_is_read_from_its_zip_or_its_folder(tmp_path, tiny_imagene
 @pytest.mark.parametrize(
     ("path", "content", "words"),
     [
-        ("train/n01443537/images/n01443537_2.JPEG", b"no image", r"n01443537_2\.JPEG cannot be read"),
+        ("train/n01443537/images/n01443537_2.JPEG", b"no image", r"n01443537_2\.JPEG: no JPEG of 64 x 64 px"),
         (
             "train/n01443537/images/n01443537_2.JPEG",
             None,
-            r"n01443537_2\.JPEG cannot be read|images/\*\.JPEG, 3 files: 2 th",
+            r"n01443537_2\.JPEG: no file of this set \(.*no item named|images/\*\.JPEG, 3 files: 2 th",
         ),
         ("val/val_annotations.txt", b"val_0.JPEG\tn02124075\n" * 4, "lists an image twice"),
         ("wnids.txt", b"n02124075\n", "does not list 2 classes"),
         ("wnids.txt", b"n02124075\n../../n01443537\n", "does not list 2 classes"),
         ("val/val_annotations.txt", b"../../secret.JPEG\tn02124075\n", "has the line"),
         ("val/val_annotations.txt", b"val_0.JPEG\n", "has the line"),
-        ("val/val_annotations.txt", b"val_0.JPEG\tn02124075\n", "in place of 6 and 4"),
+        ("val/val_annotations.txt", b"val_0.JPEG\tn02124075\n", "lists 1 images in place of 4"),
     ],
 )
 @pytest.mark.parametrize("form", ["zip", "folder"])
@@ -427,6 +453,303 @@ def test_nothing_of_an_archive_is_unpacked(tmp_path, tiny_imagenet):
     before = sorted(tmp_path.parent.rglob("*"))
     convert(source, tmp_path, size=64)
     assert sorted(tmp_path.parent.rglob("*")) == before
+
+
+# What the machine does not give, and what is in a file under another's name.
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that any user may enter, as those of pytest may not be."""
+    folder = Path(tempfile.mkdtemp(prefix="tacit images "))
+    folder.chmod(0o755)
+    yield folder
+    subprocess.run(["chmod", "-R", "u+rwX", folder], check=True)
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def without_privileges():
+    """Be a user whom permissions bind; only root has to become one."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def forbid(path):
+    path.chmod(0)
+
+
+def put_in_its_place(make):
+    def change(path):
+        path.unlink()
+        make(path)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (forbid, r"cannot be read \(Permission denied\); give yourself the right to read it"),
+        (lambda path: forbid(path.parent), r"cannot be read \(Permission denied\)"),
+        (put_in_its_place(Path.mkdir), "is no file but a folder or a device"),
+        (put_in_its_place(os.mkfifo), "is no file but a folder or a device"),
+        (put_in_its_place(lambda path: path.symlink_to("nowhere")), "missing"),
+        (put_in_its_place(lambda path: path.symlink_to(path.name)), "cannot be read .*symbolic links"),
+        (lambda path: (shutil.rmtree(path.parent), path.parent.touch()), "missing"),
+    ],
+    ids=["file", "its folder", "a folder", "a pipe", "a link to nowhere", "a loop of links", "a file for its folder"],
+)
+def test_what_cannot_be_read_is_said_with_the_reason(open_folder, change, words):
+    cifar = Cifar(open_folder)
+    source = cifar.source
+    batch = open_folder / cifar.base / "data_batch_2"
+    cifar.without("archive")
+    change(batch)
+    with without_privileges():
+        message = images.shortage(source, open_folder)
+        assert re.search(f"{cifar.base}/data_batch_2, .*: {words}", message), message
+        assert f"CIFAR-10 is not complete in the folder {open_folder}" in message
+        assert "images_folder" in message
+        with pytest.raises(images.ImageSourceError) as error:
+            convert(source, open_folder)
+        assert str(error.value) == message
+
+
+def test_an_archive_that_cannot_be_read_leaves_its_files(open_folder):
+    cifar = Cifar(open_folder)
+    source = cifar.source
+    forbid(open_folder / "archive.tar.gz")
+    with without_privileges():
+        cifar.check(convert(source, open_folder))
+
+
+def test_an_image_folder_that_may_not_be_entered_is_said(open_folder):
+    folder = open_folder / "images"
+    folder.mkdir()
+    forbid(folder)
+    with without_privileges():
+        for name in ("cifar10", "cifar100", "mnist", "tiny_imagenet"):
+            message = images.shortage(SOURCES[name], folder)
+            assert message.count("cannot be read (Permission denied)") == sum(
+                len(form.files) for form in SOURCES[name].forms
+            )
+
+
+def test_what_cannot_be_read_is_not_fetched_over(open_folder, served):
+    folder, address = served
+    source = Cifar(folder).source._replace(urls=(f"{address}/archive.tar.gz",))
+    there = open_folder / "archive.tar.gz"
+    # Of the right size, so that nobody can tell.
+    perhaps = bytes(source.forms[0].files[0].size)
+    there.write_bytes(perhaps)
+    forbid(there)
+    open_folder.chmod(0o777)
+    with without_privileges(), pytest.raises(images.ImageSourceError, match=r"archive\.tar\.gz.*Permission denied"):
+        convert(source, open_folder, download=True)
+    there.chmod(0o600)
+    assert there.read_bytes() == perhaps
+
+
+def test_a_folder_that_takes_no_download_is_said(open_folder, served):
+    folder, address = served
+    source = Cifar(folder).source._replace(urls=(f"{address}/archive.tar.gz",))
+    with without_privileges(), pytest.raises(images.ImageSourceError) as error:
+        convert(source, open_folder / "new", download=True)
+    assert re.search(r"archive\.tar\.gz: could not be fetched .*Permission denied", str(error.value))
+    assert "images_folder" in str(error.value)
+
+
+def test_a_file_that_goes_after_it_was_checked_is_named(tmp_path, tiny_mnist, monkeypatch):
+    make, _, paths = tiny_mnist
+    source = make()
+    (tmp_path / paths[1]).unlink()
+    monkeypatch.setattr(image_sources, "_complaints", lambda form, folder: [])
+    with pytest.raises(
+        images.ImageSourceError, match=f"(?s)MNIST is not complete .*{paths[1]}: missing.*Put them there"
+    ):
+        convert(source, tmp_path, size=28)
+
+
+def test_a_failing_disk_is_not_taken_for_damage(tmp_path, tiny_mnist, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    make, *_ = tiny_mnist
+    source = make()
+    monkeypatch.setattr(gzip, "open", fail)
+    with pytest.raises(
+        images.ImageSourceError, match=r"cannot be read \(Input/output error\); it may be sound"
+    ) as error:
+        convert(source, tmp_path, size=28)
+    assert "fetch it again" not in str(error.value)
+
+
+def test_too_little_memory_is_not_taken_for_damage(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    source = Cifar(tmp_path).source
+    monkeypatch.setattr(image_formats._Unpickler, "load", fail)
+    with pytest.raises(MemoryError):
+        convert(source, tmp_path)
+
+
+def test_mnist_needs_no_temporary_folder(tmp_path, tiny_mnist, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/full")
+    source, arrays, _ = tiny_mnist
+    np.testing.assert_array_equal(convert(source(), tmp_path, size=28).test_images[:, 0], arrays[2])
+
+
+def test_torchvision_reads_the_same_from_idx_files(tmp_path, tiny_mnist):
+    source, _, paths = tiny_mnist
+    found = convert(source(), tmp_path, size=28)
+    for path in paths:
+        (tmp_path / path).with_suffix("").write_bytes(gzip.decompress((tmp_path / path).read_bytes()))
+    for train, part in ((True, "train"), (False, "test")):
+        theirs = torchvision.datasets.MNIST(tmp_path, train=train)
+        np.testing.assert_array_equal(getattr(found, f"{part}_images")[:, 0], theirs.data)
+        np.testing.assert_array_equal(getattr(found, f"{part}_labels"), theirs.targets)
+        assert getattr(found, f"{part}_labels").dtype == np.int64
+
+
+def in_the_folder(tmp_path):
+    (tmp_path / "tiny-imagenet-200.zip").unlink()
+
+
+@pytest.mark.parametrize("path", ["wnids.txt", "val/val_annotations.txt"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"n02124075\xff\n", "no list of .* in UTF-8 .*can't decode byte 0xff"),
+        ("n02124075\n".encode("utf-16"), "no list of .* in UTF-8"),
+        (b"n02124075\n" * 1_100_000, "has more than 10,000,000 bytes"),
+        (b"", "does not list 2 classes|lists 0 images in place of 4"),
+        (None, r"cannot be read \(Permission denied\)|: missing"),
+    ],
+    ids=["a byte", "utf-16", "too long", "empty", "none"],
+)
+@pytest.mark.parametrize("form", ["zip", "folder"])
+def test_lists_of_tiny_imagenet_that_are_none_are_said(tmp_path, tiny_imagenet, form, path, content, words):
+    make, base, _ = tiny_imagenet
+    if content is None:
+        (base / path).unlink()
+        words += "|no item named"
+    else:
+        (base / path).write_bytes(content)
+    source = make()
+    if form == "folder":
+        in_the_folder(tmp_path)
+        # Before any job, as those of a folder are at hand.
+        assert re.search(f"tiny-imagenet-200/{path}.*({words})", images.shortage(source, tmp_path))
+    with pytest.raises(images.ImageSourceError, match=rf"(?s)is not complete in.*{path}.*({words}).*Put them there"):
+        convert(source, tmp_path, size=64)
+
+
+def saved(kind, *, size=(64, 64), mode="RGB"):
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, kind)
+    return file.getvalue()
+
+
+def announcing(width, height):
+    """A small JPEG whose header promises a large image."""
+    content = saved("JPEG")
+    at = content.index(b"\xff\xc0") + 5
+    return content[:at] + struct.pack(">2H", height, width) + content[at + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (saved("GIF"), "cannot identify"),
+        (saved("PNG"), "cannot identify"),
+        (saved("BMP"), "cannot identify"),
+        (saved("TIFF"), "cannot identify"),
+        (saved("EPS"), "cannot identify"),
+        (saved("JPEG", size=(65, 64)), "65 x 64 px in RGB"),
+        (saved("JPEG", mode="CMYK"), "64 x 64 px in CMYK"),
+        (announcing(60_000, 60_000), "60000 x 60000 px|decompression bomb"),
+        (saved("JPEG")[:-200], "Truncated"),
+        (saved("JPEG") + bytes(1_000_000), "has more than 1,000,000 bytes"),
+        (b"", "cannot identify"),
+    ],
+    ids=["GIF", "PNG", "BMP", "TIFF", "EPS", "size", "mode", "bomb", "truncated", "large", "empty"],
+)
+@pytest.mark.parametrize("form", ["zip", "folder"])
+def test_only_a_jpeg_of_the_right_size_is_decoded(tmp_path, tiny_imagenet, monkeypatch, form, content, words):
+    def start(*_, **__):
+        raise AssertionError("Ghostscript is started")
+
+    def decode(image, *_):
+        assert image.size == (64, 64), "decoded before its size was looked at"
+        return load(image)
+
+    load = ImageFile.ImageFile.load
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", start)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
+    make, base, _ = tiny_imagenet
+    path = "train/n01443537/images/n01443537_2.JPEG"
+    (base / path).write_bytes(content)
+    source = make()
+    if form == "folder":
+        in_the_folder(tmp_path)
+    with pytest.raises(images.ImageSourceError, match=rf"(?s){path}: no .* \(.*({words}).*; fetch it again.*Put them"):
+        convert(source, tmp_path, size=64)
+
+
+def test_images_that_cannot_be_listed_are_not_said_to_be_missing(open_folder, tiny_imagenet):
+    make, base, _ = tiny_imagenet
+    source = make()
+    base.rename(open_folder / base.name)
+    forbid(open_folder / base.name / "train/n01443537/images")
+    (open_folder / base.name / "train/n02124075/images").rename(open_folder / "elsewhere")
+    with without_privileges():
+        message = images.shortage(source, open_folder)
+    assert "train/n01443537/images/*.JPEG, 3 files: cannot be read (Permission denied)" in message
+    assert "train/n02124075/images/*.JPEG, 3 files: missing" in message
+
+
+def test_digits_that_cannot_be_read_are_those_of_a_package(monkeypatch):
+    def fail():
+        raise FileNotFoundError(errno.ENOENT, "no such file")
+
+    monkeypatch.setattr("sklearn.datasets.load_digits", fail)
+    with pytest.raises(
+        images.ImageSourceError, match=r"(?s)digits: missing.*comes with scikit-learn; install that again"
+    ):
+        convert(SOURCES["digits"], ".", size=8)
+
+
+def test_an_archive_is_one_that_is_compressed_as_expected(tmp_path):
+    cifar = Cifar(tmp_path)
+    with tarfile.open(tmp_path / "archive.tar.gz", "w") as tar:
+        tar.add(tmp_path / cifar.base, cifar.base)
+    source = cifar.source
+    cifar.without("unpacked")
+    with pytest.raises(images.ImageSourceError, match=r"archive\.tar\.gz: no tar archive compressed by gzip"):
+        convert(source, tmp_path)
+
+
+def test_a_folder_for_a_batch_in_an_archive_is_named(tmp_path):
+    cifar = Cifar(tmp_path)
+    source = cifar.source
+    cifar.without("unpacked")
+    (tmp_path / cifar.base / "data_batch_1").mkdir()
+    with tarfile.open(tmp_path / "archive.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / cifar.base, cifar.base)
+    archive = described(tmp_path, "archive.tar.gz")
+    source = source._replace(forms=(source.forms[0]._replace(files=(archive,)),))
+    with pytest.raises(
+        images.ImageSourceError, match=r"archive\.tar\.gz: .*data_batch_1: no file of this set \(it is a folder"
+    ):
+        convert(source, tmp_path)
 
 
 DIGITS = convert(SOURCES["digits"], ".", size=8)
@@ -512,7 +835,7 @@ def test_more_than_there_are_is_refused():
         ({"source": "cifar10", "mean": [0.5]}, "3 channel"),
         ({"source": "digits", "mean": [float("nan")]}, "mean"),
         ({"source": "digits", "mean": [125.0]}, "less than or equal to 1"),
-        ({"source": "digits", "std": [0.0]}, "greater than 0"),
+        ({"source": "digits", "std": [0.0]}, "greater than or equal to 0.001"),
     ],
 )
 def test_impossible_settings_are_refused(settings, words):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tacit.analysis import matrix_norms as analysis
-from tacit.errors import DivergenceError
+from tacit.errors import DivergenceError, UserError
 from tacit.nn import deep_matrices
 from tacit.training.matrix_descent import Observed, descend
 
@@ -121,7 +121,8 @@ def test_a_thousand_steps_are_those_of_autograd(depth):
     factors = start(depth, scale=1e-2)
     losses, end = plain_loop(factors, BLOCK, 0.02, 1000)
     path = run(deep_matrices.pad(factors, np.float64), epochs=1000, rate=0.02, every=1)
-    np.testing.assert_allclose(path.losses, np.array(losses)[path.epochs - 1], rtol=1e-12)
+    # Errors that are nearly zero are differences of numbers of size one.
+    np.testing.assert_allclose(path.losses, np.array(losses)[path.epochs - 1], rtol=1e-12, atol=1e-17)
     np.testing.assert_allclose(path.ends[-1], end, rtol=1e-12, atol=1e-12 * np.abs(end).max())
     assert path.losses[-1] < 0.9
 
@@ -145,7 +146,7 @@ def test_steps_of_any_size_are_those_of_autograd(depth, kind):
     losses, end = plain_loop(factors, small, 0.02, 200)
     observed = Observed(target, mask, matrices, values)
     path = run(deep_matrices.pad(factors, np.float64), observed, epochs=200, rate=0.02, every=1)
-    np.testing.assert_allclose(path.losses, np.array(losses)[path.epochs - 1], rtol=1e-10)
+    np.testing.assert_allclose(path.losses, np.array(losses)[path.epochs - 1], rtol=1e-10, atol=1e-17)
     np.testing.assert_allclose(path.ends[-1][:rows, :columns], end, rtol=1e-10)
     assert not path.ends[-1][rows:].any()
     assert not path.ends[-1][:, columns:].any()
@@ -244,6 +245,14 @@ def test_divergence_is_named_with_its_epoch():
         run(deep_matrices.pad(start(3, scale=1.0), np.float64), epochs=1000, rate=50.0)
 
 
+def test_an_end_matrix_that_overflows_in_the_last_step_is_divergence():
+    """Loss before the step and weights after it are finite, their product is not."""
+    weights = deep_matrices.pad(start(3, scale=1.0), np.float32)
+    with pytest.raises(DivergenceError, match="the end matrix is not finite after 1 epochs"):
+        run(weights, epochs=1, rate=1e20, every=1)
+    assert np.isfinite(weights).all()
+
+
 def test_ends_that_are_not_finite_are_not_kept():
     for epochs in range(1, 12):
         weights = deep_matrices.pad(start(3, scale=0.5), np.float32)
@@ -328,3 +337,18 @@ def test_a_perturbed_problem_ends_where_the_closed_form_says():
         path = run(weights, observed, epochs=5_000_000, tolerance=1e-4)
         losses = (((path.ends - observed.target) * observed.mask) ** 2).sum((1, 2)) / 2
         assert path.ends[np.argmax(losses < 1e-4), 0, 0] == pytest.approx(-1.92, abs=0.01)
+
+
+def test_a_product_too_small_for_a_number_is_explained():
+    """A determinant that underflows has no sign, so no draw ever has the one asked for."""
+    with pytest.raises(UserError, match=r"depth 100 and init_scale 1e-30 of a layer .* set determinant: any"):
+        deep_matrices.draw_start(
+            (2, 2),
+            100,
+            initialization="normal",
+            scale=1e-30,
+            scale_of="layer",
+            balanced=False,
+            sign=-1,
+            generator=np.random.default_rng(0),
+        )

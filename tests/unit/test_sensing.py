@@ -182,3 +182,12 @@ def test_all_components_are_as_many_as_any_tensor_needs():
     assert settings().tensor.components == 256
     small = {"problem": {"shape": [2, 3, 5], "num_samples": 30}, "descent": {"num_observations": 9}}
     assert settings(tensor=small).tensor.components == 6
+
+
+@pytest.mark.parametrize("std", [1e-3, 100.0])
+def test_a_target_that_cannot_be_computed_with_is_refused(std):
+    problem = CPProblem(shape=(2,) * 20, rank=1, factor_std=std, norm="as_drawn", num_samples=10)
+    with pytest.raises(sensing.NoTargetError, match=r"as it was drawn.*give norm a number"):
+        sensing.make(problem, "completion")
+    scaled = sensing.make(problem.model_copy(update={"norm": 3.0}), "completion")["target"]
+    np.testing.assert_allclose(np.linalg.norm(scaled), 3)

@@ -3,6 +3,7 @@ import pytest
 
 from tacit import store
 from tacit.analysis import matrix_norms as analysis
+from tacit.errors import DivergenceError
 from tacit.figures import matrix_norms as figure
 from tacit.figures import style
 from tacit.settings import SettingsError
@@ -42,6 +43,19 @@ def test_precision_and_seed_change_the_numbers():
     assert not np.array_equal(single["end"][-1], other["end"][-1])
     assert double["end"].dtype == np.float64
     assert double["unobserved"][-1] == pytest.approx(single["unobserved"][-1], rel=1e-2)
+
+
+def test_a_run_that_diverges_names_setting_and_seed():
+    with pytest.raises(DivergenceError, match=r"2x2_1.0_1.0_0.0, .*'learning_rate': 90.0.*, seed 4: .*not finite"):
+        study.train(BLOCK, variant(scale=1.0, rate=90.0), DESCENT, seed=4)
+
+
+def test_a_measure_that_is_not_finite_is_divergence(monkeypatch):
+    measure = study.analysis.measure
+    infinite = {"nuclear_norm": np.array([np.inf])}
+    monkeypatch.setattr(study.analysis, "measure", lambda *ends, **named: measure(*ends, **named) | infinite)
+    with pytest.raises(DivergenceError, match=r"nuclear norm is not finite of 2x2_1.0_1.0_0.0, .*seed 0"):
+        study.train(BLOCK, variant(), DESCENT, seed=0)
 
 
 def test_starts_of_one_seed_differ_by_their_scale_alone():
@@ -284,7 +298,7 @@ def settings(**changes):
         ({"matrix__descent": {"initialization": "identity"}}, "no multiple of the identity has the negative"),
         ({"matrix__published__variants": [variant().plain()] * 2}, "each variant may be given once"),
         ({"matrix__perturbed__epsilons": [0.1, 0.1]}, "each value may be given once"),
-        ({"matrix__descent": {"schatten": [0]}}, r"schatten.0 = 0: .*greater than 0"),
+        ({"matrix__descent": {"schatten": [0]}}, r"schatten.0 = 0: .*greater than or equal to 0.05"),
         ({"matrix__published__variants": []}, "at least 1 item"),
         ({"matrix__published__variants": [variant().plain() | {"depth": 0}]}, "depth = 0"),
         ({"tensor__grids__0__num_observations": [64]}, "must leave one of 64 entries unobserved"),

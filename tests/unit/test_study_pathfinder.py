@@ -83,7 +83,7 @@ def test_pixel_statistics_are_exact_and_normalise():
 
 
 def write_run(path, path_length, coefficient, seed, accuracy):
-    arrays = {"train_loss": np.array([1.0, 0.5]), "test_accuracy": np.array([0.99, accuracy])}
+    arrays = {name: np.array([1.0, 0.5]) for name in locality.METRICS} | {"test_accuracy": np.array([0.99, accuracy])}
     settings = {"path_length": path_length, "coefficient": coefficient, "seed": seed, "network": {}}
     store.write(path, arrays, kind=study.RUN, settings=settings)
 

@@ -442,7 +442,8 @@ def runs(tmp_path):
         for seed in range(3):
             paths.append(tmp_path / f"{distance}-{coefficient}-{seed}.h5")
             run = {"distance": distance, "coefficient": coefficient, "seed": seed}
-            arrays = {"test_accuracy": np.array([0.5, accuracy + 0.002 * (seed - 1)])}
+            arrays = {name: np.array([1.0, 0.5]) for name in locality.METRICS}
+            arrays["test_accuracy"] = np.array([0.5, accuracy + 0.002 * (seed - 1)])
             store.write(paths[-1], arrays, kind=study.RUN, settings=run)
     return paths
 

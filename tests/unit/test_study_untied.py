@@ -413,6 +413,32 @@ def test_the_control_is_the_cnn_trained_on_at_its_rate(cnn, tmp_path):
     np.testing.assert_allclose(arrays["step_loss"], losses, rtol=1e-5)
 
 
+@pytest.mark.parametrize("network", ["cnn", "lcn", "fcn"])
+def test_networks_of_all_kinds_train_and_are_measured_in_half_precision(tmp_path, network):
+    exact = settings()
+    half = exact.model_copy(update={"sgd": exact.sgd.model_copy(update={"precision": "bfloat16"})})
+    found = [
+        untied.train(images(), run, network=network, learning_rate=0.1, seed=0, checkpoint=tmp_path / f"{number}.pt")
+        for number, run in enumerate((exact, half))
+    ]
+    for name in ("step_loss", "train_loss", "test_loss", "squared_norms"):
+        first, second = (arrays[name] for arrays in found)
+        assert not np.array_equal(first, second)
+        np.testing.assert_allclose(first, second, rtol=0.05)
+    kept = [np.asarray(array) for name, array in found[1].items() if name.startswith("weights_")]
+    assert {array.dtype for array in kept} == {np.dtype(np.float32)}
+
+
+def test_the_precision_need_not_be_given():
+    plain = settings().plain()
+    assert plain["sgd"]["precision"] == "float32"
+    del plain["sgd"]["precision"]
+    assert RunSettings.from_plain(plain) == settings()
+    plain["sgd"]["precision"] = "float16"
+    with pytest.raises(SettingsError, match=r"sgd\.precision"):
+        RunSettings.from_plain(plain)
+
+
 def test_seeds_differ_and_repeat(tmp_path):
     def run(seed, network="cnn"):
         return untied.train(
@@ -489,6 +515,30 @@ def test_a_string_that_diverges_is_an_error(cnn, tmp_path):
         interpolated(cnn, tmp_path, ("cnn", "lcn"), string=wild)
 
 
+def test_ways_are_followed_in_the_precision_of_their_settings(cnn, tmp_path):
+    exact, half = (
+        interpolated(cnn, tmp_path / computing, ("cnn", "lcn"), precision=computing)[0]
+        for computing in ("float32", "bfloat16")
+    )
+    for method in ("linear", "curvilinear", "average", "string"):
+        first, second = exact[f"{method}_train_loss"], half[f"{method}_train_loss"]
+        assert not np.array_equal(first, second)
+        np.testing.assert_allclose(first, second, rtol=0.05)
+    assert not np.array_equal(exact["string_objective"], half["string_objective"])
+
+
+def test_a_way_with_a_loss_that_is_not_finite_is_an_error(cnn, tmp_path, monkeypatch):
+    performance, calls = margins.performance, itertools.count()
+
+    def once_infinite(logits, labels):
+        return performance(logits, labels) | ({"loss": float("inf")} if next(calls) == 4 else {})
+
+    monkeypatch.setattr(margins, "performance", once_infinite)
+    message = r"linear test loss is not finite between cnn of epoch 3 to cnn of epoch 3, seed 0"
+    with pytest.raises(DivergenceError, match=message):
+        interpolated(cnn, tmp_path, ("cnn", "cnn"))
+
+
 # Tables, claims, figures.
 
 
@@ -505,7 +555,7 @@ def test_one_table_has_everything(table, cnn, tmp_path):
     assert table.groupby(untied_results.RUN_KEYS, dropna=False).ngroups == 6
     # As it comes back from the file.
     store.write_table(tmp_path / "t.csv", table)
-    back = store.read_table(tmp_path / "t.csv")
+    back = store.read_table(tmp_path / "t.csv", expected=untied_results.RUNS)
     pd.testing.assert_frame_equal(back, table, check_dtype=False)
     arrays = read(cnn)
     own = table[table["split"].isna()].reset_index(drop=True)

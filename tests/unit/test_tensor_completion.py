@@ -1,6 +1,7 @@
 """Tensor completion: the known trajectory, the linear method, estimated ranks, tables and claims."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 from tacit import store
 from tacit.analysis import tensor_rank
 from tacit.data import sensing
+from tacit.errors import DivergenceError
 from tacit.figures import style
 from tacit.figures import tensor_completion as figure
 from tacit.nn.factorizations import CPFactorization, count_parameters
@@ -122,6 +124,14 @@ def test_linear_completion_errs_by_what_is_not_observed(tmp_path):
     assert complete["rank"] == 1
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 1e300])
+def test_a_linear_completion_that_is_not_finite_is_an_error(value):
+    target = np.zeros((2, 2, 2)) + value
+    record = SimpleNamespace(arrays={"target": target, "indices": np.arange(8)}, settings={"seed": 3})
+    with pytest.raises(DivergenceError, match=r"not finite of the linear completion from 5 observations, {'seed': 3}"):
+        study.complete_linearly(record, Ranks(), num_observations=5)
+
+
 @pytest.mark.parametrize("components", [1, 2, 3, 5])
 def test_the_rank_of_a_random_tensor_is_found(components):
     # Of single fits up to a third get stuck.
@@ -214,6 +224,8 @@ def table(tmp_path):
                     ),
                     "rank": np.array(1 if observations > 12 else seed - 1),
                 }
+                loss = {name: arrays["train_mse"] for name in ("train_loss", "train_prediction_mean")}
+                arrays |= loss | {"train_prediction_max": arrays["train_mse"]}
                 extra = {"init_std": std, "seed": seed, "descent": descent}
                 store.write(path, arrays, kind=study.RUN, settings=settings | extra)
                 paths.append(path)

@@ -1,6 +1,8 @@
+import errno
 import itertools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,12 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-from tacit import checkpoints
+from tacit import checkpoints, processors, versions
 from tacit.errors import DivergenceError
+from tacit.files import StoreError
 from tacit.nn import layout, resnets
 from tacit.optim.long_range import draw_distant_patches
 from tacit.settings.networks import LongRangeRegularizer, Network, Training
-from tacit.training import networks
+from tacit.studies import locality
+from tacit.training import networks, precision
 from tacit.training.images import LabelledImages
 
 TRAINING = {
@@ -165,6 +169,76 @@ def test_divergence_is_named_with_its_step(tmp_path):
 
 
 @pytest.mark.parametrize("coefficient", [0.0, 1.0])
+def test_a_single_step_far_too_long_is_divergence_though_its_loss_is_finite(tmp_path, coefficient):
+    """An accuracy of about one half would look like chance."""
+    data = task(num_train=16)
+    with pytest.raises(
+        DivergenceError, match=r"is not finite after epoch 1 \(1 steps\), with coefficient .*'test', 0.*\(now 1e\+30\)"
+    ):
+        fit(fresh(tmp_path), data=data, epochs=1, learning_rate=1e30, coefficient=coefficient)
+
+
+def test_on_a_gpu_products_are_reproducible_and_shortened_only_if_asked(monkeypatch):
+    gpu, modules = torch.device("cuda"), (torch.backends.cuda.matmul, torch.backends.cudnn)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    monkeypatch.setattr(processors, "_used", [])
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    former = [module.allow_tf32 for module in modules]
+    try:
+        precision.use("float32", torch.device("cpu"))
+        assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+        for name, allowed in (("tf32", True), ("float32", False), ("bfloat16", False)):
+            precision.use(name, gpu)
+            assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+            assert [module.allow_tf32 for module in modules] == [allowed, allowed]
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+        precision.use("float32", gpu)
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8", "one that a user chose stays"
+    finally:
+        for module, allowed in zip(modules, former, strict=True):
+            module.allow_tf32 = allowed
+
+
+class Overflowing(Constant):
+    """Ends with a statistic of infinite size, by which nothing is divided but to give a finite answer: chance."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("running_var", torch.ones(()))
+
+    def forward(self, x):
+        if self.training:
+            self.running_var.fill_(float("inf"))
+        return super().forward(x) / self.running_var.sqrt() if not self.training else super().forward(x)
+
+
+def test_a_network_that_is_not_finite_is_divergence_though_all_metrics_are(tmp_path):
+    with pytest.raises(DivergenceError, match="running var is not finite after epoch 1"):
+        fit(fresh(tmp_path), build=Overflowing, epochs=2, learning_rate=1e-9)
+
+
+def test_what_a_network_computes_in_double_precision_stays_so(tmp_path, monkeypatch):
+    """A loss of single precision would differ by 1e-8 and more."""
+    seen = []
+    loss = networks.binary_cross_entropy_with_logits
+
+    def noted(logits, labels, **named):
+        seen.append((logits.dtype, labels.dtype))
+        return loss(logits, labels, **named)
+
+    monkeypatch.setattr(networks, "binary_cross_entropy_with_logits", noted)
+    run = fit(fresh(tmp_path), build=lambda: Constant().double(), epochs=1, learning_rate=1e-30)
+    assert set(seen) == {(torch.float64, torch.float64)}
+    model, (train, _) = Constant().double(), task()
+    images = train.batch(torch.arange(72), torch.contiguous_format)
+    expected = loss(model(images.double()), train.labels.double()).item()
+    assert run["train_loss"][0] == pytest.approx(expected, rel=1e-13)
+    seen.clear()
+    fit(fresh(tmp_path), build=Constant, epochs=1, precision="bfloat16")
+    assert set(seen) == {(torch.float32, torch.float32)}
+
+
+@pytest.mark.parametrize("coefficient", [0.0, 1.0])
 def test_a_training_interrupted_anywhere_goes_on_to_the_same_numbers(tmp_path, monkeypatch, coefficient):
     """Interrupted in mid-epoch, at several places one after another, with dropout."""
     arguments = {"coefficient": coefficient, "dropout": 0.3}
@@ -205,29 +279,203 @@ def test_a_killed_training_resumes_from_its_last_checkpoint(tmp_path, monkeypatc
     assert_same(fit(path), expected)
 
 
-@pytest.mark.parametrize("damage", ["other settings", "truncated", "empty", "text", "newer", "pickle"])
-def test_a_checkpoint_that_does_not_belong_is_refused(tmp_path, damage, caplog):
-    path, device = tmp_path / "c.pt", torch.device("cpu")
-    checkpoints.save(path, {"epoch": 3}, settings=SETTINGS)
-    assert checkpoints.load(path, settings=SETTINGS, device=device) == {"epoch": 3}
+CPU = torch.device("cpu")
+STATE = {"epoch": 3, "weights": torch.arange(1000.0), "history": [0.5, 0.25]}
+
+
+def load(path, settings=SETTINGS):
+    return checkpoints.load(path, settings=settings, device=CPU)
+
+
+def test_a_checkpoint_comes_back(tmp_path):
+    checkpoints.save(tmp_path / "c.pt", STATE, settings=SETTINGS)
+    back = load(tmp_path / "c.pt")
+    assert torch.equal(back.pop("weights"), STATE["weights"])
+    assert back == {"epoch": 3, "history": [0.5, 0.25]}
+    assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_a_run_says_on_what_it_was_computed_before_and_after_a_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "run.pt"
+    monkeypatch.setattr(processors, "_used", [])
+    processors.note("one kind")
+    checkpoints.save(path, {"epoch": 1}, settings={})
+    monkeypatch.setattr(processors, "_used", [])
+    processors.note("another kind")
+    assert checkpoints.load(path, settings={}, device=torch.device("cpu")) == {"epoch": 1}
+    assert versions.of_libraries()["computed_on"] == "one kind, then another kind"
+
+
+def test_a_flipped_bit_anywhere_in_a_checkpoint_is_noticed(tmp_path, caplog):
+    path, places = tmp_path / "c.pt", random.Random(0)
+    checkpoints.save(path, STATE, settings=SETTINGS)
+    content = path.read_bytes()
+    for place in [*range(0, 130, 9), *(places.randrange(len(content)) for _ in range(100))]:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << places.randrange(8)
+        path.write_bytes(damaged)
+        with caplog.at_level("WARNING", logger="tacit"):
+            caplog.clear()
+            assert load(path) is None
+        assert "starting from the beginning" in caplog.text and "refused" in caplog.text
+        assert (tmp_path / "c.pt.damaged-1").read_bytes() == damaged, "set aside as it was"
+        assert not path.exists()
+        (tmp_path / "c.pt.damaged-1").unlink()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "longer", "empty", "text", "older", "pickle"])
+def test_what_is_no_checkpoint_is_set_aside(tmp_path, damage, caplog):
+    path = tmp_path / "c.pt"
+    checkpoints.save(path, STATE, settings=SETTINGS)
     content = path.read_bytes()
     marker = tmp_path / "executed"
     match damage:
         case "truncated":
             path.write_bytes(content[: len(content) // 2])
+        case "longer":
+            path.write_bytes(content + b"x")
         case "empty":
             path.write_bytes(b"")
         case "text":
             path.write_text("hello")
-        case "newer":
-            torch.save({"format": 99, "settings": json.dumps(SETTINGS), "state": {}}, path)
+        case "older":
+            torch.save({"format": 1, "settings": json.dumps(SETTINGS), "state": {}}, path)
         case "pickle":
             path.write_bytes(f"cposix\nsystem\n(S'touch {marker}'\ntR.".encode())
-    settings = {"name": "another"} if damage == "other settings" else SETTINGS
+    before = path.read_bytes()
     with caplog.at_level("WARNING", logger="tacit"):
-        assert checkpoints.load(path, settings=settings, device=device) is None
+        assert load(path) is None
     assert "refused" in caplog.text
+    assert (tmp_path / "c.pt.damaged-1").read_bytes() == before
     assert not marker.exists()
+
+
+def test_damaged_checkpoints_are_kept_and_a_fourth_says_to_look_at_the_machine(tmp_path):
+    path = tmp_path / "c.pt"
+    for number in range(1, 4):
+        path.write_text(f"damage {number}")
+        assert load(path) is None
+    path.write_text("damage 4")
+    with pytest.raises(StoreError, match="as 3 of this run were before; see to the disk and the memory"):
+        load(path)
+    assert path.read_text() == "damage 4"
+    assert [(tmp_path / f"c.pt.damaged-{number}").read_text() for number in (1, 2, 3)] == [
+        "damage 1", "damage 2", "damage 3",
+    ]  # fmt: skip
+
+
+def test_a_checkpoint_of_other_settings_waits_until_they_come_back(tmp_path, caplog):
+    path = tmp_path / "c.pt"
+    first = {"name": "a test", "training": {"epochs": 3, "rate": 0.1}}
+    other = {"name": "a test", "training": {"epochs": 4, "rate": 0.1}}
+    checkpoints.save(path, {"epoch": 1}, settings=first)
+    with caplog.at_level("WARNING", logger="tacit"):
+        assert load(path, other) is None
+    assert "it belongs to other settings (training.epochs)" in caplog.text
+    checkpoints.save(path, {"epoch": 2}, settings=other)
+    assert load(path, first) == {"epoch": 1}
+    assert load(path, other) == {"epoch": 2}
+    for name in range(6):
+        settings = {"name": name}
+        assert load(path, settings) is None
+        checkpoints.save(path, {"epoch": name}, settings=settings)
+    assert len(list(tmp_path.iterdir())) == 1 + checkpoints.MOST_SUPERSEDED
+    assert load(path, {"name": 4}) == {"epoch": 4}
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EACCES, "permission denied"),
+        (errno.ENOMEM, "not enough memory"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENFILE, "fs.file-max"),
+        (errno.EIO, "dmesg"),
+    ],
+)
+@pytest.mark.parametrize("call", ["open", "preadv", "stat"])
+def test_a_checkpoint_that_cannot_be_read_now_stays(tmp_path, monkeypatch, number, words, call):
+    path = tmp_path / "c.pt"
+    checkpoints.save(path, STATE, settings=SETTINGS)
+    before = path.read_bytes()
+
+    def fails(*arguments, **named):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, fails)
+        with pytest.raises(StoreError, match=rf"c\.pt: could not be read now: .*{words}"):
+            load(path)
+    assert path.read_bytes() == before
+    assert [found.name for found in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_a_checkpoint_for_which_memory_is_missing_stays(tmp_path, monkeypatch):
+    """Torch says so in a RuntimeError, which once was taken for damage."""
+    path = tmp_path / "c.pt"
+    checkpoints.save(path, STATE, settings=SETTINGS)
+
+    def no_memory(*arguments, **named):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "load", no_memory)
+        with pytest.raises(StoreError, match=r"whole, but torch cannot load it now .*can't allocate memory.*mem_mb"):
+            load(path)
+    assert load(path)["epoch"] == 3
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    path = tmp_path / "c.pt"
+    checkpoints.save(path, STATE, settings=SETTINGS)
+    pwrite, written = os.pwrite, []
+
+    def full(descriptor, content, place):
+        written.append(len(content))
+        if sum(written) > 2000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return pwrite(descriptor, content, place)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        with pytest.raises(StoreError, match=r"c\.pt: no space left on the disk"):
+            checkpoints.save(path, STATE | {"epoch": 4}, settings=SETTINGS)
+    assert load(path)["epoch"] == 3
+    assert [found.name for found in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_a_checkpoint_that_cannot_be_deleted_fails_nothing(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "c.pt"
+    checkpoints.save(path, STATE, settings=SETTINGS)
+
+    def fails(*arguments, **named):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patched, caplog.at_level("WARNING", logger="tacit"):
+        patched.setattr(os, "unlink", fails)
+        patched.setattr(type(path), "unlink", fails)
+        checkpoints.discard(path)
+    assert "c.pt is of no more use, but could not be deleted" in caplog.text
+    checkpoints.discard(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+SAVING = """
+import resource, sys
+import torch
+from tacit import checkpoints
+state = {"weights": torch.rand(25_000_000)}
+checkpoints.save(sys.argv[1], {"weights": torch.rand(10)}, settings={})
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+checkpoints.save(sys.argv[1], state, settings={})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_a_state_of_100_mb_is_saved_without_copies_of_it(tmp_path):
+    command = [sys.executable, "-c", SAVING, str(tmp_path / "c.pt")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert int(done.stdout) < 30_000
 
 
 def test_no_checkpoint_is_no_checkpoint(tmp_path):
@@ -302,3 +550,7 @@ def test_the_library_imports_no_torch_where_none_is_needed():
         "tacit.figures.pathfinder, tacit.devices; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+def test_what_a_run_file_declares_is_what_is_recorded():
+    assert tuple(locality.METRICS) == networks.METRICS

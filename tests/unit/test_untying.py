@@ -98,6 +98,22 @@ def test_gradients_are_those_of_finite_differences(monkeypatch, budget):
     assert torch.autograd.gradcheck(product, (images, weight, bias))
 
 
+def test_half_precision_is_that_of_products_alone():
+    """Under autocast a locally connected layer does as a convolution: half precision inside, float32 gradients."""
+    torch.manual_seed(0)
+    layer, images = LocalConv2d(3, 4, 3, side=8, padding=1), torch.randn(5, 3, 8, 8, requires_grad=True)
+    found = {}
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            maps = layer(images)
+            loss = maps.float().square().sum()
+        found[enabled] = maps, *torch.autograd.grad(loss, [images, layer.weight, layer.bias])
+    assert found[True][0].dtype == torch.bfloat16
+    for exact, rounded in zip(found[False][1:], found[True][1:], strict=True):
+        assert exact.dtype == rounded.dtype == torch.float32
+        assert 0 < (exact - rounded).norm() < 2e-2 * exact.norm()
+
+
 def test_equals_the_published_broadcast_in_value_and_gradient():
     """The formula of the original: windows (n, 1, C, d, d, k k) times weights (1, O, C, d, d, k k), summed."""
     kernel, stride, side, out = 3, 2, 7, 3

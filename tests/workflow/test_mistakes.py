@@ -128,7 +128,7 @@ def test_an_unknown_scale_is_refused(project):
 def test_a_typo_in_the_configuration_is_refused(project):
     with project.edited("config/config.yaml", "\ndevice: auto", "\ndevise: auto"):
         call = project.call("--cores", "1", FIGURE)
-    assert_refused(project, call, "config: devise", "did you mean device?")
+    assert_refused(project, call, "config/config.yaml: devise", "did you mean device?")
 
 
 def test_a_typo_in_a_scale_file_is_refused_by_its_name(project):
@@ -142,18 +142,18 @@ def test_a_typo_in_a_scale_file_is_refused_by_its_name(project):
 def test_a_scale_file_that_is_no_yaml_is_refused_by_its_name(project):
     with project.changed("config/scales/smoke.yaml", "{}]\n".format):
         call = project.call("--cores", "1", FIGURE)
-    assert_refused(project, call, "config/scales/smoke.yaml", "not readable as YAML")
+    assert_refused(project, call, "config/scales/smoke.yaml, line ", "not readable as YAML")
 
 
 def test_a_configuration_that_is_no_yaml_is_refused(project):
     with project.changed("config/config.yaml", "{}]\n".format):
         call = project.call("--cores", "1", FIGURE)
-    assert_refused(project, call, "Config file is not valid JSON or YAML")
+    assert_refused(project, call, "config/config.yaml, line ", "not readable as YAML")
 
 
 def test_an_unknown_figure_is_refused_by_its_name(project):
     call = project.call("--cores", "1", "figures/pathfindre.pdf")
-    assert_refused(project, call, "figures/pathfindre.pdf")
+    assert_refused(project, call, "figures/pathfindre.pdf", "the nearest that there is: figures/pathfinder.pdf")
 
 
 def test_partial_without_any_run_is_refused(project):
@@ -195,3 +195,22 @@ def test_a_swallowed_target_that_exists_is_not_touched(project, way):
     assert call.code != 0
     assert (project / FIGURE).read_bytes() == content
     assert_nothing_ran(project, call)
+
+
+def test_a_list_of_classes_that_is_no_text_is_described_before_any_job(project):
+    """A folder of files too many to have checksums, of which the lists are read while planning."""
+    folder = project / "datasets" / "tiny-imagenet-200"
+    (folder / "val").mkdir(parents=True)
+    (folder / "wnids.txt").write_bytes(b"n02124075\xff\n")
+    (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn02124075\t0\t0\t9\t9\n")
+    settings = {"images": {"source": "tiny_imagenet"}, "canvas": {"height": 64, "width": 160}, "distances": [0]}
+    call = project.call("--cores", "1", SAME_CLASS_FIGURE, same_class=settings)
+    assert call.code != 0
+    assert_nothing_ran(project, call)
+    for words in (
+        f"Tiny ImageNet is not complete in the folder {project / 'datasets'}",
+        "tiny-imagenet-200/wnids.txt: no list of classes in UTF-8",
+        "can't decode byte 0xff",
+        "images_folder in config/config.yaml",
+    ):
+        assert words in call.output, call.output

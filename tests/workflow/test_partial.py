@@ -1,13 +1,12 @@
 """Figures from the runs that are there, with `partial: true`."""
 
 import re
-import zlib
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from project import FIGURE, NUMBERS, pathfinder, run_file
+from project import FIGURE, NUMBERS, pathfinder, run_file, text_of
 
 pytestmark = pytest.mark.slow
 
@@ -18,15 +17,6 @@ STUDY = {"path_lengths": [2], "coefficients": [0], "seeds": 3}
 @pytest.fixture(scope="module")
 def project(smoke, copy_of):
     return copy_of(smoke)
-
-
-def text_of(pdf):
-    """All text of a PDF, without blanks."""
-    streams = re.findall(rb"/FlateDecode.*?stream\r?\n(.*?)\r?\nendstream", pdf, re.S)
-    content = b"".join(zlib.decompressobj().decompress(stream) for stream in streams)
-    blocks = re.findall(rb"\bBT\b(.*?)\bET\b", content, re.S)
-    pieces = (b"".join(re.findall(rb"\(((?:[^()\\]|\\.)*)\)", block)) for block in blocks)
-    return re.sub(rb"[\0\s]", b"", b" ".join(pieces)).decode("latin-1")
 
 
 def numbers(project):

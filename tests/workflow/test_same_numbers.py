@@ -1,8 +1,10 @@
 """Results are the same bytes however the work is divided."""
 
+import h5py
 import pytest
 
-from project import pathfinder, run_file, same_class, same_class_file
+from project import descent_file, pathfinder, rank_dynamics, run_file, same_class, same_class_file
+from tacit import processors
 
 pytestmark = pytest.mark.slow
 
@@ -35,3 +37,53 @@ def test_is_same_class_is_the_same_for_whoever_asks_for_one_run(smoke, copy_of):
     expected = smoke.files(*data, run)
     assert len(expected) == 3
     assert project.files(*data, run) == expected
+
+
+LESSER = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "MKL_CBWR": "AUTO",
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "OMP_NUM_THREADS": "2",
+}
+"""What a user's environment may say of instructions."""
+
+
+needs_avx2 = pytest.mark.skipif(not processors.variables(), reason="no x86-64 processor with AVX2, or not under Linux")
+
+
+def computed_on(project, run):
+    """What a run file says that it depends on."""
+    with h5py.File(project / run) as file:
+        return file.attrs["computed_on"]
+
+
+@needs_avx2
+def test_held_results_are_the_same_whatever_the_environment_says_of_instructions(smoke, copy_of):
+    run, data = descent_file(factorization="matrix"), "results/data/sensing/factorization~matrix/**/*.h5"
+    found = []
+    for environment in ({}, LESSER):
+        project = copy_of(smoke, results=False)
+        call = project.call(run, "--cores", "1", environment=environment, processor="common")
+        assert call.plan == rank_dynamics(observe=1, train=1), call.output
+        assert computed_on(project, run) == processors.HELD
+        found.append(project.files(run, data))
+    assert len(found[0]) == 2 and found[0] == found[1]
+
+
+@needs_avx2
+def test_the_run_file_tells_what_it_was_computed_on(smoke, copy_of):
+    project = copy_of(smoke, results=False)
+    run = descent_file(factorization="matrix")
+    call = project.call(run, "--cores", "1", environment=LESSER)
+    assert call.code == 0, call.output
+    native = f"native: {processors.describe()}, 1 thread"
+    assert computed_on(smoke, run) == native
+    # Snakemake gives each job the threads of its rule, whatever the environment says of them.
+    told = [f"{name}={value}" for name, value in LESSER.items() if name != "OMP_NUM_THREADS"]
+    assert computed_on(project, run) == ", ".join([native, *told])
+    assert project.files(run) != smoke.files(run)
+
+
+def test_changing_what_instructions_are_used_retrains_nothing(smoke):
+    assert smoke.plan(descent_file(factorization="matrix"), processor="common") == {}

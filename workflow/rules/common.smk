@@ -1,24 +1,122 @@
 # Everything of the workflow that is Python and not a rule: settings, code fingerprints, paths.
 
+import contextlib
+import getpass
+import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
+import yaml
+from snakemake.cli import get_profile_dir
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import ExecMode
 
-from tacit import settings
+if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+    raise WorkflowError(
+        f"Tacit runs under Python 3.11 to 3.13, and this is {sys.version_info[0]}.{sys.version_info[1]}: make its "
+        "environment with one of these, for example  python3.13 -m venv .venv"
+    )
+
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+
+
+def require_own_library():
+    """Stop if Python imports another Tacit than the one that lies beside this workflow: its code would run."""
+    own = ROOT / "src" / "tacit"
+    advice = f"install this one: pip install -c constraints.txt -e . in {ROOT}, in the environment of this Snakemake"
+    try:
+        import tacit
+    except ModuleNotFoundError:
+        raise WorkflowError(f"Tacit is not installed; {advice}") from None
+    used = Path(tacit.__file__).parent
+    if not own.is_dir() or used.samefile(own):
+        return
+    files = {path.relative_to(folder) for folder in (own, used) for path in folder.rglob("*.py")}
+    for file in sorted(files):
+        if (
+            not (own / file).exists()
+            or not (used / file).exists()
+            or (own / file).read_bytes() != (used / file).read_bytes()
+        ):
+            raise WorkflowError(
+                f"This workflow lies in {ROOT}, but Python imports another Tacit, from {used} ({file} differs); {advice}"
+            )
+
+
+require_own_library()
+
+from tacit import calls, processors, provenance, settings
 from tacit.data.image_sources import SOURCES, shortage
+from tacit.errors import UserError
 from tacit.fingerprints import Sources
+from tacit.provenance import axis_text
 
-ROOT = Path(workflow.basedir)
 SCRIPTS = ROOT / "workflow" / "scripts"
+SCALES = [path.stem for path in ROOT.glob("config/scales/*.yaml")]
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+# A job on a cluster is a call by Snakemake, and a module is part of the call of another workflow.
+_program = Path(sys.argv[0])
+CALLED_BY_USER = (
+    not IS_MODULE
+    and workflow.exec_mode == ExecMode.DEFAULT
+    and "snakemake" in (_program.stem, _program.parent.name)  # and not another program by way of its API
+)
 
+
+def refusal(error, what=""):
+    """What Snakemake says of a user's mistake: one message."""
+    more = f"\n({error.spelling})" if getattr(error, "spelling", "") else ""
+    return WorkflowError(f"{what}{error}{more}")
+
+
+def profile_of(words):
+    """What the profiles of a call set."""
+    named = [after for word, after in zip(words, words[1:]) if word in ("--profile", "--workflow-profile")]
+    named += [word.partition("=")[2] for word in words if word.startswith(("--profile=", "--workflow-profile="))]
+    found = [get_profile_dir(name) for name in named or os.environ.get("SNAKEMAKE_PROFILE", "").split(",") if name]
+    held = {}
+    for _, file in filter(None, found):
+        with contextlib.suppress(yaml.YAMLError, OSError):
+            held |= dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    return held
+
+
+if CALLED_BY_USER:
+    try:
+        calls.check_place(Path.cwd())
+        calls.check_owner(Path.cwd())
+        calls.check_given_once(sys.argv[1:], profile_of(sys.argv[1:]))
+    except UserError as error:
+        raise refusal(error) from None
+
+
+def settings_files():
+    """The files that settings are in, each over those before."""
+    own = [] if workflow.config_settings.replace_workflow_config else [ROOT / "config" / "config.yaml"]
+    return own if IS_MODULE else [*own, *workflow.overwrite_configfiles]
+
+
+# Files are read here and not by Snakemake, which takes the last of two equal keys and 010 for 8. Of a module the
+# settings are those that the workflow around it gives.
 try:
-    cfg = settings.load(config, ROOT / "config" / "scales")
-except settings.SettingsError as error:
-    raise WorkflowError(f"Wrong settings:\n{error}") from None
+    cfg = settings.load(
+        config if IS_MODULE else workflow.config_settings.config,
+        ROOT / "config" / "scales",
+        files=settings_files(),
+        source="config of the module" if IS_MODULE else "--config",
+    )
+except UserError as error:
+    raise refusal(error, "Wrong settings:\n") from None
 
 IMAGES_FOLDER = str(Path(cfg.images_folder).expanduser().absolute())
+
+try:
+    getpass.getuser()
+except (KeyError, OSError):
+    # In a container the user may have no name, for which Snakemake asks before it runs anything.
+    os.environ.update(LOGNAME=str(os.getuid()))
 
 # Read by the jobs, on whatever host they run; no parameters of rules, as no result depends on them.
 os.environ.update(
@@ -29,9 +127,25 @@ os.environ.update(
     TACIT_IMAGES_FOLDER=IMAGES_FOLDER,
     TACIT_DOWNLOAD_IMAGES=str(cfg.download_images),
 )
+# Before any job loads a library, on the host where it runs: a job that is submitted reads this file there.
+if cfg.processor == "common":
+    os.environ.update(processors.variables())
 
-_sources = Sources()
-_fingerprints = {path.name: _sources.fingerprint(path) for path in SCRIPTS.glob("*.py")}
+
+def planned_fingerprints():
+    """The fingerprint of each script when jobs were planned.
+
+    Each job reads the Snakefile anew, when the code may be another; so it takes them from the process that planned it.
+    """
+    if not workflow.is_main_process:
+        return provenance.planned_code()
+    sources = Sources()
+    found = {path.name: sources.fingerprint(path) for path in sorted(SCRIPTS.glob("*.py"))}
+    os.environ[provenance.CODE_VARIABLE] = json.dumps(found)
+    return found
+
+
+_fingerprints = planned_fingerprints()
 
 
 def fingerprint(script):
@@ -52,7 +166,8 @@ def by_content(script):
         shutil.copyfile(SCRIPTS / script, part)
         os.utime(part, (0, 0))
         part.replace(copy)
-    return str(copy)
+    # Snakemake fills in wildcards here, and a folder may have braces in its name.
+    return str(copy).replace("{", "{{").replace("}", "}}")
 
 
 def log_of(path):
@@ -70,34 +185,53 @@ def checkpoint_of(path):
     return str(Path("results", ".checkpoints", Path(path).relative_to("results")).with_suffix(".pt"))
 
 
-def text(number):
-    """A number as it stands in paths: 0.1, 3 and not 3.0, with as many digits as it has."""
-    short = f"{number:g}"
-    return short if float(short) == number else repr(number)
+def whole(digits):
+    """A whole number as it stands in paths: 7 and not 07."""
+    return str(int(digits))
+
+
+def decimal(digits):
+    """A number as it stands in paths, from any other way to write it: 1 and not 1.0."""
+    return axis_text(float(digits))
+
+
+CANONICAL = {
+    name: whole for name in ("seed", "path_length", "distance", "depth", "num_observations", "size", "split")
+} | {name: decimal for name in ("coefficient", "learning_rate", "cnn_learning_rate", "init_scale", "init_std")}
+"""By axis: how a value is written in paths, so that no result is computed twice under two names."""
+
+
+WHOLE = r"(?:0|[1-9]\d*)"
+DECIMAL = r"(?:(?:0|[1-9]\d*)(?:\.\d*[1-9])?(?:e[+-]\d\d+)?|[1-9]\d{6,300}\.0)"
 
 
 wildcard_constraints:
-    seed=r"\d+",
-    path_length=r"\d+",
-    coefficient=r"[0-9.e+-]+",
+    seed=WHOLE,
+    path_length=WHOLE,
+    coefficient=DECIMAL,
     factorization="matrix|tensor|hierarchical",
     task="completion|sensing",
     problem="[0-9a-f]+",
     matrix="[^/]+",
-    depth=r"\d+",
-    learning_rate=r"[0-9.e+-]+",
-    init_scale=r"[0-9.e+-]+",
-    init_std=r"[0-9.e+-]+",
+    depth=WHOLE,
+    learning_rate=DECIMAL,
+    init_scale=DECIMAL,
+    init_std=DECIMAL,
     balanced="true|false",
-    num_observations=r"\d+",
+    num_observations=WHOLE,
     source="|".join(SOURCES),
     size=r"[1-9]\d*",
-    distance=r"\d+",
+    distance=WHOLE,
     network="cnn|lcn|fcn",
-    cnn_learning_rate=r"[0-9.e+-]+",
-    split=r"\d+",
+    cnn_learning_rate=DECIMAL,
+    split=WHOLE,
     origin=r"(cnn|lcn|fcn)(-\d+)?",
     target=r"(cnn|lcn|fcn)(-\d+)?",
+
+
+# Handed on to jobs by whatever executor.
+envvars:
+    provenance.CODE_VARIABLE,
 
 
 # Pathfinder. Raw images are shared by all scales that ask for the same rendering, so its values are in the path.
@@ -123,9 +257,11 @@ def pathfinder_shards(wildcards):
 PATHFINDER_RUNS = expand(
     PATHFINDER_RUN,
     path_length=cfg.pathfinder.path_lengths,
-    coefficient=map(text, cfg.pathfinder.coefficients),
+    coefficient=map(axis_text, cfg.pathfinder.coefficients),
     seed=range(cfg.pathfinder.seeds),
 )
+
+PATHFINDER_ASKED = [[{}, cfg.pathfinder.run.plain() | {"dataset": cfg.pathfinder.dataset.plain()}]]
 
 
 def available(runs, needed=True):
@@ -173,9 +309,10 @@ SAME_CLASS_RUN = f"{SAME_CLASS}/distance~{{distance}}/coefficient~{{coefficient}
 SAME_CLASS_RUNS = expand(
     SAME_CLASS_RUN,
     distance=cfg.same_class.distances,
-    coefficient=map(text, cfg.same_class.coefficients),
+    coefficient=map(axis_text, cfg.same_class.coefficients),
     seed=range(cfg.same_class.seeds),
 )
+SAME_CLASS_ASKED = [[{}, cfg.same_class.run.plain() | {"pairs": cfg.same_class.pairs.plain()}]]
 
 
 # Targets of low rank and observations are shared by scales and studies, so their values are in the path.
@@ -212,6 +349,10 @@ RANK_DYNAMICS_RUNS = expand(
     task=cfg.rank_dynamics.tasks,
     seed=range(cfg.rank_dynamics.seeds),
 )
+RANK_DYNAMICS_ASKED = [
+    [{"factorization": name}, cfg.rank_dynamics.experiment(name).plain()]
+    for name in settings.rank_dynamics.FACTORIZATIONS
+]
 RANK_DYNAMICS_DRAWN = {
     "scale": cfg.scale,
     "num_runs": len(RANK_DYNAMICS_RUNS),
@@ -246,9 +387,9 @@ def matrix_norms_paths(runs):
         MATRIX_NORMS_RUN.format(
             matrix=run.problem.name,
             depth=run.variant.depth,
-            learning_rate=text(run.variant.learning_rate),
-            init_scale=text(run.variant.init_scale),
-            balanced=str(run.variant.balanced).lower(),
+            learning_rate=axis_text(run.variant.learning_rate),
+            init_scale=axis_text(run.variant.init_scale),
+            balanced=axis_text(run.variant.balanced),
             seed=run.seed,
         )
         for run in runs
@@ -259,14 +400,25 @@ MATRIX_NORMS_RUNS = matrix_norms_paths(cfg.norms.matrix.published.runs)
 PERTURBED_RUNS = matrix_norms_paths(cfg.norms.matrix.perturbed.runs)
 FURTHER_RUNS = matrix_norms_paths(cfg.norms.matrix.further_runs)
 FURTHER_TABLES = [f"{NORMS}/matrix/further_runs.csv"] if FURTHER_RUNS else []
+MATRIX_NORMS_ASKED = [
+    [{"problem": problem.name}, {"problem": problem.plain(), "descent": cfg.norms.matrix.descent.plain()}]
+    for problem in cfg.norms.matrix.problems
+]
 MATRIX_PROBLEMS = {problem.name: problem.plain() for problem in cfg.norms.matrix.problems}
 TENSOR_COMPLETION_RUNS, TENSOR_COMPLETION_LINEARS = [], []
 for grid in cfg.norms.tensor.grids:
     of_grid = {"problem": grid.problem.identity, "num_observations": grid.num_observations}
     TENSOR_COMPLETION_RUNS += expand(
-        TENSOR_COMPLETION_RUN, **of_grid, init_std=map(text, grid.init_stds), seed=range(grid.seeds)
+        TENSOR_COMPLETION_RUN, **of_grid, init_std=map(axis_text, grid.init_stds), seed=range(grid.seeds)
     )
     TENSOR_COMPLETION_LINEARS += expand(TENSOR_COMPLETION_LINEAR, **of_grid)
+TENSOR_COMPLETION_SETTINGS = {"descent": cfg.norms.tensor.descent.plain(), "ranks": cfg.norms.tensor.ranks.plain()}
+TENSOR_COMPLETION_LINEAR_SETTINGS = {"ranks": cfg.norms.tensor.ranks.plain()}
+TENSOR_COMPLETION_ASKED = [
+    [{"problem": grid.problem.identity} | start, {"problem": grid.problem.plain()} | settings_]
+    for grid in cfg.norms.tensor.grids
+    for start, settings_ in (({"seed": None}, TENSOR_COMPLETION_LINEAR_SETTINGS), ({}, TENSOR_COMPLETION_SETTINGS))
+]
 
 
 def matrix_norms_settings(wildcards):
@@ -297,29 +449,49 @@ UNTIED_SPLIT_RUN = f"{UNTIED_SPLIT}/learning_rate~{{learning_rate}}/seed~{{seed}
 UNTIED_WAY = f"{UNTIED}/interpolation/cnn_learning_rate~{{cnn_learning_rate}}/learning_rate~{{learning_rate}}"
 UNTIED_WAY = f"{UNTIED_WAY}/origin~{{origin}}/target~{{target}}/seed~{{seed}}.h5"
 _rates, _seeds = cfg.untied.scratch.learning_rates, range(cfg.untied.seeds)
+
+
+def untied_end(name):
+    """What the run at one end of an interpolation, such as cnn or lcn-3, depends on."""
+    return UNTIED_CONTINUED if "-" in name else cfg.untied.scratch_run(name).plain()
+
+
 UNTIED_RUNS = expand(
-    UNTIED_SCRATCH_RUN, network=cfg.untied.scratch.networks, learning_rate=map(text, _rates), seed=_seeds
+    UNTIED_SCRATCH_RUN, network=cfg.untied.scratch.networks, learning_rate=map(axis_text, _rates), seed=_seeds
 )
 for network in settings.untied.NETWORKS:
     UNTIED_RUNS += expand(
         UNTIED_SPLIT_RUN,
         network=network,
-        cnn_learning_rate=map(text, _rates),
+        cnn_learning_rate=map(axis_text, _rates),
         split=cfg.untied.splits(network),
-        learning_rate=map(text, cfg.untied.continued.learning_rates),
+        learning_rate=map(axis_text, cfg.untied.continued.learning_rates),
         seed=_seeds,
     )
 _shown = cfg.untied.shown
 UNTIED_WAYS = [
     UNTIED_WAY.format(
-        cnn_learning_rate=text(_shown.cnn_learning_rate),
-        learning_rate=text(_shown.learning_rate),
+        cnn_learning_rate=axis_text(_shown.cnn_learning_rate),
+        learning_rate=axis_text(_shown.learning_rate),
         origin=origin,
         target=target,
         seed=seed,
     )
     for origin, target in cfg.untied.interpolation.pairs
     for seed in _seeds
+]
+UNTIED_CNN = cfg.untied.scratch_run("cnn").plain()
+UNTIED_CONTINUED = {"cnn": UNTIED_CNN} | cfg.untied.continued_run.plain()
+UNTIED_ASKED = [
+    [{"split": None, "network": network}, cfg.untied.scratch_run(network).plain()]
+    for network in settings.untied.NETWORKS
+] + [[{"source": None}, UNTIED_CONTINUED]]
+UNTIED_WAYS_ASKED = [
+    [
+        {"origin": origin, "target": target},
+        cfg.untied.interpolation_run.plain() | {"ends": {"origin": untied_end(origin), "target": untied_end(target)}},
+    ]
+    for origin, target in cfg.untied.interpolation.pairs
 ]
 UNTIED_DRAWN = {"scale": cfg.scale, "partial": cfg.partial, "num_runs": len(UNTIED_RUNS)} | {
     name: value for name, value in cfg.untied.plain().items() if name != "interpolation"
@@ -332,11 +504,6 @@ UNTIED_WAYS_DRAWN = {"scale": cfg.scale, "partial": cfg.partial, "num_runs": len
 def untied_scratch_settings(wildcards):
     """What a training from scratch depends on; a CNN keeps its weights where others may go on from it."""
     return cfg.untied.scratch_run(wildcards.network).plain()
-
-
-def untied_memory(wildcards):
-    """A CNN is small; a fully connected network has gigabytes of weights, gradients and copies."""
-    return {"cnn": 4000, "lcn": 6000, "fcn": 16000}[wildcards.network]
 
 
 def untied_origin(wildcards):

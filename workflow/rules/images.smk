@@ -16,7 +16,7 @@ rule images_convert:
     localrule: True
     threads: 1
     resources:
-        mem_mb=6000,
+        mem_mb=images_convert_memory,
         runtime="60m",
     params:
         code=fingerprint("images_convert.py"),

@@ -23,7 +23,7 @@ rule matrix_norms_train:
         benchmark_of(MATRIX_NORMS_RUN)
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=MATRIX_NORMS_MEMORY,
         runtime="20m",
     params:
         settings=matrix_norms_settings,
@@ -51,6 +51,8 @@ rule matrix_norms_collect:
         log_of(f"{NORMS}/matrix/runs.csv"),
     localrule: True
     params:
+        asked=MATRIX_NORMS_ASKED,
+        accept_older_code=cfg.accept_older_code,
         judged="published",
         code=fingerprint("matrix_norms_collect.py"),
     message:
@@ -76,6 +78,8 @@ rule matrix_norms_collect_perturbed:
         log_of(f"{NORMS}/matrix/perturbed_runs.csv"),
     localrule: True
     params:
+        asked=MATRIX_NORMS_ASKED,
+        accept_older_code=cfg.accept_older_code,
         judged="perturbed",
         code=fingerprint("matrix_norms_collect.py"),
     message:
@@ -95,6 +99,8 @@ rule matrix_norms_collect_further:
         log_of(f"{NORMS}/matrix/further_runs.csv"),
     localrule: True
     params:
+        asked=MATRIX_NORMS_ASKED,
+        accept_older_code=cfg.accept_older_code,
         judged="nothing",
         code=fingerprint("matrix_norms_collect.py"),
     message:
@@ -120,6 +126,8 @@ rule matrix_norms_plot:
         "logs/figures/matrix_norms.log",
     localrule: True
     params:
+        asked=MATRIX_NORMS_ASKED,
+        accept_older_code=cfg.accept_older_code,
         settings=norms_drawn(
             MATRIX_NORMS_RUNS, descent=cfg.norms.matrix.descent.plain(), **cfg.norms.matrix.published.plain()
         ),
@@ -148,6 +156,8 @@ rule matrix_norms_plot_measures:
         "logs/figures/matrix_norms_measures.log",
     localrule: True
     params:
+        asked=MATRIX_NORMS_ASKED,
+        accept_older_code=cfg.accept_older_code,
         settings=norms_drawn(
             MATRIX_NORMS_RUNS, descent=cfg.norms.matrix.descent.plain(), **cfg.norms.matrix.published.plain()
         ),
@@ -176,6 +186,8 @@ rule matrix_norms_plot_perturbed:
         "logs/figures/matrix_norms_perturbed.log",
     localrule: True
     params:
+        asked=MATRIX_NORMS_ASKED,
+        accept_older_code=cfg.accept_older_code,
         settings=norms_drawn(
             PERTURBED_RUNS, descent=cfg.norms.matrix.descent.plain(), **cfg.norms.matrix.perturbed.plain()
         ),
@@ -199,7 +211,7 @@ rule tensor_completion_train:
         benchmark_of(TENSOR_COMPLETION_RUN)
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=TENSOR_COMPLETION_MEMORY,
         runtime="30m",
         gpu=cfg.gpus_per_run,
     params:
@@ -224,7 +236,7 @@ rule tensor_completion_linear:
         benchmark_of(TENSOR_COMPLETION_LINEAR)
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=TENSOR_LINEAR_MEMORY,
         runtime="15m",
     params:
         settings={"ranks": cfg.norms.tensor.ranks.plain()},
@@ -252,6 +264,8 @@ rule tensor_completion_collect:
         log_of(f"{NORMS}/tensor/runs.csv"),
     localrule: True
     params:
+        asked=TENSOR_COMPLETION_ASKED,
+        accept_older_code=cfg.accept_older_code,
         code=fingerprint("tensor_completion_collect.py"),
     message:
         "norms: collect the runs of tensors"
@@ -275,6 +289,8 @@ rule tensor_completion_plot:
         "logs/figures/tensor_completion.log",
     localrule: True
     params:
+        asked=TENSOR_COMPLETION_ASKED,
+        accept_older_code=cfg.accept_older_code,
         settings=norms_drawn(TENSOR_COMPLETION_RUNS, **cfg.norms.tensor.plain()),
         code=fingerprint("tensor_completion_plot.py"),
     message:

@@ -17,7 +17,7 @@ rule pathfinder_render:
         benchmark_of(PATHFINDER_RAW)
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=pathfinder_render_memory,
         runtime="10m",
     params:
         settings={"rendering": cfg.pathfinder.rendering.plain(), "seed": cfg.pathfinder.dataset.seed},
@@ -40,7 +40,7 @@ rule pathfinder_assemble:
         benchmark_of(PATHFINDER_DATASET)
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=PATHFINDER_ASSEMBLE_MEMORY,
         runtime="10m",
     params:
         settings=cfg.pathfinder.dataset.plain(),
@@ -63,7 +63,7 @@ rule pathfinder_train:
         benchmark_of(PATHFINDER_RUN)
     threads: 1
     resources:
-        mem_mb=6000,
+        mem_mb=PATHFINDER_TRAIN_MEMORY,
         runtime="12h",
         gpu=cfg.gpus_per_run,
     params:
@@ -92,6 +92,8 @@ rule pathfinder_collect:
         log_of(f"{PATHFINDER}/runs.csv"),
     localrule: True
     params:
+        asked=PATHFINDER_ASKED,
+        accept_older_code=cfg.accept_older_code,
         code=fingerprint("pathfinder_collect.py"),
     message:
         "pathfinder: collect the runs"
@@ -115,6 +117,8 @@ rule pathfinder_plot:
         "logs/figures/pathfinder.log",
     localrule: True
     params:
+        asked=PATHFINDER_ASKED,
+        accept_older_code=cfg.accept_older_code,
         settings={"scale": cfg.scale, "num_runs": len(PATHFINDER_RUNS), "partial": cfg.partial} | cfg.pathfinder.plain(),
         code=fingerprint("pathfinder_plot.py"),
     message:

@@ -20,7 +20,7 @@ rule rank_dynamics_train:
         benchmark_of(RANK_DYNAMICS_RUN)
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=rank_dynamics_memory,
         runtime="1h",
         gpu=cfg.gpus_per_run,
     params:
@@ -51,6 +51,8 @@ rule rank_dynamics_collect:
         log_of(f"{RANK_DYNAMICS}/runs.csv"),
     localrule: True
     params:
+        asked=RANK_DYNAMICS_ASKED,
+        accept_older_code=cfg.accept_older_code,
         code=fingerprint("rank_dynamics_collect.py"),
     message:
         "rank_dynamics: collect the runs"
@@ -76,6 +78,8 @@ rule rank_dynamics_plot:
         "logs/figures/rank_dynamics.log",
     localrule: True
     params:
+        asked=RANK_DYNAMICS_ASKED,
+        accept_older_code=cfg.accept_older_code,
         settings=RANK_DYNAMICS_DRAWN,
         panels="factorizations",
         code=fingerprint("rank_dynamics_plot.py"),
@@ -103,6 +107,8 @@ rule rank_dynamics_plot_nodes:
         "logs/figures/rank_dynamics_nodes.log",
     localrule: True
     params:
+        asked=RANK_DYNAMICS_ASKED,
+        accept_older_code=cfg.accept_older_code,
         settings=RANK_DYNAMICS_DRAWN,
         panels="nodes",
         code=fingerprint("rank_dynamics_plot.py"),

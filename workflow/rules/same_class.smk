@@ -20,7 +20,7 @@ rule same_class_pair:
     localrule: True
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=SAME_CLASS_PAIR_MEMORY,
         runtime="10m",
     params:
         settings={"images": cfg.same_class.images.drawn, "pairs": cfg.same_class.pairs.plain()},
@@ -44,7 +44,7 @@ rule same_class_train:
         benchmark_of(SAME_CLASS_RUN)
     threads: 1
     resources:
-        mem_mb=10000,
+        mem_mb=SAME_CLASS_TRAIN_MEMORY,
         runtime="12h",
         gpu=cfg.gpus_per_run,
     params:
@@ -73,6 +73,8 @@ rule same_class_collect:
         log_of(f"{SAME_CLASS}/runs.csv"),
     localrule: True
     params:
+        asked=SAME_CLASS_ASKED,
+        accept_older_code=cfg.accept_older_code,
         code=fingerprint("same_class_collect.py"),
     message:
         "same_class: collect the runs"
@@ -96,6 +98,8 @@ rule same_class_plot:
         "logs/figures/same_class.log",
     localrule: True
     params:
+        asked=SAME_CLASS_ASKED,
+        accept_older_code=cfg.accept_older_code,
         settings={"scale": cfg.scale, "num_runs": len(SAME_CLASS_RUNS), "partial": cfg.partial} | cfg.same_class.plain(),
         code=fingerprint("same_class_plot.py"),
     message:

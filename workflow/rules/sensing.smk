@@ -11,7 +11,7 @@ rule sensing_observe:
         benchmark_of(SENSING)
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=sensing_observe_memory,
         runtime="10m",
     params:
         settings=sensing_problem,

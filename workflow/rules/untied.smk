@@ -53,6 +53,7 @@ rule untied_go_on:
         runtime="12h",
         gpu=cfg.gpus_per_run,
     params:
+        asked=UNTIED_ASKED,
         settings=cfg.untied.continued_run.plain(),
         checkpoint=checkpoint_of(UNTIED_SPLIT_RUN),
         code=fingerprint("untied_go_on.py"),
@@ -79,6 +80,8 @@ rule untied_collect:
         log_of(f"{UNTIED}/runs.csv"),
     localrule: True
     params:
+        asked=UNTIED_ASKED,
+        accept_older_code=cfg.accept_older_code,
         shown=cfg.untied.shown.plain(),
         code=fingerprint("untied_collect.py"),
     message:
@@ -103,6 +106,8 @@ rule untied_plot:
         "logs/figures/untied.log",
     localrule: True
     params:
+        asked=UNTIED_ASKED,
+        accept_older_code=cfg.accept_older_code,
         settings=UNTIED_DRAWN,
         drawn="curves",
         code=fingerprint("untied_plot.py"),
@@ -128,6 +133,8 @@ rule untied_plot_splits:
         "logs/figures/untied_splits.log",
     localrule: True
     params:
+        asked=UNTIED_ASKED,
+        accept_older_code=cfg.accept_older_code,
         settings=UNTIED_DRAWN,
         drawn="splits",
         code=fingerprint("untied_plot.py"),
@@ -153,6 +160,8 @@ rule untied_plot_deviation:
         "logs/figures/untied_deviation.log",
     localrule: True
     params:
+        asked=UNTIED_ASKED,
+        accept_older_code=cfg.accept_older_code,
         settings=UNTIED_DRAWN,
         drawn="deviation",
         code=fingerprint("untied_plot.py"),
@@ -176,10 +185,11 @@ rule untied_interpolate:
         benchmark_of(UNTIED_WAY)
     threads: 1
     resources:
-        mem_mb=16000,
+        mem_mb=untied_interpolate_memory,
         runtime="12h",
         gpu=cfg.gpus_per_run,
     params:
+        asked=UNTIED_ASKED,
         settings=cfg.untied.interpolation_run.plain(),
         epochs={"scratch": cfg.untied.scratch.epochs, "split": cfg.untied.continued.epochs},
         checkpoint=checkpoint_of(UNTIED_WAY),
@@ -201,6 +211,8 @@ rule untied_interpolation_collect:
         log_of(f"{UNTIED}/interpolations.csv"),
     localrule: True
     params:
+        asked=UNTIED_WAYS_ASKED,
+        accept_older_code=cfg.accept_older_code,
         code=fingerprint("untied_interpolation_collect.py"),
     message:
         "untied: collect the interpolations"
@@ -224,6 +236,8 @@ rule untied_interpolation_plot:
         "logs/figures/untied_interpolation.log",
     localrule: True
     params:
+        asked=UNTIED_WAYS_ASKED,
+        accept_older_code=cfg.accept_older_code,
         settings=UNTIED_WAYS_DRAWN,
         code=fingerprint("untied_interpolation_plot.py"),
     message:

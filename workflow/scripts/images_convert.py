@@ -2,7 +2,7 @@
 
 import os
 
-from tacit import runlog, store
+from tacit import jobs, runlog, store
 from tacit.data import images
 
 
@@ -15,7 +15,7 @@ def main(out: str, *, source: str, size: int, folder: str, download: bool) -> No
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.output[0],
             source=snakemake.wildcards.source,

@@ -1,6 +1,6 @@
 """Collect runs of deep matrix factorizations and judge the claims of the paper."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.studies import matrix_norms
 
 
@@ -15,7 +15,7 @@ def main(inputs: list[str], *, runs: str, curves: str, claims: str | None, judge
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             list(snakemake.input),
             runs=snakemake.output.runs,

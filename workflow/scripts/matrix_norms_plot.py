@@ -1,6 +1,6 @@
 """Draw one of the figures of deep matrix factorization, and write down the numbers drawn."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.figures import matrix_norms as figure
 from tacit.figures import style
 from tacit.studies import matrix_norms
@@ -9,8 +9,9 @@ from tacit.studies.tables import count_missing
 
 def main(out: str, *, runs: str, curves: str, numbers: str, drawn: str, settings: dict) -> None:
     descent, tolerance = settings["descent"], settings["descent"]["tolerance"]
-    points = matrix_norms.until_fitted(store.read_table(curves), tolerance)
-    missing = count_missing(store.read_table(runs), settings["num_runs"], partial=settings["partial"])
+    points = matrix_norms.until_fitted(store.read_table(curves, expected=matrix_norms.CURVES), tolerance)
+    ended = store.read_table(runs, expected=matrix_norms.RUNS)
+    missing = count_missing(ended, settings["num_runs"], partial=settings["partial"])
     shared = {"scale": settings["scale"], "seeds": settings["seeds"], "tolerance": tolerance, "missing": missing}
     columns = ["unobserved", "theory_closed_form"]
     if drawn == "entries":
@@ -26,7 +27,7 @@ def main(out: str, *, runs: str, curves: str, numbers: str, drawn: str, settings
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.output.figure,
             runs=snakemake.input.runs,

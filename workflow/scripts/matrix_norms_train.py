@@ -1,6 +1,6 @@
 """Fit one deep matrix factorization: one problem, one setting, one seed, one file."""
 
-from tacit import runlog, store, versions
+from tacit import jobs, store, versions
 from tacit.settings.norms import MatrixDescent, MatrixTask, Variant
 from tacit.studies import matrix_norms
 
@@ -17,7 +17,7 @@ def main(out: str, *, variant: dict, seed: int, settings: dict) -> None:
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         wildcards = snakemake.wildcards
         main(
             snakemake.output[0],

@@ -1,6 +1,6 @@
 """Assemble the Pathfinder dataset of one path length from its raw shards."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.studies import pathfinder
 
 
@@ -17,7 +17,7 @@ def main(shards: list[str], out: str, *, path_length: int, settings: dict) -> No
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params, parts=True):
         main(
             list(snakemake.input),
             snakemake.output[0],

@@ -1,6 +1,6 @@
 """Train one network on Pathfinder: one path length, one coefficient, one seed, one file."""
 
-from tacit import checkpoints, runlog, store, versions
+from tacit import jobs, store, versions
 from tacit.settings.pathfinder import RunSettings
 from tacit.studies import pathfinder
 
@@ -20,11 +20,10 @@ def main(
     everything = {"path_length": path_length, "coefficient": coefficient, "seed": seed, "dataset": images.settings}
     everything |= settings
     store.write(out, arrays, kind=pathfinder.RUN, settings=everything, attributes=versions.of_libraries())
-    checkpoints.discard(checkpoint)
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.input[0],
             snakemake.output[0],

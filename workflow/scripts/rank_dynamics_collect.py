@@ -1,6 +1,6 @@
 """Collect all runs of rank dynamics in tables and judge the claims of the paper."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.studies import rank_dynamics
 
 
@@ -13,7 +13,7 @@ def main(inputs: list[str], *, runs: str, components: str, curves: str, claims: 
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             list(snakemake.input),
             runs=snakemake.output.runs,

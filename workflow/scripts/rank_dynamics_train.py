@@ -1,6 +1,6 @@
 """Fit one factorization: one target, one task, one seed, one file."""
 
-from tacit import checkpoints, runlog, store, versions
+from tacit import jobs, store, versions
 from tacit.data import sensing
 from tacit.studies import rank_dynamics
 
@@ -14,11 +14,10 @@ def main(dataset: str, out: str, *, factorization: str, task: str, seed: int, se
     )
     everything = {"factorization": factorization, "task": task, "seed": seed} | settings
     store.write(out, history, kind=rank_dynamics.RUN, settings=everything, attributes=versions.of_libraries())
-    checkpoints.discard(checkpoint)
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.input[0],
             snakemake.output[0],

@@ -1,6 +1,6 @@
 """Collect all Is Same Class runs in one table and judge the claims of the paper."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.studies import locality, same_class
 
 
@@ -11,5 +11,5 @@ def main(runs: list[str], *, table: str, claims: str) -> None:
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(list(snakemake.input), table=snakemake.output.runs, claims=snakemake.output.claims)

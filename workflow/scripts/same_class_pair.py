@@ -1,6 +1,6 @@
 """Draw pairs of training and of test images for Is Same Class."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.data import images
 from tacit.settings.images import Images
 from tacit.settings.same_class import Pairs
@@ -14,5 +14,5 @@ def main(dataset: str, out: str, *, settings: dict) -> None:
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(snakemake.input[0], snakemake.output[0], settings=snakemake.params.settings)

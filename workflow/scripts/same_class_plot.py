@@ -1,6 +1,6 @@
 """Draw the Is Same Class figure, and write down the numbers drawn."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.figures import same_class as figure
 from tacit.figures import style
 from tacit.studies import locality, same_class
@@ -8,7 +8,7 @@ from tacit.studies.tables import count_missing
 
 
 def main(table: str, out: str, *, numbers: str, settings: dict) -> None:
-    runs = store.read_table(table)
+    runs = store.read_table(table, expected=locality.table_of(same_class.TASK))
     summary = locality.summarize(same_class.TASK, runs)
     missing = count_missing(runs, settings["num_runs"], partial=settings["partial"])
     style.save(figure.draw(summary, scale=settings["scale"], settings=settings, missing=missing), out)
@@ -16,7 +16,7 @@ def main(table: str, out: str, *, numbers: str, settings: dict) -> None:
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.input[0],
             snakemake.output.figure,

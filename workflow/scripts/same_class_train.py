@@ -1,6 +1,6 @@
 """Train one network on Is Same Class: one distance, one coefficient, one seed, one file."""
 
-from tacit import checkpoints, runlog, store, versions
+from tacit import jobs, store, versions
 from tacit.data import images
 from tacit.settings.same_class import RunSettings
 from tacit.studies import same_class
@@ -23,11 +23,10 @@ def main(
     everything = {"distance": distance, "coefficient": coefficient, "seed": seed, "pairs": paired.settings["pairs"]}
     everything |= settings
     store.write(out, arrays, kind=same_class.RUN, settings=everything, attributes=versions.of_libraries())
-    checkpoints.discard(checkpoint)
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.input.images,
             snakemake.input.pairs,

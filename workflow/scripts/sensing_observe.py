@@ -1,6 +1,6 @@
 """Draw a target of low rank and what is observed of it: one problem, one task, one file."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.data import sensing
 
 
@@ -16,7 +16,7 @@ def main(out: str, *, factorization: str, task: str, settings: dict) -> None:
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.output[0],
             factorization=snakemake.wildcards.factorization,

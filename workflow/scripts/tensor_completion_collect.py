@@ -1,6 +1,6 @@
 """Collect all tensor completions in one table and judge the claims of the paper."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.studies import tensor_completion
 
 
@@ -11,7 +11,7 @@ def main(runs: list[str], linear: list[str], *, table: str, claims: str) -> None
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             list(snakemake.input.runs),
             list(snakemake.input.linear),

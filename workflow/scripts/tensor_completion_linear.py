@@ -1,6 +1,6 @@
 """Complete one tensor linearly: one target, one number of observations, one file."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.data import sensing
 from tacit.settings.norms import Ranks
 from tacit.studies import tensor_completion
@@ -15,7 +15,7 @@ def main(dataset: str, out: str, *, num_observations: int, settings: dict) -> No
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.input[0],
             snakemake.output[0],

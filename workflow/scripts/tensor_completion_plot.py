@@ -1,6 +1,6 @@
 """Draw the tensor completion figure, and write down the numbers drawn."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.figures import style
 from tacit.figures import tensor_completion as figure
 from tacit.studies import tensor_completion
@@ -8,7 +8,7 @@ from tacit.studies.tables import count_missing
 
 
 def main(table: str, out: str, *, numbers: str, settings: dict) -> None:
-    rows = store.read_table(table)
+    rows = store.read_table(table, expected=tensor_completion.RUNS)
     summary = tensor_completion.summarize(rows)
     runs = rows[rows["method"] == "factorization"]
     missing = count_missing(runs, settings["num_runs"], partial=settings["partial"])
@@ -17,7 +17,7 @@ def main(table: str, out: str, *, numbers: str, settings: dict) -> None:
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.input[0],
             snakemake.output.figure,

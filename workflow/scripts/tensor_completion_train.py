@@ -1,6 +1,6 @@
 """Complete one tensor by a factorization: one setting, one seed, one file."""
 
-from tacit import checkpoints, runlog, store, versions
+from tacit import jobs, store, versions
 from tacit.data import sensing
 from tacit.settings.factorizations import Descent
 from tacit.settings.norms import Ranks
@@ -23,11 +23,10 @@ def main(
     everything = {"num_observations": num_observations, "init_std": init_std, "seed": seed} | settings
     everything["problem"] = observed.settings["problem"]
     store.write(out, arrays, kind=tensor_completion.RUN, settings=everything, attributes=versions.of_libraries())
-    checkpoints.discard(checkpoint)
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.input[0],
             snakemake.output[0],

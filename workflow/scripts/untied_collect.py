@@ -1,6 +1,6 @@
 """Collect all runs on untied weights in one table and judge the claims of the papers."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.settings.untied import Shown
 from tacit.studies import untied_results
 
@@ -12,7 +12,7 @@ def main(runs: list[str], *, table: str, claims: str, shown: dict) -> None:
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             list(snakemake.input),
             table=snakemake.output.runs,

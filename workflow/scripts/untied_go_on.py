@@ -1,6 +1,6 @@
 """Let one network go on from a CNN: one split, one learning rate, one seed, one file."""
 
-from tacit import checkpoints, runlog, store, versions
+from tacit import jobs, store, versions
 from tacit.data import images
 from tacit.settings.untied import RunSettings
 from tacit.studies import untied
@@ -22,13 +22,12 @@ def main(
     checked = RunSettings.from_plain(settings)
     identity = {"network": network, "split": split, "learning_rate": learning_rate, "seed": seed}
     arrays = untied.go_on(images.read(dataset, checked.images), cnn, checked, **identity, checkpoint=checkpoint)
-    everything = {"cnn_learning_rate": cnn_learning_rate, **identity, **settings}
+    everything = {"cnn_learning_rate": cnn_learning_rate, **identity, "cnn": untied.settings_of(cnn), **settings}
     store.write(out, arrays, kind=untied.RUN, settings=everything, attributes=versions.of_libraries())
-    checkpoints.discard(checkpoint)
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.input.images,
             snakemake.input.cnn,

@@ -1,6 +1,6 @@
 """Follow ways between two networks at the end of their training: one pair, one seed, one file."""
 
-from tacit import checkpoints, runlog, store, versions
+from tacit import jobs, store, versions
 from tacit.data import images
 from tacit.settings.untied import InterpolationSettings
 from tacit.studies import untied
@@ -27,14 +27,16 @@ def main(
     origin, target = runs
     identity = {"cnn_learning_rate": cnn_learning_rate, "learning_rate": learning_rate}
     identity |= {"origin": origin, "target": target, "seed": seed}
+    identity["ends"] = {
+        end: untied.settings_of(path) for end, path in zip(("origin", "target"), runs.values(), strict=True)
+    }
     store.write(
         out, arrays, kind=untied.INTERPOLATION, settings=identity | settings, attributes=versions.of_libraries()
     )
-    checkpoints.discard(checkpoint)
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.input.images,
             snakemake.output[0],

@@ -1,6 +1,6 @@
 """Collect all interpolations between networks in one table."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.studies import untied_results
 
 
@@ -9,5 +9,5 @@ def main(files: list[str], out: str) -> None:
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(list(snakemake.input), snakemake.output[0])

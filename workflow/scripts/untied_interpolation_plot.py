@@ -1,6 +1,6 @@
 """Draw loss and accuracy on the ways between networks, and write down the numbers drawn."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.figures import style
 from tacit.figures import untied as figure
 from tacit.studies import untied_results
@@ -8,7 +8,7 @@ from tacit.studies.tables import count_missing
 
 
 def main(table: str, out: str, *, numbers: str, settings: dict) -> None:
-    ways = store.read_table(table)
+    ways = store.read_table(table, expected=untied_results.WAYS)
     summary = untied_results.interpolation_summary(ways)
     there = ways.drop_duplicates(untied_results.WAY_KEYS)
     missing = count_missing(there, settings["num_runs"], partial=settings["partial"])
@@ -17,7 +17,7 @@ def main(table: str, out: str, *, numbers: str, settings: dict) -> None:
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.input[0],
             snakemake.output.figure,

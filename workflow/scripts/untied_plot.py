@@ -1,6 +1,6 @@
 """Draw one of the figures on untied weights, and write down the numbers drawn."""
 
-from tacit import runlog, store
+from tacit import jobs, store
 from tacit.figures import style
 from tacit.figures import untied as figure
 from tacit.settings.untied import Shown
@@ -15,7 +15,7 @@ DRAWN = {
 
 
 def main(table: str, out: str, *, drawn: str, numbers: str, settings: dict) -> None:
-    runs = store.read_table(table)
+    runs = store.read_table(table, expected=untied_results.RUNS)
     summarize, draw = DRAWN[drawn]
     summary = summarize(runs, Shown.from_plain(settings["shown"]))
     there = runs.drop_duplicates(untied_results.RUN_KEYS)
@@ -25,7 +25,7 @@ def main(table: str, out: str, *, drawn: str, numbers: str, settings: dict) -> N
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.input[0],
             snakemake.output.figure,

@@ -1,6 +1,6 @@
 """Train one network from scratch: one learning rate, one seed, one file."""
 
-from tacit import checkpoints, runlog, store, versions
+from tacit import jobs, store, versions
 from tacit.data import images
 from tacit.settings.untied import RunSettings
 from tacit.studies import untied
@@ -13,11 +13,10 @@ def main(
     identity = {"network": network, "learning_rate": learning_rate, "seed": seed}
     arrays = untied.train(images.read(dataset, checked.images), checked, **identity, checkpoint=checkpoint)
     store.write(out, arrays, kind=untied.RUN, settings=identity | settings, attributes=versions.of_libraries())
-    checkpoints.discard(checkpoint)
 
 
 if __name__ == "__main__":
-    with runlog.to(snakemake.log[0]):
+    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
         main(
             snakemake.input[0],
             snakemake.output[0],

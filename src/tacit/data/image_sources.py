@@ -1,25 +1,18 @@
-"""Published image sets: which files they come in, whether those are complete, and how they are read.
+"""Published image sets: which files they come in, whether those are complete, and how they are fetched.
 
 CIFAR-10, CIFAR-100 and MNIST as torchvision knows them, Tiny ImageNet as a folder or a zip, and the handwritten digits
-that come with scikit-learn.
+that come with scikit-learn. How files are read is in `tacit.data.image_formats`.
 
-Archives are read in place and by the names that must be in them; nothing is unpacked, and of a pickle nothing is
-taken but numbers, text and NumPy arrays.
+Whatever is wrong with files, or keeps them from being read, ends in one message: which, why, and what to do.
 """
 
 from __future__ import annotations
 
 import functools
-import gzip
 import hashlib
-import io
-import os
-import pickle
-import re
-import tarfile
-import tempfile
-import zipfile
-from collections.abc import Callable, Iterator
+import http.client
+import stat
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -28,28 +21,14 @@ import filelock
 import numpy as np
 from PIL import Image
 
-from tacit import streams
+from tacit.data import image_formats as formats
+from tacit.data.image_formats import Advance, ImageSet, Unreadable
 from tacit.errors import UserError
 from tacit.settings.images import FACTS
 
-Read = Callable[[str], bytes]
-"""Gives the content of a file by its name below the folder, or in the archive, that a source comes in."""
-
-Advance = Callable[[int], None]
-"""Hears how many more images have been read."""
-
 
 class ImageSourceError(UserError):
-    """The files of a source are missing or are not what they should be."""
-
-
-class ImageSet(NamedTuple):
-    """Images (n, C, H, W) uint8 and their classes (n,) int64, in two parts."""
-
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    """The files of a source are missing, cannot be read, or are not what they should be."""
 
 
 class File(NamedTuple):
@@ -96,8 +75,8 @@ def convert(source: Source, *, folder: str | Path, size: int, download: bool, ad
     """Read all images of `source`, resized to `size` px if theirs is another (bilinear with anti-aliasing).
 
     Files are looked for in `folder` and compared with their checksums; missing ones are fetched if `download` is true.
-    `advance` hears how many images have been read. Raises ImageSourceError if files are missing, incomplete or not the
-    published ones.
+    `advance` hears how many images have been read. Raises ImageSourceError if files are missing, incomplete, not the
+    published ones, or cannot be read or fetched.
     """
     folder = Path(folder)
     if download and shortage(source, folder):
@@ -106,15 +85,11 @@ def convert(source: Source, *, folder: str | Path, size: int, download: bool, ad
         raise ImageSourceError(complaint)
     form = next(form for form in source.forms if not _complaints(form, folder))
     try:
-        images = form.read(folder, advance)
-    except (ImageSourceError, MemoryError):
-        raise
-    except Exception as error:
-        raise ImageSourceError(
-            f"{source.title} in {folder} cannot be read ({type(error).__name__}: {error}); "
-            f"fetch it again from {source.page}"
-        ) from error
-    _check_numbers(source, images)
+        with formats.naming(source.title, "complete set"):
+            images = form.read(folder, advance)
+            _check_numbers(source, images)
+    except Unreadable as error:
+        raise ImageSourceError(_advice(source, folder, [[str(error)]], download=download)) from error
     return ImageSet(*(_resized(part, size) if part.ndim == 4 else part for part in images))
 
 
@@ -127,24 +102,38 @@ def _complaints(form: Form, folder: Path) -> list[str]:
 
 
 def _complaint(file: File, folder: Path) -> str | None:
-    """Say how a file differs from the published one; None if it does not."""
-    path, expected = folder / file.path, file.path
+    """Say how a file differs from the published one, or why that cannot be told; None if it is the published one."""
+    expected = file.path
     if file.size is not None:
         expected += f", {file.size:,} bytes"
     if file.md5 is not None:
         expected += f", MD5 {file.md5}"
-    if not path.is_file():
-        return f"{expected}: missing"
-    status = path.stat()
+    try:
+        difference = _difference(file, folder / file.path)
+    except OSError as error:
+        difference = formats.reason(error)
+    return f"{expected}: {difference}" if difference else None
+
+
+def _difference(file: File, path: Path) -> str | None:
+    """Say how the file at `path` differs from the published one. Raises OSError if it cannot be read."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+    if not stat.S_ISREG(status.st_mode):
+        return "is no file but a folder or a device"
     if file.size is not None and status.st_size != file.size:
-        return f"{expected}: has {status.st_size:,} bytes; incomplete or not the published file"
+        return f"has {status.st_size:,} bytes; incomplete or not the published file"
     if file.md5 is not None and (found := _md5(path, status.st_size, status.st_mtime_ns)) != file.md5:
-        return f"{expected}: has MD5 {found}; damaged or not the published file"
+        return f"has MD5 {found}; damaged or not the published file"
     return None
 
 
 def _advice(source: Source, folder: Path, found: list[list[str]], *, download: bool) -> str:
     forms = "\nor\n".join("\n".join(f"  {line}" for line in lines) for lines in found)
+    if not source.forms[0].files:
+        return f"{source.title} cannot be read:\n{forms}\nIt comes with {source.page}; install that again."
     advice = f"Put them there (from {source.page}), or set images_folder in config/config.yaml to where they are"
     if source.urls and not download:
         advice += ", or set download_images: true there to have them fetched"
@@ -159,33 +148,42 @@ def _md5(path: Path, size: int, changed: int) -> str:
 
 
 def _fetch(source: Source, folder: Path) -> None:
-    """Fetch what is not there as published, one process at a time, each file under its name only once it is whole."""
+    """Fetch what is not there as published, one process at a time, each file under its name only once it is whole.
+
+    What is there and cannot be read stays as it is, as it may be sound.
+    """
+    for url, file in zip(source.urls, source.forms[0].files, strict=True):
+        path = folder / file.path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(path.with_name(f".{path.name}.lock")):
+                if _difference(file, path):
+                    _download(url, file, path)
+        # A file system without locks has an error of its own, which is a RuntimeError.
+        except (Unreadable, UserError, OSError, RuntimeError) as error:
+            line = str(error) if isinstance(error, Unreadable) else f"{file.path}: could not be fetched ({error})"
+            raise ImageSourceError(_advice(source, folder, [[line]], download=True)) from error
+
+
+def _download(url: str, file: File, path: Path) -> None:
     # Here, because planning a workflow needs neither and waits for both.
     from torchvision.datasets.utils import download_url
 
     from tacit import store
 
-    for url, file in zip(source.urls, source.forms[0].files, strict=True):
-        path = folder / file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path.with_name(f".{path.name}.lock")):
-            if not _complaint(file, folder):
-                continue
-            with store.replacing(path) as part:
-                try:
-                    download_url(url, part.parent, filename=part.name, md5=file.md5)
-                except (OSError, RuntimeError) as error:
-                    raise ImageSourceError(
-                        f"{source.title}: {url} could not be fetched ({error}); put {path} there by hand"
-                    ) from error
+    with store.replacing(path) as part:
+        try:
+            download_url(url, part.parent, filename=part.name, md5=file.md5)
+        except (OSError, RuntimeError, http.client.HTTPException) as error:
+            raise Unreadable(f"{file.path}: {url} could not be fetched ({error})") from error
 
 
 def _check_numbers(source: Source, images: ImageSet) -> None:
     found = (len(images.train_labels), len(images.test_labels))
     if found != (source.num_train, source.num_test):
-        raise ImageSourceError(
-            f"{source.title}: {found[0]:,} training and {found[1]:,} test images in place of "
-            f"{source.num_train:,} and {source.num_test:,}; fetch the published files again"
+        raise ValueError(
+            f"{found[0]:,} training and {found[1]:,} test images in place of "
+            f"{source.num_train:,} and {source.num_test:,}"
         )
 
 
@@ -200,223 +198,84 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
     return out
 
 
-# CIFAR: batches pickled by Python 2, as a folder or in a tar archive.
-
-_HARMLESS = {
-    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Makes numbers, text, lists, dicts and NumPy arrays; anything else is refused before it is called."""
-
-    def find_class(self, module: str, name: str) -> object:
-        try:
-            return _HARMLESS[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no batch of CIFAR does") from None
-
-
-def _cifar_batch(content: bytes, *, name: str, key: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Return images (n, 3, 32, 32) and labels (n,) of a pickled batch."""
-    try:
-        batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-        images, labels = np.asarray(batch[b"data"]).reshape(-1, 3, 32, 32), np.asarray(batch[key])
-        if images.dtype != np.uint8 or labels.shape != (len(images),) or labels.dtype.kind != "i":
-            raise ValueError(f"images of {images.dtype}, {len(images)} of them with {labels.shape} labels")
-    except Exception as error:
-        raise ImageSourceError(
-            f"{name}: no batch of CIFAR ({error}); nothing in it was executed. Fetch it again"
-        ) from error
-    return images, labels.astype(np.int64)
-
-
-def _read_cifar(read: Read, advance: Advance, *, train: tuple[str, ...], test: str, key: bytes) -> ImageSet:
-    parts = []
-    for names in (train, (test,)):
-        batches = []
-        for name in names:
-            batches.append(_cifar_batch(read(name), name=name, key=key))
-            advance(len(batches[-1][1]))
-        parts += [np.concatenate(arrays) for arrays in zip(*batches, strict=True)]
-    return ImageSet(*parts)
-
-
-def _from_folder(base: str, reader: Callable[[Read, Advance], ImageSet]):
-    def read(folder: Path, advance: Advance) -> ImageSet:
-        return reader(lambda name: (folder / base / name).read_bytes(), advance)
-
-    return read
-
-
-def _from_tar(archive: str, base: str, reader: Callable[[Read, Advance], ImageSet]):
-    def read(folder: Path, advance: Advance) -> ImageSet:
-        with tarfile.open(folder / archive) as tar:
-            return reader(lambda name: tar.extractfile(f"{base}/{name}").read(), advance)
-
-    return read
-
-
-def _from_zip(archive: str, base: str, reader: Callable[[Read, Advance], ImageSet]):
-    def read(folder: Path, advance: Advance) -> ImageSet:
-        with zipfile.ZipFile(folder / archive) as file:
-            return reader(lambda name: file.read(f"{base}/{name}"), advance)
-
-    return read
+# What is published.
 
 
 def cifar(name: str, *, archive: File, base: str, train: tuple[File, ...], test: File, key: bytes) -> Source:
     """Describe a set of CIFAR: an archive, or the folder `base` of its batches."""
     facts = FACTS[name]
-    reader = partial(_read_cifar, train=tuple(file.path for file in train), test=test.path, key=key)
+    reader = partial(formats.read_cifar, train=tuple(file.path for file in train), test=test.path, key=key)
     unpacked = tuple(file._replace(path=f"{base}/{file.path}") for file in (*train, test))
     return Source(
         facts.title,
         "https://www.cs.toronto.edu/~kriz/cifar.html",
         (f"https://www.cs.toronto.edu/~kriz/{archive.path}",),
-        (Form((archive,), _from_tar(archive.path, base, reader)), Form(unpacked, _from_folder(base, reader))),
+        (
+            Form((archive,), formats.from_tar(archive.path, base, reader)),
+            Form(unpacked, formats.from_folder(base, reader)),
+        ),
         facts.num_train,
         facts.num_test,
     )
 
 
-# MNIST: idx files, each compressed, where torchvision puts them.
-
-
-def _read_mnist(folder: Path, advance: Advance, *, files: tuple[File, ...]) -> ImageSet:
-    from torchvision.datasets.mnist import read_image_file, read_label_file
-
-    parts = []
-    with tempfile.TemporaryDirectory() as unpacked:
-        for file in files:
-            path = Path(unpacked, Path(file.path).stem)
-            reader = read_image_file if "images" in path.name else read_label_file
-            try:
-                path.write_bytes(gzip.decompress((folder / file.path).read_bytes()))
-                array = reader(path).numpy()
-            except Exception as error:
-                raise ImageSourceError(f"{folder / file.path}: no file of MNIST ({error}); fetch it again") from error
-            parts.append(array[:, None] if array.ndim == 3 else array)
-            advance(len(array) if array.ndim == 3 else 0)
-    return ImageSet(*parts)
-
-
 def mnist(files: tuple[File, ...]) -> Source:
-    """Describe MNIST: training images and labels, test images and labels."""
+    """Describe MNIST, where torchvision puts it: training images and labels, test images and labels."""
     facts = FACTS["mnist"]
     mirror = "https://ossci-datasets.s3.amazonaws.com/mnist"
     return Source(
         facts.title,
         f"{mirror}/",
         tuple(f"{mirror}/{Path(file.path).name}" for file in files),
-        (Form(files, partial(_read_mnist, files=files)),),
+        (Form(files, partial(formats.read_mnist, files=[file.path for file in files])),),
         facts.num_train,
         facts.num_test,
     )
 
 
-# Tiny ImageNet: JPEG files, as a folder or in a zip archive.
-
-
-def _read_tiny_imagenet(read: Read, advance: Advance, *, classes: int, per_class: int, num_test: int) -> ImageSet:
-    names = read("wnids.txt").decode().split()
-    if len(set(names)) != classes or not all(re.fullmatch(r"n\d{8}", name) for name in names):
-        raise ImageSourceError(f"Tiny ImageNet: wnids.txt does not list {classes} classes; fetch it again")
-    numbers = {name: number for number, name in enumerate(sorted(names))}
-
-    def train() -> Iterator[tuple[str, int]]:
-        for name, number in numbers.items():
-            for k in range(per_class):
-                yield f"train/{name}/images/{name}_{k}.JPEG", number
-
-    def test() -> Iterator[tuple[str, int]]:
-        for line in read("val/val_annotations.txt").decode().splitlines():
-            file, _, rest = line.partition("\t")
-            name = rest.partition("\t")[0]
-            if not re.fullmatch(r"val_\d+\.JPEG", file) or name not in numbers:
-                raise ImageSourceError(f"Tiny ImageNet: val_annotations.txt has the line {line!r}; fetch it again")
-            yield f"val/images/{file}", numbers[name]
-
-    if len(set(test_files := list(test()))) != len(test_files):
-        raise ImageSourceError("Tiny ImageNet: val_annotations.txt lists an image twice; fetch it again")
-    # The published test images have no labels; as everywhere, the validation images take their place.
-    parts = [_decoded(read, advance, train(), classes * per_class), _decoded(read, advance, iter(test_files), num_test)]
-    return ImageSet(*parts[0], *parts[1])
-
-
-def _decoded(
-    read: Read, advance: Advance, files: Iterator[tuple[str, int]], count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    side = FACTS["tiny_imagenet"].side
-    images, labels = np.empty((count, 3, side, side), np.uint8), np.empty(count, np.int64)
-    done = 0
-    for name, label in files:
-        try:
-            image = np.asarray(Image.open(io.BytesIO(read(name))).convert("RGB"))
-            if done == count or image.shape != (side, side, 3):
-                raise ValueError(f"image {done + 1} of {count}, {image.shape[1]} x {image.shape[0]} px")
-            images[done], labels[done] = image.transpose(2, 0, 1), label
-        except Exception as error:
-            raise ImageSourceError(f"Tiny ImageNet: {name} cannot be read ({error}); fetch it again") from error
-        done += 1
-        advance(1)
-    return images[:done], labels[:done]
-
-
-def _count(folder: Path) -> int:
-    try:
-        return sum(file.name.endswith(".JPEG") for file in os.scandir(folder))
-    except OSError:
-        return 0
-
-
 def tiny_imagenet(archive: File, *, classes: int = 200, per_class: int = 500, num_test: int = 10_000) -> Source:
     """Describe Tiny ImageNet: the zip archive, or the folder in it."""
     base = "tiny-imagenet-200"
-    reader = partial(_read_tiny_imagenet, classes=classes, per_class=per_class, num_test=num_test)
-    lists = (File(f"{base}/wnids.txt", None, None), File(f"{base}/val/val_annotations.txt", None, None))
-
-    def lacks(folder: Path) -> list[str]:
-        names = re.findall(r"^n\d{8}$", (folder / base / "wnids.txt").read_text(encoding="utf-8"), re.MULTILINE)
-        expected = {f"{base}/train/{name}/images": per_class for name in names} | {f"{base}/val/images": num_test}
-        found = {path: _count(folder / path) for path in expected}
-        return [
-            f"{path}/*.JPEG, {expected[path]:,} files: {found[path]:,} there"
-            for path in expected
-            if found[path] < expected[path]
-        ]
-
+    counts = formats.TinyImageNet(classes, per_class, num_test)
+    reader = partial(formats.read_tiny_imagenet, counts=counts)
+    lists = tuple(File(f"{base}/{name}", None, None) for name in (formats.CLASS_LIST, formats.TEST_LIST))
     return Source(
         FACTS["tiny_imagenet"].title,
         "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
         (f"http://cs231n.stanford.edu/{archive.path}",),
-        (Form((archive,), _from_zip(archive.path, base, reader)), Form(lists, _from_folder(base, reader), lacks)),
+        (
+            Form((archive,), formats.from_zip(archive.path, base, reader)),
+            Form(lists, formats.from_folder(base, reader), partial(_missing_jpegs, base=base, counts=counts)),
+        ),
         classes * per_class,
         num_test,
     )
 
 
-# Digits: real ones, in a package.
-
-
-def _read_digits(folder: Path, advance: Advance) -> ImageSet:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    # Levels are 0 to 16.
-    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    labels = digits.target.astype(np.int64)
-    order = streams.numpy_generator("images", "digits", "split").permutation(len(labels))
-    train, test = (np.sort(part) for part in np.split(order, [FACTS["digits"].num_train]))
-    advance(len(labels))
-    return ImageSet(images[train], labels[train], images[test], labels[test])
+def _missing_jpegs(folder: Path, *, base: str, counts: formats.TinyImageNet) -> list[str]:
+    """Return a line for each list or folder that is not as published."""
+    try:
+        with formats.below(base):
+            numbers, _ = formats.tiny_imagenet_lists(formats.folder_reader(folder, base), counts)
+    except Unreadable as error:
+        return [str(error)]
+    expected = {f"{base}/train/{name}/images": counts.per_class for name in numbers}
+    expected[f"{base}/val/images"] = counts.num_test
+    lines = []
+    for path, number in expected.items():
+        try:
+            found = formats.count_jpegs(folder / path)
+        except OSError as error:
+            lines.append(f"{path}/*.JPEG, {number:,} files: {formats.reason(error)}")
+        else:
+            if found < number:
+                lines.append(f"{path}/*.JPEG, {number:,} files: {found:,} there")
+    return lines
 
 
 def _digits() -> Source:
     facts = FACTS["digits"]
-    return Source(facts.title, "scikit-learn", (), (Form((), _read_digits),), facts.num_train, facts.num_test)
+    return Source(facts.title, "scikit-learn", (), (Form((), formats.read_digits),), facts.num_train, facts.num_test)
 
 
 SOURCES: dict[str, Source] = {

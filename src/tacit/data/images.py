@@ -15,7 +15,15 @@ from tacit.settings.images import Images
 
 __all__ = ["DATASET", "SOURCES", "ImageSet", "ImageSourceError", "convert", "read", "select", "shortage"]
 
-DATASET = "image set"
+DATASET = store.Kind(
+    "image set",
+    {
+        "train_images": store.Array("uint8", "train channels size size"),
+        "train_labels": store.Array("int64", "train"),
+        "test_images": store.Array("uint8", "test channels size size"),
+        "test_labels": store.Array("int64", "test"),
+    },
+)
 """Kind of file."""
 
 

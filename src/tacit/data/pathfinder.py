@@ -43,7 +43,7 @@ def num_single_segments(rendering: Rendering, path_length: int, margin: int) -> 
 
 
 class Renderer:
-    """Draws images of one rendering and path length; the stamps are made when it is built.
+    """Draws images of one rendering and path length; the stamps are made, and code is compiled, when it is built.
 
     Raises ValueError for a rendering that the strokes cannot be drawn with.
     """
@@ -62,6 +62,8 @@ class Renderer:
             )
             for margin in rendering.margins
         ]
+        # No images, but compiled code, whose time does not count in the rate of those to come.
+        self._run(np.empty((0, _UNIFORMS)), self._empty(0))
 
     def render(
         self, seed: int, first: int, last: int, *, advance: Callable[[int], None] = lambda count: None

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from tacit.compiled import kernel
 from tacit.data.strokes import FREE_LEVEL, NUM_DEGREES
 
 MAX_ATTEMPTS = 10_000
@@ -429,7 +430,7 @@ def _render(index, scratch, stamps, frame, num_singles, merge_last_of_first, out
     return scratch.counts[_USED]
 
 
-@numba.njit(cache=True)
+@kernel()
 def render_batch(uniforms, indices, stamps, frame, num_singles, merge_last_of_first, out):
     """Draw the images numbered `indices` from those rows of `uniforms` (N, U) into `out`, whose images must be zero.
 

@@ -12,11 +12,21 @@ import math
 
 import numpy as np
 
-from tacit import streams
+from tacit import store, streams
+from tacit.errors import UserError
 from tacit.settings.factorizations import CPProblem, HierarchicalProblem, MatrixProblem, Problem, TaskName
 
-DATASET = "observations of a low-rank target"
-"""Kind of file."""
+DATASET = store.Kind(
+    "observations of a low-rank target",
+    {
+        "target": store.Array("float64", "..."),
+        "values": store.Array("float64", "observations"),
+        "indices": store.Array("int64", "observations", optional=True),
+        "matrices": store.Array("float32", "observations * *", optional=True),
+        "vectors_*": store.Array("float32", "observations *"),
+    },
+)
+"""Kind of file; which of the optional arrays there are, see `make`."""
 
 PROBLEMS: dict[str, type[Problem]] = {
     "matrix": MatrixProblem,
@@ -24,6 +34,14 @@ PROBLEMS: dict[str, type[Problem]] = {
     "hierarchical": HierarchicalProblem,
 }
 """By the name of the factorization that the target has."""
+
+
+LEAST_NORM, GREATEST_NORM = 1e-12, 1e12
+"""Of a target, whose square float32 still holds."""
+
+
+class NoTargetError(UserError):
+    """A target that was drawn is too small or too large to compute with."""
 
 
 def make(problem: Problem, task: TaskName) -> dict[str, np.ndarray]:
@@ -53,12 +71,20 @@ def make(problem: Problem, task: TaskName) -> dict[str, np.ndarray]:
 
 
 def draw_target(problem: Problem) -> np.ndarray:
-    """Return the target of a problem, float64."""
+    """Return the target of a problem, float64. Raises NoTargetError if it is too small or too large."""
     target = _draw(problem, streams.numpy_generator("sensing", type(problem).__name__, problem.seed, "target"))
+    drawn = np.linalg.norm(target)
     if problem.norm == "as_drawn":
+        if not LEAST_NORM <= drawn <= GREATEST_NORM:
+            raise NoTargetError(
+                f"the target of shape {' x '.join(map(str, problem.shape))} has a norm of {drawn:.3g} as it was drawn, "
+                "which cannot be computed with; give norm a number, or change factor_mean and factor_std"
+            )
         return target
+    if not 0 < drawn < math.inf:
+        raise NoTargetError(f"the target was drawn with a norm of {drawn:g}; change factor_mean and factor_std")
     wanted = math.sqrt(problem.num_entries) if problem.norm == "sqrt_entries" else problem.norm
-    return target * (wanted / np.linalg.norm(target))
+    return target * (wanted / drawn)
 
 
 def draw_entries(shape: tuple[int, ...], count: int, generator: np.random.Generator) -> np.ndarray:

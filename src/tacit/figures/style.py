@@ -14,7 +14,7 @@ matplotlib.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from tacit import store
+from tacit import provenance, store
 
 STYLE = {
     "figure.constrained_layout.use": True,
@@ -67,7 +67,13 @@ def described(scale: str, *parts: str, seeds: Iterable[int], missing: int) -> st
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Save `figure` as PDF at `path`, atomically and without times, so that the same figure has the same bytes."""
+    """Save `figure` as PDF at `path`, atomically and without times, so that the same figure has the same bytes.
+
+    If runs of older code are drawn in it, its note says so first.
+    """
+    if older := provenance.origin().older:
+        said = figure.get_supxlabel().replace("\n", " ")
+        note(figure, f"OLDER CODE: {older} run{'' if older == 1 else 's'}, {said}")
     content = io.BytesIO()
     figure.savefig(content, format="pdf", metadata={"CreationDate": None, "Creator": "Tacit", "Producer": None})
     plt.close(figure)

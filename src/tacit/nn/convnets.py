@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from torch import nn
 
+from tacit.nn.products import Linear
 from tacit.settings.untied import POOL, POOL_STRIDE, Architecture
 
 DROPOUT = 0.5
@@ -32,6 +33,6 @@ def build(architecture: Architecture, *, side: int, in_channels: int, classes: i
     modules.append(nn.Flatten())
     sizes = [channels * architecture.final_side(side) ** 2, *(width * widths for widths in layout.hidden)]
     for inputs, outputs in pairwise(sizes):
-        modules += [nn.Dropout(DROPOUT), nn.Linear(inputs, outputs), nn.ReLU()]
-    modules.append(nn.Linear(sizes[-1], classes))
+        modules += [nn.Dropout(DROPOUT), Linear(inputs, outputs), nn.ReLU()]
+    modules.append(Linear(sizes[-1], classes))
     return nn.Sequential(*modules)

@@ -9,8 +9,14 @@ import itertools
 
 import numpy as np
 
+from tacit.errors import UserError
+
 MAX_DRAWS = 10_000
 """After so many starts of the wrong sign it is taken that there is none of the right one."""
+
+
+class NoStartError(UserError, ValueError):
+    """Starts of the wrong sign alone."""
 
 
 def sizes(rows: int, columns: int, depth: int) -> list[tuple[int, int]]:
@@ -54,7 +60,7 @@ def draw_start(
 
     `scale` is the standard deviation of entries (of the diagonal, for the identity) of the product or of each layer, as
     `scale_of` says. With `sign` 1 or -1 starts are drawn until the determinant of the product has it; zero counts as
-    positive. Raises ValueError if none has.
+    positive. Raises NoStartError if none has.
     """
     rows, columns = shape
     width = min(shape)
@@ -73,7 +79,10 @@ def draw_start(
             factors = draw_normal(rows, columns, depth, layer, generator)
         if sign == 0 or has_sign(factors, sign):
             return factors
-    raise ValueError(f"no start with a determinant of sign {sign:+d} in {MAX_DRAWS} draws")
+    raise NoStartError(
+        f"no start with a determinant of sign {sign:+d} in {MAX_DRAWS} draws: with depth {depth} and init_scale "
+        f"{scale:g} of a {scale_of} the product may be too small for a number; enlarge it, or set determinant: any"
+    )
 
 
 def has_sign(factors: list[np.ndarray], sign: int) -> bool:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tacit.nn.products import multiply
+
 _CHUNK_BYTES = {"cpu": 2**21, "cuda": 2**30}
 """Of windows that are gathered at a time: on a processor what its cache holds, elsewhere what launches few kernels."""
 
@@ -35,7 +37,8 @@ class LocalProduct(torch.autograd.Function):
         outputs = images.new_empty(len(images), side, side, weight.shape[2])
         for chunk in _chunks(images, weight, side):
             windows = _windows(images, chunk, kernel, stride)
-            product = torch.baddbmm(bias[chunk.numbers, None], windows, weight[chunk.numbers])
+            product = windows.new_empty(*windows.shape[:2], weight.shape[2])
+            multiply(windows, weight[chunk.numbers], out=product).add_(bias[chunk.numbers, None])
             outputs[:, chunk.i, chunk.j] = product.unflatten(0, chunk.shape).permute(2, 0, 1, 3)
         return outputs
 
@@ -51,11 +54,17 @@ class LocalProduct(torch.autograd.Function):
         for chunk in _chunks(images, weight, side):
             part = grad[chunk.numbers]
             windows = _windows(images, chunk, kernel, stride)
-            torch.bmm(windows.mT, part, out=grad_weight[chunk.numbers])
+            multiply(windows.mT, part, out=grad_weight[chunk.numbers])
             if grad_images is not None:
-                back = torch.bmm(part, weight[chunk.numbers].mT)
+                back = multiply(part, weight[chunk.numbers].mT, out=torch.empty_like(windows))
                 _add_windows(grad_images, back, chunk, kernel, stride)
         return grad_images, grad_weight, grad.sum(1), None, None, None
+
+
+def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return tensors in the precision that autocast has for products, if it is on; its own casts end at a Function."""
+    kind = tensors[0].device.type
+    return tuple(t.to(torch.get_autocast_dtype(kind)) for t in tensors) if torch.is_autocast_enabled(kind) else tensors
 
 
 class _Chunk(NamedTuple):
@@ -172,7 +181,7 @@ class LocalConv2d(nn.Module):
         images = functional.pad(images, (self.padding,) * 4) if self.padding else images
         images = images.permute(0, 2, 3, 1).contiguous()
         arguments = self.kernel_size, self.stride, self.live
-        outputs = LocalProduct.apply(images, self.weight, self.bias, *arguments)
+        outputs = LocalProduct.apply(*_cast(images, self.weight, self.bias), *arguments)
         missing = self.side_out - self.live
         if missing:
             outputs = functional.pad(outputs, (0, 0, 0, missing, 0, missing))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tacit.nn.local import LocalConv2d
+from tacit.nn.products import Linear
 
 _KEPT = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.ZeroPad2d, nn.Dropout, nn.Flatten, nn.Linear)
 """Layers that are the same in all kinds of network."""
@@ -183,7 +184,7 @@ def to_dense(network: nn.Sequential, *, side: int) -> nn.Sequential:
 @torch.no_grad()
 def _to_dense(module: nn.Conv2d | LocalConv2d, layer: Layer) -> list[nn.Module]:
     inputs, outputs = layer.in_channels * layer.side_in**2, layer.out_channels * layer.positions
-    linear = nn.utils.skip_init(nn.Linear, inputs, outputs, device=module.weight.device, dtype=module.weight.dtype)
+    linear = nn.utils.skip_init(Linear, inputs, outputs, device=module.weight.device, dtype=module.weight.dtype)
     weight = layer.local_weight(module).permute(2, 0, 1)
     columns = layer.columns().to(weight.device).expand(len(weight), -1, -1)
     linear.weight.zero_()

@@ -11,7 +11,7 @@ learning_rate / epsilon, which decides how long a descent stays near a saddle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -19,21 +19,61 @@ from torch import Tensor
 
 
 class AdaptiveRate:
-    """The step size of group RMSprop from one squared norm after the other.
-
-    These may be numbers, or tensors without dimensions, which then stay where they are (so that a GPU need not wait).
-    """
+    """The step size of group RMSprop from one squared norm after the other, all of them Python's numbers (float64)."""
 
     def __init__(self, *, learning_rate: float, decay: float, epsilon: float):
         self.learning_rate, self.decay, self.epsilon = learning_rate, decay, epsilon
         self.steps, self.mean_square = 0, 0.0
 
-    def __call__(self, squared_norm: float | Tensor) -> float | Tensor:
+    def __call__(self, squared_norm: float) -> float:
         """Return the rate of the next step, whose gradient has this squared norm."""
         self.steps += 1
         self.mean_square = self.decay * self.mean_square + (1 - self.decay) * squared_norm
         root = (self.mean_square / (1 - self.decay**self.steps)) ** 0.5
         return self.learning_rate / (root + self.epsilon)
+
+    def state(self) -> dict[str, float]:
+        """Return what a later step needs to go on from here, on any device; `power` is decay^steps."""
+        return {"steps": self.steps, "mean_square": self.mean_square, "power": self.decay**self.steps}
+
+    def load_state(self, state: Mapping[str, float]) -> None:
+        """Go on from `state`."""
+        self.steps, self.mean_square = int(state["steps"]), float(state["mean_square"])
+
+
+class ResidentRate:
+    """The same in the same precision, kept on a device: norms, mean and rates are tensors without dimensions there.
+
+    Nothing is read back, and a step writes to the same memory each time, so that it can be recorded and replayed.
+    """
+
+    def __init__(self, *, learning_rate: float, decay: float, epsilon: float, device: torch.device):
+        self.learning_rate, self.decay, self.epsilon = learning_rate, decay, epsilon
+        self._mean_square = torch.zeros((), dtype=torch.float64, device=device)
+        self._power = torch.ones((), dtype=torch.float64, device=device)
+        self._steps = torch.zeros((), dtype=torch.int64, device=device)
+
+    def __call__(self, squared_norm: Tensor) -> Tensor:
+        """Return the rate (float64) of the next step, whose gradient has this squared norm, of any precision."""
+        self._steps.add_(1)
+        self._power.mul_(self.decay)
+        self._mean_square.mul_(self.decay).add_(squared_norm.double(), alpha=1 - self.decay)
+        root = self._mean_square.div(1 - self._power).sqrt_()
+        return self.learning_rate / root.add_(self.epsilon)
+
+    def state(self) -> dict[str, float]:
+        """Return what a later step needs to go on from here, on any device."""
+        return {
+            "steps": self._steps.item(),
+            "mean_square": self._mean_square.item(),
+            "power": self._power.item(),
+        }
+
+    def load_state(self, state: Mapping[str, float]) -> None:
+        """Go on from `state`."""
+        self._steps.fill_(int(state["steps"]))
+        self._mean_square.fill_(state["mean_square"])
+        self._power.fill_(state["power"])
 
 
 class GroupRMSprop(torch.optim.Optimizer):
@@ -73,7 +113,8 @@ class GroupRMSprop(torch.optim.Optimizer):
         if moving:
             rate = self._rate
             rate.learning_rate, rate.decay, rate.epsilon = group["lr"], group["decay"], group["epsilon"]
-            length = rate(sum(gradient.double().square().sum().item() for gradient in gradients))
+            # Read back once, however many parameters there are.
+            length = rate(float(sum(gradient.double().square().sum() for gradient in gradients)))
             for parameter, gradient in zip(moving, gradients, strict=True):
                 parameter.sub_(gradient, alpha=length)
         return loss

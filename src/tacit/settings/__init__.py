@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
+from pydantic import Field
 
-from tacit.settings.base import Count, Folder, NonNegative, NonNegativeInt, Settings, SettingsError, parse, suggest
+from tacit.settings import yaml_files
+from tacit.settings.base import MOST_LEVELS, Count, Folder, Settings, SettingsError, parse, short, suggest
 from tacit.settings.norms import NormsSettings
 from tacit.settings.pathfinder import PathfinderSettings
 from tacit.settings.rank_dynamics import RankDynamicsSettings
@@ -27,11 +27,13 @@ class Configuration(Settings):
 
     scale: str
     device: Literal["auto", "cpu", "cuda"]
-    gpus_per_run: NonNegativeInt
-    gpu_slots: Count
+    processor: Literal["common", "native"]
+    gpus_per_run: Annotated[int, Field(ge=0, le=1000)]
+    gpu_slots: Annotated[int, Field(ge=1, le=1000)]
     checkpoint_epochs: Count
-    checkpoint_seconds: NonNegative
+    checkpoint_seconds: Annotated[float, Field(ge=0, le=1e9)]
     partial: bool
+    accept_older_code: bool
     images_folder: Folder
     download_images: bool
     pathfinder: PathfinderSettings
@@ -41,55 +43,63 @@ class Configuration(Settings):
     untied: UntiedSettings
 
 
-def load(config: Mapping[str, Any], scales: str | Path) -> Configuration:
-    """Return the settings that `config` asks for, over those of its scale in the folder `scales`.
+def load(
+    config: Mapping[str, Any], scales: str | Path, *, files: Iterable[str | Path] = (), source: str = "config"
+) -> Configuration:
+    """Return the settings that `config` asks for, over those of `files` in turn, over those of the scale they name.
 
-    Blocks of studies in `config` override single keys of the scale. Text that spells a number or a truth value is
-    taken as one, because Snakemake hands on much of what the command line gives as text. Raises SettingsError with
-    one message that says, of each mistake, where it is and what is allowed.
+    Scales are files in the folder `scales`. Blocks of studies override single keys of what they are over. In `config`,
+    which errors call `source`, text that spells a number or a truth value is taken as one, because Snakemake hands on
+    much of what the command line gives as text; in files a quoted number is text. Raises SettingsError with one message
+    that says, of each mistake, where it is and what is allowed.
     """
-    config = _read_text(config)
+    layers = [(yaml_files.shown(file), yaml_files.read(file)) for file in files]
+    layers.append((source, _read_text(config, source)))
+    over: dict[str, Any] = {}
+    for _, layer in layers:
+        over = _merged(over, layer)
     scales = Path(scales)
     allowed = sorted(path.stem for path in scales.glob("*.yaml"))
-    scale = config.get("scale")
-    if scale not in allowed:
-        raise SettingsError(f"config: scale = {scale!r}: no such scale; {suggest(str(scale), allowed)}")
-    file = scales / f"{scale}.yaml"
-    base = _read(file)
+    scale = over.get("scale")
+    if not isinstance(scale, str) or scale not in allowed:
+        where = next((name for name, layer in reversed(layers) if "scale" in layer), source)
+        said = repr(scale[:60]) if isinstance(scale, str) else short(scale)
+        raise SettingsError(f"{where}: scale = {said}: no such scale; {suggest(said, allowed)}", "scale")
+    file = yaml_files.shown(scales / f"{scale}.yaml")
+    base = yaml_files.read(scales / f"{scale}.yaml")
     if stray := [name for name in base if name not in Configuration.model_fields]:
-        names = [name for name in Configuration.model_fields if name not in config or name in base]
-        raise SettingsError(f"{file}: {stray[0]}: unknown key; {suggest(stray[0], names)}")
+        names = [name for name in Configuration.model_fields if name not in over or name in base]
+        raise SettingsError(f"{file}: {stray[0]}: unknown key; {suggest(stray[0], names)}", stray[0])
 
     def source_of(path: tuple[Any, ...]) -> str:
-        return "config" if _has(config, path) or not _has(base, path[:1]) else str(file)
+        # What is missing in a list is missing where the list stands.
+        of_list = next((path[:place] for place, part in enumerate(path) if isinstance(part, int)), path)
+        for name, layer in reversed(layers):
+            if _has(layer, path) or _has(layer, of_list):
+                return name
+        # The blocks of studies are a scale's, all else is of the configuration.
+        field = Configuration.model_fields.get(path[0]) if path else None
+        study = field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+        return file if study or _has(base, path[:1]) else layers[0][0]
 
-    return parse(Configuration, _merged(base, config), source_of=source_of)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file}: not readable as YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise SettingsError(f"{file}: must hold one block of settings for each study")
-    return content
+    return parse(Configuration, _merged(base, over), source_of=source_of)
 
 
-def _read_text(value: Any) -> Any:
+def _read_text(value: Any, source: str, path: tuple[str, ...] = ()) -> Any:
     """Return `value` with all text in it turned into the number or truth value that it spells, if any."""
+    if len(path) > MOST_LEVELS:
+        raise SettingsError(f"{source}: {'.'.join(path[:3])}: blocks and lists are nested too deep")
     if isinstance(value, Mapping):
-        return {name: _read_text(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_read_text(inner) for inner in value]
+        return {name: _read_text(inner, source, (*path, str(name))) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_read_text(inner, source, (*path, str(place))) for place, inner in enumerate(value)]
     if not isinstance(value, str):
         return value
-    if value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    for number in (int, float):
-        with contextlib.suppress(ValueError):
-            return number(value)
-    return value
+    try:
+        return yaml_files.scalar(value)
+    except ValueError as error:
+        key = ".".join(path)
+        raise SettingsError(f"{source}: {key} = {value[:60]}: {error}", key) from None
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,27 +10,50 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tacit.settings.base import Count, Fraction, NonNegative, NonNegativeInt, Positive, Settings, digest
+from tacit.settings.base import (
+    Count,
+    Fraction,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    Seed,
+    Settings,
+    check_memory,
+    digest,
+)
 from tacit.settings.mode_trees import ModeTree, Pattern, mode_tree
 
 TaskName = Literal["completion", "sensing"]
 """Observed entries, or products with random measurements (Gaussian matrices; tensors of rank one)."""
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Size = Annotated[int, Field(ge=1)]
-Widths = Annotated[tuple[Count, ...], Field(min_length=1)]
+Mean = Annotated[float, Field(ge=-100, le=100)]
+Std = Annotated[float, Field(ge=1e-3, le=100)]
+"""Of normal numbers that are multiplied; what is smaller or larger leaves the range of numbers at high order."""
+
+Norm = Annotated[float, Field(ge=1e-6, le=1e6)]
+Size = Annotated[int, Field(ge=1, le=10**6)]
+Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=10**5)], ...], Field(min_length=1, max_length=30)]
+Depth = Annotated[int, Field(ge=1, le=100)]
+PoolSize = Annotated[int, Field(ge=1, le=100)]
+Tracked = Annotated[int, Field(ge=1, le=1000)]
+MOST_EVALUATIONS = 10**7
 
 
 class Problem(Settings):
     """What is to be recovered, and from how many observations. The defaults are the published values."""
 
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Of target and observations."""
-    shape: Annotated[tuple[Size, ...], Field(min_length=2)]
-    norm: Positive | Literal["sqrt_entries", "as_drawn"] = 64.0
+    shape: Annotated[tuple[Size, ...], Field(min_length=2, max_length=20)]
+    norm: Norm | Literal["sqrt_entries", "as_drawn"] = 64.0
     """Frobenius norm the target is scaled to: a number, the root of the number of entries, or as it was drawn."""
     num_samples: Count = 4096
     """Observations in the file; distinct entries in completion."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_memory(self.num_entries, each=16, what=f"a target of {' x '.join(map(str, self.shape))} entries")
+        return self
 
     @property
     def num_entries(self) -> int:
@@ -55,10 +78,7 @@ class MatrixProblem(Problem):
     def _can_be_drawn(self) -> Self:
         if self.symmetric and self.shape[0] != self.shape[1]:
             raise ValueError(f"a symmetric matrix is square, not {self.shape[0]} x {self.shape[1]}")
-        if self.rank > min(self.shape):
-            raise ValueError(
-                f"rank = {self.rank}: a matrix of {self.shape[0]} x {self.shape[1]} has at most {min(self.shape)}"
-            )
+        check_rank(self.rank, self.shape)
         return self
 
 
@@ -66,8 +86,13 @@ class CPProblem(Problem):
     """A tensor of low CP rank, a sum of products of normal vectors."""
 
     rank: Count = 5
-    factor_mean: Finite = 0.0
-    factor_std: Positive = 1.0
+    factor_mean: Mean = 0.0
+    factor_std: Std = 1.0
+
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> Self:
+        check_memory(self.num_entries * self.rank, each=16, what=f"a target of {self.rank} components")
+        return self
 
 
 class HierarchicalProblem(Problem):
@@ -75,14 +100,14 @@ class HierarchicalProblem(Problem):
 
     ranks: Widths = (5, 5)
     """Widths of the target's hidden levels."""
-    pool_size: Count = 2
+    pool_size: PoolSize = 2
     pattern: Pattern = "checkerboard"
-    factor_mean: Finite = 0.0
-    factor_std: Positive = 1.0
+    factor_mean: Mean = 0.0
+    factor_std: Std = 1.0
 
     @model_validator(mode="after")
     def _tree_fits(self) -> Self:
-        check_widths(self.tree, self.ranks, name="ranks")
+        check_widths(self.tree, self.ranks, name="ranks", shape=self.shape)
         return self
 
     @property
@@ -94,7 +119,7 @@ class HierarchicalProblem(Problem):
 class MatrixModel(Settings):
     """A product of `depth` matrices, all inner sizes the smaller side."""
 
-    depth: Count = 3
+    depth: Depth = 3
     initialization: Literal["normal", "identity"] = "normal"
     init_std: Positive = 1e-3
     """Standard deviation of the entries of each factor; with `identity` their diagonal."""
@@ -107,7 +132,7 @@ class CPModel(Settings):
     """`max`: the product of all mode sizes but the largest, enough for any tensor."""
     initialization: Literal["normal", "orthogonal"] = "normal"
     """`orthogonal`: one component an entry of the tensor, of unit vectors times init_std."""
-    init_mean: Finite = 0.0
+    init_mean: Mean = 0.0
     init_std: Positive = 1e-3
     linear_output: bool = False
     """Give each component a trained weight."""
@@ -118,9 +143,9 @@ class HierarchicalModel(Settings):
 
     widths: Widths = (512, 512)
     """Channels of the hidden levels, from the leaves up."""
-    pool_size: Count = 2
+    pool_size: PoolSize = 2
     pattern: Pattern = "checkerboard"
-    init_mean: Finite = 0.0
+    init_mean: Mean = 0.0
     init_std: Positive = 1e-2
 
 
@@ -157,6 +182,7 @@ class Descent(Settings):
     def _momentum_is_used(self) -> Self:
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum = {self.momentum:g} is for the optimizer sgd; {self.optimizer} has none")
+        check_evaluations(self.epochs, self.evaluate_every)
         return self
 
 
@@ -166,7 +192,7 @@ class MatrixExperiment(Settings):
     problem: MatrixProblem
     model: MatrixModel
     descent: Descent
-    num_tracked: Count = 10
+    num_tracked: Tracked = 10
     """Singular values that are written down."""
 
 
@@ -176,7 +202,7 @@ class CPExperiment(Settings):
     problem: CPProblem
     model: CPModel
     descent: Descent
-    num_tracked: Count = 10
+    num_tracked: Tracked = 10
     """Components whose norms are written down."""
 
     @model_validator(mode="after")
@@ -184,6 +210,8 @@ class CPExperiment(Settings):
         if self.model.initialization == "orthogonal" and self.components != self.problem.num_entries:
             entries = self.problem.num_entries
             raise ValueError(f"the orthogonal initialisation has one component an entry: components = {entries}")
+        numbers = self.components * max(self.problem.num_entries // max(self.problem.shape), sum(self.problem.shape))
+        check_memory(numbers, each=8, what=f"a factorization of {self.components:,} components")
         return self
 
     @property
@@ -200,14 +228,16 @@ class HierarchicalExperiment(Settings):
     problem: HierarchicalProblem
     model: HierarchicalModel
     descent: Descent
-    num_tracked: Count = 15
+    num_tracked: Tracked = 15
     """Components of each node, and singular values of each matricisation, that are written down."""
-    matricizations: tuple[Annotated[tuple[Count, ...], Field(min_length=1)], ...] = ()
+    matricizations: Annotated[
+        tuple[Annotated[tuple[Count, ...], Field(min_length=1, max_length=100)], ...], Field(max_length=100)
+    ] = ()
     """Sets of modes, from 1, whose matricisations are followed besides those of the tree, such as [1, 3]."""
 
     @model_validator(mode="after")
     def _tree_fits(self) -> Self:
-        check_widths(self.tree, self.model.widths, name="widths")
+        check_widths(self.tree, self.model.widths, name="widths", shape=self.problem.shape)
         return self
 
     @field_validator("matricizations")
@@ -234,11 +264,32 @@ class HierarchicalExperiment(Settings):
 Experiment = MatrixExperiment | CPExperiment | HierarchicalExperiment
 
 
-def check_widths(tree: ModeTree, widths: tuple[int, ...], *, name: str) -> None:
-    """Raise ValueError unless there is one width for each level of the tree."""
+def check_rank(rank: int, shape: tuple[int, int]) -> None:
+    """Raise ValueError if a matrix of this shape cannot have the rank."""
+    if rank > min(shape):
+        raise ValueError(f"rank = {rank}: a matrix of {shape[0]} x {shape[1]} has at most {min(shape)}")
+
+
+def check_evaluations(epochs: int, evaluate_every: int) -> None:
+    """Raise ValueError if a descent is evaluated so often that its history would fill the memory."""
+    if epochs // evaluate_every > MOST_EVALUATIONS:
+        raise ValueError(
+            f"{epochs:,} epochs with evaluate_every = {evaluate_every} have more than {MOST_EVALUATIONS:,} "
+            "evaluations, all of which are kept; evaluate less often"
+        )
+
+
+def check_widths(tree: ModeTree, widths: tuple[int, ...], *, name: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless there is one width for each level of the tree, and the numbers fit into the memory."""
     if len(widths) != tree.levels:
         levels = f"{tree.levels} hidden level" + ("" if tree.levels == 1 else "s")
         raise ValueError(f"{name} = {list(widths)}: a tree of order {tree.order} has {levels}, one width for each")
+    numbers = 0
+    for level, width in enumerate(widths, start=1):
+        # Every node of the level as a matrix of the entries below it and of its channels.
+        entries = [math.prod(shape[mode] for mode in modes) for modes in tree.modes[level - 1]]
+        numbers += width * (sum(entries) + (widths[level - 2] if level > 1 else 0) * len(entries))
+    check_memory(numbers, each=8, what=f"a factorization with {name} = {list(widths)}")
 
 
 def check_samples(experiment: Experiment, task: TaskName) -> None:
@@ -251,3 +302,10 @@ def check_samples(experiment: Experiment, task: TaskName) -> None:
         raise ValueError(
             f"num_observations = {wanted}: more than the {problem.num_samples} observations of num_samples"
         )
+    check_measurements(task, problem.num_samples, problem.shape)
+
+
+def check_measurements(task: str, num_samples: int, shape: tuple[int, ...]) -> None:
+    """Raise ValueError if the measurements would fill the memory."""
+    numbers = {"completion": 1, "sensing": math.prod(shape) if len(shape) == 2 else sum(shape)}[task]
+    check_memory(num_samples * numbers, each=16, what=f"num_samples = {num_samples:,}: the measurements")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from tacit.settings.base import Count, Distinct, NonNegativeInt, Settings, digest
+from tacit.settings.base import Count, Distinct, NonNegativeInt, Seed, Settings, check_memory, digest
 
 SourceName = Literal["cifar10", "cifar100", "mnist", "tiny_imagenet", "digits"]
 
@@ -41,20 +41,20 @@ class Images(Settings):
     """A labelled image set: a source, the size of its images, and the part of it that is used."""
 
     source: SourceName
-    size: Count | None = None
+    size: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Side, in px, that images are resized to (bilinear); by default that of the source."""
-    classes: Annotated[tuple[NonNegativeInt, ...], Field(min_length=2), Distinct] | None = None
+    classes: Annotated[tuple[NonNegativeInt, ...], Field(min_length=2, max_length=1000), Distinct] | None = None
     """Classes that are kept, renumbered in this order; by default all."""
     num_train: Count | None = None
     """Training images that are kept, drawn at random; by default all."""
     train_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     """The same as a share of those of the classes that are kept."""
     num_test: Count | None = None
-    subset_seed: NonNegativeInt = 0
+    subset_seed: Seed = 0
     """Of these draws. A smaller subset is part of a larger one."""
     mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
     """Of each channel on the scale [0, 1], by which images are normalised; by default the customary one."""
-    std: tuple[Annotated[float, Field(gt=0, le=1)], ...] | None = None
+    std: tuple[Annotated[float, Field(ge=1e-3, le=1)], ...] | None = None
 
     @model_validator(mode="after")
     def _exists(self) -> Self:
@@ -71,6 +71,8 @@ class Images(Settings):
             number = getattr(self, name)
             if number is not None and number > most:
                 raise ValueError(f"{name} = {number}: {facts.title} has only {most:,}")
+        pixels = (facts.num_train + facts.num_test) * facts.channels * self.side**2
+        check_memory(pixels, each=1, what=f"size = {self.side}: {facts.title} of this size")
         return self
 
     @property

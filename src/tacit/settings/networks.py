@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tacit.settings.base import Count, Fraction, NonNegative, NonNegativeInt, Positive, Settings
+from tacit.settings.base import Count, Fraction, NonNegative, NonNegativeInt, Pixels, Positive, Settings
 
 
 class Network(Settings):
@@ -14,7 +14,7 @@ class Network(Settings):
 
     name: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet8", "resnet14", "resnet20"]
     """ImageNet layout (torchvision) for 18 and more layers except 20, CIFAR layout for 8, 14, 20 (He et al. 2016)."""
-    width: Count = 64
+    width: Annotated[int, Field(ge=1, le=1024)] = 64
     """Channels of the first stage; 64 is what the ImageNet layouts have, and they have no other."""
     stem_stride: Literal[1, 2] = 2
     """Of the first convolution; 2 is what the ImageNet layouts have, and they have no other."""
@@ -31,12 +31,29 @@ class Network(Settings):
         """Whether the layout is that for CIFAR."""
         return self.layers in (8, 14, 20)
 
+    def check_last_batch(self, images: int, batch_size: int, canvas: tuple[int, int]) -> None:
+        """Raise ValueError if batch normalisation would meet a single number a channel, which has no variance.
+
+        That is where a batch is one image, and the last feature map one pixel. `canvas` is height and width in px.
+        """
+        stride = 4 * self.stem_stride if self.is_cifar else 32
+        last = batch_size if images % batch_size == 0 else images % batch_size
+        if min(batch_size, images, last) == 1 and max(canvas) <= stride:
+            raise ValueError(
+                f"the last of the batches of {batch_size} out of {images} images has one image, of which {self.name} "
+                f"makes one pixel a channel, which cannot be normalised; choose another batch_size"
+            )
+
     @model_validator(mode="after")
     def _layout_exists(self) -> Self:
         if (self.width, self.stem_stride) != (64, 2) and not self.is_cifar:
             layouts = "only resnet8, resnet14 and resnet20 come in others"
             raise ValueError(f"{self.name} has a width of 64 and a stem_stride of 2; {layouts}")
         return self
+
+
+Precision = Literal["float32", "tf32", "bfloat16"]
+"""In which products are computed: tf32 shortens them on a GPU, bfloat16 anywhere; weights are float32 in any case."""
 
 
 class Training(Settings):
@@ -51,7 +68,7 @@ class Training(Settings):
     epochs: Count
     perfect_epochs: NonNegativeInt
     """Training stops once train accuracy has been 1 for more than this many epochs in a row."""
-    precision: Literal["float32", "tf32", "bfloat16"]
+    precision: Precision
     channels_last: bool
     compile: bool
 
@@ -59,7 +76,7 @@ class Training(Settings):
 class LongRangeRegularizer(Settings):
     """Patches whose interaction the regulariser encourages."""
 
-    patch_size: Count
+    patch_size: Pixels
     distance: NonNegativeInt
     """Least gap between the two patches in px."""
     adjacent_only: bool = Field(default=False)

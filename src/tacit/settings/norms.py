@@ -7,8 +7,33 @@ from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tacit.settings.base import Count, Distinct, NonNegativeInt, Positive, Settings, digest
-from tacit.settings.factorizations import CPProblem, Descent, Finite
+from tacit.settings.base import (
+    Count,
+    Distinct,
+    Moderate,
+    NonNegativeInt,
+    Positive,
+    Seed,
+    Seeds,
+    Settings,
+    Some,
+    check_runs,
+    digest,
+)
+from tacit.settings.factorizations import (
+    CPProblem,
+    Depth,
+    Descent,
+    Norm,
+    check_evaluations,
+    check_measurements,
+    check_rank,
+)
+
+Side = Annotated[int, Field(ge=1, le=64)]
+"""Of a matrix that is fitted in one compiled loop, which keeps room for 20,000 of them."""
+
+OF_RANDOM_MATRICES = ("seed", "rank", "symmetric", "norm", "num_samples")
 
 
 class MatrixTask(Settings):
@@ -17,24 +42,34 @@ class MatrixTask(Settings):
     kind: Literal["block", "completion", "sensing"] = "block"
     """`block`: all entries but the first of [[?, z], [z', eps]], which is set into an identity if the matrix is larger.
     The others: a random matrix of low rank, of which entries or products with Gaussian matrices are observed."""
-    shape: tuple[Count, Count] = (2, 2)
-    observed: tuple[Finite, Finite, Finite] = (1.0, 1.0, 0.0)
+    shape: tuple[Side, Side] = (2, 2)
+    observed: tuple[Moderate, Moderate, Moderate] = (1.0, 1.0, 0.0)
     """z, z', eps of a block."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """This and what follows are of random matrices."""
     rank: Count = 1
     symmetric: bool = False
-    norm: Positive | Literal["sqrt_entries", "as_drawn"] = "sqrt_entries"
+    norm: Norm | Literal["sqrt_entries", "as_drawn"] = "sqrt_entries"
     num_samples: Count = 3
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
         if self.kind == "block" and min(self.shape) < 2:
             raise ValueError("a block needs at least 2 rows and 2 columns")
+        if self.kind == "block" and max(self.shape) == 2:
+            check_block(self.observed)
+        fields = type(self).model_fields
+        others = OF_RANDOM_MATRICES if self.kind == "block" else ("observed",)
+        if foreign := [name for name in others if getattr(self, name) != fields[name].default]:
+            whose = "random matrices (kind: completion or sensing)" if self.kind == "block" else "kind: block"
+            raise ValueError(f"{foreign[0]} is of {whose}, and means nothing with kind: {self.kind}; leave it out")
         if self.kind == "completion" and self.num_samples > math.prod(self.shape):
             raise ValueError(f"num_samples = {self.num_samples}: the matrix has {math.prod(self.shape)} entries")
         if self.symmetric and self.shape[0] != self.shape[1]:
             raise ValueError(f"a symmetric matrix is square, not {self.shape[0]} x {self.shape[1]}")
+        if self.kind != "block":
+            check_rank(self.rank, self.shape)
+            check_measurements(self.kind, self.num_samples, self.shape)
         return self
 
     @property
@@ -46,10 +81,16 @@ class MatrixTask(Settings):
         return f"{size}_{self.kind}_{digest(self.plain())}"
 
 
+def check_block(observed: tuple[float, ...]) -> None:
+    """Raise ValueError if all observed entries are 0: the target is, and errors have nothing to be measured by."""
+    if not any(observed):
+        raise ValueError("of the observed entries one at least is not 0")
+
+
 class Variant(Settings):
     """One setting of a deep matrix factorization."""
 
-    depth: Count
+    depth: Depth
     learning_rate: Positive
     init_scale: Positive
     balanced: bool
@@ -70,8 +111,20 @@ class MatrixDescent(Settings):
     """Of half the sum of squared residuals."""
     patience: NonNegativeInt = 10
     precision: Literal["float32", "float64"] = "float32"
-    schatten: tuple[Annotated[float, Field(gt=0, le=2)], ...] = (0.5,)
+    schatten: Annotated[tuple[Annotated[float, Field(ge=0.05, le=2)], ...], Field(max_length=20)] = (0.5,)
     """p of the Schatten (quasi-)norms that are written down besides 1 and 2."""
+
+    @field_validator("schatten")
+    @classmethod
+    def _have_names(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len({f"{value:g}" for value in values}) < len(values):
+            raise ValueError("each value may be given once, and they differ in their first six digits")
+        return values
+
+    @model_validator(mode="after")
+    def _history_fits(self) -> Self:
+        check_evaluations(self.epochs, self.evaluate_every)
+        return self
 
 
 class MatrixRun(NamedTuple):
@@ -85,8 +138,8 @@ class MatrixRun(NamedTuple):
 class Variants(Settings):
     """Settings, and how many seeds of each."""
 
-    variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
-    seeds: Count
+    variants: Annotated[tuple[Variant, ...], Some]
+    seeds: Seeds
 
     @field_validator("variants")
     @classmethod
@@ -114,9 +167,15 @@ class Variants(Settings):
 class Perturbed(Variants):
     """The block [[?, z], [z', eps]] for several eps."""
 
-    observed: tuple[Finite, Finite]
+    observed: tuple[Moderate, Moderate]
     """z and z'"""
-    epsilons: Annotated[tuple[Finite, ...], Field(min_length=1), Distinct]
+    epsilons: Annotated[tuple[Moderate, ...], Some, Distinct]
+
+    @model_validator(mode="after")
+    def _exist(self) -> Self:
+        for epsilon in self.epsilons:
+            check_block((*self.observed, epsilon))
+        return self
 
     @property
     def problems(self) -> list[MatrixTask]:
@@ -141,7 +200,7 @@ class MatrixNorms(Settings):
     descent: MatrixDescent
     published: Variants
     perturbed: Perturbed
-    further: tuple[Further, ...] = ()
+    further: Annotated[tuple[Further, ...], Field(max_length=100)] = ()
     """Problems of one's own, which end up in tables and in no figure."""
 
     @property
@@ -156,6 +215,12 @@ class MatrixNorms(Settings):
 
     @model_validator(mode="after")
     def _starts_exist(self) -> Self:
+        check_runs(
+            sum(
+                len(block.problems) * len(block.variants) * block.seeds
+                for block in (self.published, self.perturbed, *self.further)
+            )
+        )
         for problem in self.problems:
             sign = determinant_sign(problem, self.descent)
             if sign != 0 and problem.shape[0] != problem.shape[1]:
@@ -180,8 +245,8 @@ class Ranks(Settings):
 
     tolerance: Positive = 1e-6
     """Of the mean squared error over all entries."""
-    sweeps: Count = 1000
-    restarts: Count = 1
+    sweeps: Annotated[int, Field(ge=1, le=10**6)] = 1000
+    restarts: Annotated[int, Field(ge=1, le=1000)] = 1
     """Random starts of each rank; it counts as fitted if one of them fits."""
 
 
@@ -189,9 +254,9 @@ class TensorGrid(Settings):
     """Tensors of one order, numbers of observations, and scales of initialisation."""
 
     problem: CPProblem
-    num_observations: Annotated[tuple[Count, ...], Field(min_length=1), Distinct]
-    init_stds: Annotated[tuple[Positive, ...], Field(min_length=1), Distinct]
-    seeds: Count
+    num_observations: Annotated[tuple[Count, ...], Some, Distinct]
+    init_stds: Annotated[tuple[Positive, ...], Some, Distinct]
+    seeds: Seeds
 
     @model_validator(mode="after")
     def _observations_exist(self) -> Self:
@@ -211,13 +276,14 @@ class TensorNorms(Settings):
     descent: Descent
     """Its num_observations are those of the grid."""
     ranks: Ranks
-    grids: Annotated[tuple[TensorGrid, ...], Field(min_length=1)]
+    grids: Annotated[tuple[TensorGrid, ...], Some]
 
     @field_validator("grids")
     @classmethod
     def _are_distinct(cls, grids: tuple[TensorGrid, ...]) -> tuple[TensorGrid, ...]:
         if len({(grid.problem.shape, grid.problem.rank) for grid in grids}) < len(grids):
             raise ValueError("two grids have the same shape and rank, which tables and figures tell them apart by")
+        check_runs(sum(len(grid.num_observations) * len(grid.init_stds) * grid.seeds for grid in grids))
         return grids
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tacit.settings.base import Count, Distinct, Settings
+from tacit.settings.base import Distinct, Seeds, Settings
 from tacit.settings.factorizations import (
     CPExperiment,
     Experiment,
@@ -24,7 +24,7 @@ class RankDynamicsSettings(Settings):
     """The whole study: a run for each factorization, task and seed."""
 
     tasks: Annotated[tuple[TaskName, ...], Field(min_length=1), Distinct]
-    seeds: Count
+    seeds: Seeds
     """Number of runs of each setting; they differ in initialisation, not in target and observations."""
     matrix: MatrixExperiment
     tensor: CPExperiment

@@ -6,7 +6,18 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from tacit.settings.base import Count, Distinct, NonNegative, NonNegativeInt, Settings
+from tacit.settings.base import (
+    Distinct,
+    NonNegative,
+    NonNegativeInt,
+    Pixels,
+    Seed,
+    Seeds,
+    Settings,
+    Some,
+    check_memory,
+    check_runs,
+)
 from tacit.settings.images import Images
 from tacit.settings.networks import Network, Training
 
@@ -14,8 +25,8 @@ from tacit.settings.networks import Network, Training
 class Canvas(Settings):
     """What two images are laid on."""
 
-    height: Count
-    width: Count
+    height: Pixels
+    width: Pixels
 
     def place(self, side: int, distance: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the top left corners (row, column) of two images of `side` px, `distance` px apart about the middle.
@@ -36,9 +47,9 @@ class Canvas(Settings):
 class Pairs(Settings):
     """How many pairs of images are drawn."""
 
-    seed: NonNegativeInt
-    num_train: Count
-    num_test: Count
+    seed: Seed
+    num_train: Annotated[int, Field(ge=1, le=10**8)]
+    num_test: Annotated[int, Field(ge=1, le=10**8)]
 
 
 class RunSettings(Settings):
@@ -53,11 +64,11 @@ class RunSettings(Settings):
 class SameClassSettings(RunSettings):
     """The whole study: a run for each distance, coefficient and seed."""
 
-    distances: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), Distinct]
+    distances: Annotated[tuple[NonNegativeInt, ...], Some, Distinct]
     """Between the two images, in px."""
-    coefficients: Annotated[tuple[NonNegative, ...], Field(min_length=1), Distinct]
+    coefficients: Annotated[tuple[NonNegative, ...], Some, Distinct]
     """Of the long-range regulariser; 0 trains without it."""
-    seeds: Count
+    seeds: Seeds
     """Number of runs of each setting."""
     pairs: Pairs
 
@@ -65,6 +76,15 @@ class SameClassSettings(RunSettings):
     def _distances_fit(self) -> Self:
         for distance in self.distances:
             self.canvas.place(self.images.side, distance)
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        check_runs(len(self.distances) * len(self.coefficients) * self.seeds)
+        canvas, batch_size = (self.canvas.height, self.canvas.width), self.training.batch_size
+        self.network.check_last_batch(self.pairs.num_train, batch_size, canvas)
+        pixels = min(batch_size, self.pairs.num_train) * canvas[0] * canvas[1] * self.images.channels
+        check_memory(pixels, each=4, what=f"batch_size = {batch_size:,}: a batch of such images")
         return self
 
     @property

@@ -8,8 +8,19 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field, model_validator
 
-from tacit.settings.base import Count, Distinct, NonNegative, NonNegativeInt, Positive, Settings
+from tacit.settings.base import (
+    Count,
+    Distinct,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    Seeds,
+    Settings,
+    Some,
+    check_runs,
+)
 from tacit.settings.images import Images
+from tacit.settings.networks import Precision
 
 NetworkName = Literal["cnn", "lcn", "fcn"]
 """Convolutional, locally connected, fully connected: each can compute all that the one before it can."""
@@ -17,6 +28,8 @@ NetworkName = Literal["cnn", "lcn", "fcn"]
 NETWORKS: tuple[str, ...] = get_args(NetworkName)
 
 Method = Literal["linear", "curvilinear", "average", "string"]
+
+METHODS: tuple[str, ...] = get_args(Method)
 
 
 class Convolution(NamedTuple):
@@ -62,7 +75,7 @@ class Architecture(Settings):
 
     name: Literal["skinny", "alexnet"]
     """skinny: three convolutions of one width; alexnet: five of growing width, two hidden layers, dropout."""
-    width: Count = 64
+    width: Annotated[int, Field(ge=1, le=1024)] = 64
     """Channels of the first convolution."""
 
     @property
@@ -97,14 +110,19 @@ class Sgd(Settings):
     batch_size: Count
     order: Literal["fixed", "random"]
     """Of batches: that of the file in every epoch, as published, or a new one in each."""
+    precision: Precision = "float32"
+    """Of the training, and of predictions that are measured on its way."""
+
+
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class Phase(Settings):
     """A training from its beginning to its end, for each of several learning rates."""
 
-    learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1), Distinct]
-    epochs: Count
-    measurements: Count
+    learning_rates: Annotated[tuple[Positive, ...], Some, Distinct]
+    epochs: Epochs
+    measurements: Annotated[int, Field(ge=1, le=1000)]
     """Epochs at which networks are measured, evenly spaced on a logarithmic scale; 0 and the last always are."""
 
     @property
@@ -125,7 +143,9 @@ class Scratch(Phase):
         return self
 
 
-SplitEpochs = Count | Annotated[tuple[NonNegativeInt, ...], Distinct]
+SplitEpochs = (
+    Annotated[int, Field(ge=1, le=1000)] | Annotated[tuple[NonNegativeInt, ...], Field(max_length=1000), Distinct]
+)
 """A number: so many epochs, evenly spaced on a logarithmic scale. Or a list of them; 0 is the initial network."""
 
 
@@ -149,21 +169,24 @@ class Shown(Settings):
 
     cnn_learning_rate: Positive
     learning_rate: Positive
-    splits: Annotated[tuple[Count, ...], Field(min_length=1), Distinct]
+    splits: Annotated[tuple[Count, ...], Some, Distinct]
     margin: Literal["legacy", "top2"]
     """By which norms are normalised. legacy: as published, nearly the whole range of the logits for right answers."""
     margin_of: Literal["test", "train"]
     """Of which images its mean is taken; published: test."""
 
 
+Points = Annotated[int, Field(ge=2, le=1000)]
+
+
 class String(Settings):
     """A chain of networks between two, each trained by SGD and pulled towards its neighbours."""
 
-    points: Annotated[int, Field(ge=2)]
+    points: Points
     """Of the chain, ends included."""
-    stiffness: NonNegative
+    stiffness: Annotated[float, Field(ge=0, le=1000)]
     """1/2 moves a point to the middle of its neighbours; 1, as in the original code, reflects it there."""
-    epochs: NonNegativeInt
+    epochs: Annotated[int, Field(ge=0, le=100_000)]
     batch_size: Count
     learning_rate: NonNegative
 
@@ -177,11 +200,13 @@ Pair = Annotated[tuple[Solution, ...], Field(min_length=2, max_length=2)]
 class Interpolation(Settings):
     """Ways between solutions, in the space of fully connected networks."""
 
-    pairs: Annotated[tuple[Pair, ...], Field(min_length=1), Distinct]
+    pairs: Annotated[tuple[Pair, ...], Some, Distinct]
     methods: Annotated[tuple[Method, ...], Field(min_length=1), Distinct]
-    points: Annotated[int, Field(ge=2)]
+    points: Points
     """At which loss and accuracy are taken, ends included; the string has its own number."""
     string: String
+    precision: Precision = "float32"
+    """Of the string's training, and of predictions along all ways."""
 
 
 class RunSettings(Settings):
@@ -202,8 +227,9 @@ class InterpolationSettings(Settings):
     images: Images
     architecture: Architecture
     methods: tuple[Method, ...]
-    points: Annotated[int, Field(ge=2)]
+    points: Points
     string: String
+    precision: Precision = "float32"
 
 
 class UntiedSettings(Settings):
@@ -212,7 +238,7 @@ class UntiedSettings(Settings):
     images: Images
     architecture: Architecture
     sgd: Sgd
-    seeds: Count
+    seeds: Seeds
     """Number of runs of each setting."""
     scratch: Scratch
     continued: Continued
@@ -227,6 +253,7 @@ class UntiedSettings(Settings):
                 raise ValueError(
                     f"continued.splits.{network}: {late[0]} is after the last epoch, {self.scratch.epochs}"
                 )
+        self._check_sizes()
         shown = self.shown
         for name, value, allowed in (
             ("cnn_learning_rate", shown.cnn_learning_rate, self.scratch.learning_rates),
@@ -243,6 +270,12 @@ class UntiedSettings(Settings):
             if name not in allowed:
                 raise ValueError(f"interpolation.pairs: {name} is not trained; there are {', '.join(sorted(allowed))}")
         return self
+
+    def _check_sizes(self) -> None:
+        rates = len(self.scratch.learning_rates)
+        splits = sum(len(self.splits(network)) for network in NETWORKS)
+        runs = rates * (len(self.scratch.networks) + splits * len(self.continued.learning_rates))
+        check_runs((runs + len(self.interpolation.pairs)) * self.seeds)
 
     def splits(self, network: str) -> tuple[int, ...]:
         """Return the epochs of the CNN from which networks of this kind go on."""
@@ -278,6 +311,7 @@ class UntiedSettings(Settings):
             methods=way.methods,
             points=way.points,
             string=way.string,
+            precision=way.precision,
         )
 
 

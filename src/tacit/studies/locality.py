@@ -15,17 +15,28 @@ import pandas as pd
 from tacit import store
 from tacit.studies.tables import judged_gap, over_seeds
 
+METRICS = {
+    name: store.Array("float64", "epochs")
+    for name in ("train_loss", "train_accuracy", "regularization", "test_loss", "test_accuracy", "learning_rate")
+}
+"""What a run file has of every epoch; what `tacit.training.networks.METRICS` names."""
+
 
 class Task(NamedTuple):
     """What makes a task difficult, and what its runs are called."""
 
-    kind: str
+    kind: store.Kind
     """Of the run files."""
     difficulty: str
     """Setting and column, such as path_length."""
     words: str
     """The same in a sentence, such as "path length"."""
     unit: str = ""
+
+
+def table_of(task: Task) -> store.Table:
+    """Return what the table of runs must be."""
+    return store.Table(keys=(task.difficulty, "coefficient", "seed"), numbers=("epochs", *METRICS))
 
 
 def collect(task: Task, runs: Iterable[str | Path]) -> pd.DataFrame:

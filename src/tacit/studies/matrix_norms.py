@@ -15,17 +15,51 @@ import pandas as pd
 
 from tacit import store, streams
 from tacit.analysis import matrix_norms as analysis
+from tacit.errors import DivergenceError
 from tacit.nn import deep_matrices
 from tacit.settings.factorizations import MatrixProblem
 from tacit.settings.norms import MatrixDescent, MatrixTask, Variant, determinant_sign
 from tacit.studies.tables import judged
 
 STUDY = "norms"
-RUN = "matrix norms run"
+RUN = store.Kind(
+    "matrix norms run",
+    {
+        "epochs": store.Array("int64", "points"),
+        "loss_before": store.Array("float", "points"),
+        "end": store.Array("float", "points rows columns"),
+        "singular_values": store.Array("float64", "points *"),
+        **{
+            name: store.Array("float64", "points")
+            for name in (
+                "loss",
+                "mse",
+                "entry",
+                "unobserved",
+                "reconstruction_error",
+                "normalized_reconstruction_error",
+                "frobenius_norm",
+                "nuclear_norm",
+                "spectral_norm",
+                "effective_rank",
+                "rank",
+                "distance_to_rank_one",
+            )
+        },
+        "schatten_*": store.Array("float64", "points"),
+        "determinant": store.Array("float64", "points", optional=True),
+        # Lines of theory end where it says nothing.
+        "theory_*": store.Array("float64", "points", finite=False),
+    },
+)
 """Kind of file."""
 
 AXES = ["problem", "depth", "learning_rate", "init_scale", "balanced", "seed"]
 """What tells a run from the others, as columns of tables; a problem is named as MatrixTask does."""
+
+RUNS = store.Table(keys=AXES, numbers=("epochs", "loss", "unobserved"), others=("fitted",))
+CURVES = store.Table(keys=(*AXES, "epochs"), numbers=("loss", "unobserved"))
+"""What the tables must be."""
 
 MARKS = (0.13, 0.013, 0.0013, 0.00013)
 """Losses at which the published figures mark a curve when it first falls below."""
@@ -43,9 +77,10 @@ def train(problem: MatrixTask, variant: Variant, descent: MatrixDescent, *, seed
     counts as 0); what tacit.analysis.matrix_norms.measure returns; and the lines of `theory`. Starts of one seed,
     shape, depth, balance, kind and sign differ by their scale alone. Raises DivergenceError.
     """
-    # Here, because the other stages do without it, and compiled functions take a second to load.
-    from tacit.training import matrix_descent
+    # Here, because the other stages do without them, and compiled functions take a second to load.
+    from tacit.training import finite, matrix_descent
 
+    name = f"{problem.name}, {variant.plain()}, seed {seed}"
     start = deep_matrices.draw_start(
         problem.shape,
         variant.depth,
@@ -58,15 +93,18 @@ def train(problem: MatrixTask, variant: Variant, descent: MatrixDescent, *, seed
     )
     weights = deep_matrices.pad(start, descent.precision)
     observed, target = observe(problem)
-    path = matrix_descent.descend(
-        weights,
-        observed,
-        learning_rate=variant.learning_rate,
-        epochs=descent.epochs,
-        evaluate_every=descent.evaluate_every,
-        tolerance=descent.tolerance,
-        patience=descent.patience,
-    )
+    try:
+        path = matrix_descent.descend(
+            weights,
+            observed,
+            learning_rate=variant.learning_rate,
+            epochs=descent.epochs,
+            evaluate_every=descent.evaluate_every,
+            tolerance=descent.tolerance,
+            patience=descent.patience,
+        )
+    except DivergenceError as error:
+        raise DivergenceError(f"{name}: {error}") from error
     ends = path.ends.astype(np.float64)
     if len(observed.values):
         residuals = np.einsum("mij,kij->km", observed.matrices, ends) - observed.values
@@ -86,6 +124,8 @@ def train(problem: MatrixTask, variant: Variant, descent: MatrixDescent, *, seed
     found["mse"] = 2 * found["loss"] / (len(observed.values) or observed.mask.sum())
     precision = float(np.finfo(descent.precision).eps)
     found |= analysis.measure(ends, schatten=descent.schatten, precision=precision)
+    # Not the lines of theory, which end where it says nothing.
+    finite.check(found, when=f"of {name}", advice="lower the learning rate or the scale of initialisation")
     return found | theory(problem, found["loss"], schatten=descent.schatten)
 
 

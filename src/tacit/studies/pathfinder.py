@@ -1,13 +1,14 @@
 """The Pathfinder study (Razin, Maman, Cohen 2022, section 6).
 
 Convolutional networks are biased towards short-range interactions: the longer the two paths, the nearer to chance a
-network ends, and a regulariser that asks for long-range interaction counters it. Stages: `render` raw images,
-`assemble` datasets, `train` one network; `tacit.studies.locality` collects the runs and judges them.
+network ends, and a regulariser that asks for long-range interaction counters it. Stages: raw images are drawn by
+`tacit.data.pathfinder`; `assemble` datasets, `train` one network; `tacit.studies.locality` collects the runs and
+judges them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,22 +17,38 @@ import numpy as np
 from PIL import Image
 
 from tacit import store, streams
-from tacit.data.pathfinder import Images, Renderer
-from tacit.settings.pathfinder import Rendering, RunSettings
+from tacit.settings.pathfinder import RunSettings
 from tacit.studies import locality
 
 STUDY = "pathfinder"
-RAW, DATASET, RUN = "pathfinder raw images", "pathfinder dataset", "pathfinder run"
+RAW = store.Kind(
+    "pathfinder raw images",
+    {
+        "images": store.Array("uint8", "images height width"),
+        "labels": store.Array("uint8", "images"),
+        "marked_paths": store.Array("uint8", "images 2"),
+        "tips": store.Array("int16", "images 2 2 2"),
+        "segments": store.Array("int16", "images 2 path_length 2 2"),
+        "num_distractors": store.Array("int16", "images"),
+        "num_restarts": store.Array("int16", "images"),
+    },
+)
+DATASET = store.Kind(
+    "pathfinder dataset",
+    {
+        "train_images": store.Array("uint8", "train size size"),
+        "train_labels": store.Array("uint8", "train"),
+        "train_indices": store.Array("int64", "train"),
+        "test_images": store.Array("uint8", "test size size"),
+        "test_labels": store.Array("uint8", "test"),
+        "test_indices": store.Array("int64", "test"),
+    },
+    attributes=("train_mean", "train_std"),
+)
+RUN = store.Kind("pathfinder run", locality.METRICS)
 """Kinds of file."""
 
 TASK = locality.Task(RUN, "path_length", "path length")
-
-
-def render(
-    rendering: Rendering, *, path_length: int, seed: int, first: int, last: int, advance: Callable[[int], None]
-) -> Images:
-    """Draw raw images `first` to `last - 1` of one path length; see `tacit.data.pathfinder.Renderer.render`."""
-    return Renderer(rendering, path_length).render(seed, first, last, advance=advance)
 
 
 class Dataset(NamedTuple):

@@ -30,8 +30,49 @@ if TYPE_CHECKING:
     from tacit.nn.factorizations import Factorization
 
 STUDY = "rank_dynamics"
-RUN = "rank dynamics run"
-"""Kind of file."""
+RUN = store.Kind(
+    "rank dynamics run",
+    {
+        "iterations": store.Array("int64", "evaluations"),
+        **{
+            name: store.Array("float", "evaluations")
+            for name in (
+                "train_loss",
+                "train_mse",
+                "train_prediction_mean",
+                "train_prediction_max",
+                "reconstruction_error",
+                "normalized_reconstruction_error",
+            )
+        },
+        "test_mse": store.Array("float", "evaluations", optional=True),
+        "singular_values*": store.Array("float", "evaluations *"),
+        "component_norms": store.Array("float", "evaluations *", optional=True),
+        "local_component_norms_*": store.Array("float", "evaluations *"),
+        "column_norms_*": store.Array("float", "evaluations *"),
+        "factor_norm_*": store.Array("float", "evaluations"),
+        "effective_rank*": store.Array("float", "evaluations"),
+        **{
+            name: store.Array("float int", "evaluations", optional=True)
+            for name in ("rank", "frobenius_norm", "nuclear_norm")
+        },
+    },
+)
+"""Kind of file; what else is measured depends on the factorization, see `tacit.analysis.factorizations`."""
+
+_KEYS = ("factorization", "task", "seed")
+RUNS = store.Table(
+    keys=_KEYS,
+    numbers=("iterations", "fitted_at", "train_mse", "normalized_reconstruction_error", "target_rank"),
+    others=("fitted",),
+)
+COMPONENTS = store.Table(
+    keys=(*_KEYS, "quantity", "component"),
+    numbers=("final", "half_rise"),
+    others=("learned", "next_at_half_rise"),
+)
+CURVES = store.Table(keys=(*_KEYS, "quantity", "component", "iteration"), numbers=("value",))
+"""What the tables must be."""
 
 EXPERIMENTS: dict[FactorizationName, type[Experiment]] = {
     "matrix": MatrixExperiment,

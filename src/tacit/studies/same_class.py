@@ -19,7 +19,16 @@ from tacit.settings.same_class import Pairs, RunSettings
 from tacit.studies import locality
 
 STUDY = "same_class"
-PAIRS, RUN = "same class pairs", "same class run"
+PAIRS = store.Kind(
+    "same class pairs",
+    {
+        "train_indices": store.Array("int64", "train 2"),
+        "train_labels": store.Array("uint8", "train"),
+        "test_indices": store.Array("int64", "test 2"),
+        "test_labels": store.Array("uint8", "test"),
+    },
+)
+RUN = store.Kind("same class run", locality.METRICS)
 """Kinds of file."""
 
 TASK = locality.Task(RUN, "distance", "a distance of", "px")

@@ -20,11 +20,34 @@ from tacit.settings.norms import Ranks
 from tacit.studies.tables import judged
 
 STUDY = "norms"
-RUN, LINEAR = "tensor completion run", "linear completion of a tensor"
+RUN = store.Kind(
+    "tensor completion run",
+    {
+        "iterations": store.Array("int64", "evaluations"),
+        **{
+            name: store.Array("float", "evaluations")
+            for name in (
+                "train_loss",
+                "train_mse",
+                "train_prediction_mean",
+                "train_prediction_max",
+                "normalized_reconstruction_error",
+            )
+        },
+        "rank": store.Array("int64"),
+    },
+)
+LINEAR = store.Kind(
+    "linear completion of a tensor",
+    {"normalized_reconstruction_error": store.Array("float64"), "rank": store.Array("int64")},
+)
 """Kinds of file."""
 
 AXES = ["shape", "target_rank", "num_observations", "init_std", "seed"]
 """What tells a run from the others, as columns of the table; a linear completion has no init_std and no seed."""
+
+RUNS = store.Table(keys=(*AXES, "method"), numbers=("error", "rank"), others=("fitted", "epochs"))
+"""What the table must be."""
 
 
 def train(
@@ -78,12 +101,21 @@ def train(
 def complete_linearly(dataset: store.Record, ranks: Ranks, *, num_observations: int) -> dict[str, np.ndarray]:
     """Return `normalized_reconstruction_error` and `rank` of the tensor that is the target where observed, else zero.
 
-    It is what gradient descent on the tensor itself gives.
+    It is what gradient descent on the tensor itself gives. Raises DivergenceError if that is not finite.
     """
+    from tacit.training import finite
+
     target, indices = dataset.arrays["target"], dataset.arrays["indices"][:num_observations]
     completed = np.zeros(target.size)
     completed[indices] = target.ravel()[indices]
-    error = np.linalg.norm(completed - target.ravel()) / np.linalg.norm(target)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        error = np.linalg.norm(completed - target.ravel()) / np.linalg.norm(target)
+    # Before its rank is looked for, as no fit to what is no number ends.
+    finite.check(
+        {"tensor": completed, "normalized_reconstruction_error": error},
+        when=f"of the linear completion from {num_observations} observations, {dict(dataset.settings)}",
+        advice="choose another norm, rank or seed of the problem",
+    )
     return {
         "normalized_reconstruction_error": np.array(error),
         "rank": _rank(completed.reshape(target.shape), ranks, "linear", 0),

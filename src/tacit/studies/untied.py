@@ -18,7 +18,7 @@ import numpy as np
 from tacit import store, streams
 from tacit.data.images import ImageSet
 from tacit.settings.images import Images
-from tacit.settings.untied import InterpolationSettings, RunSettings
+from tacit.settings.untied import METHODS, InterpolationSettings, RunSettings
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,37 @@ if TYPE_CHECKING:
     from tacit.training.images import LabelledImages
 
 STUDY = "untied"
-RUN, INTERPOLATION = "untied run", "untied interpolation"
+PERFORMANCE = tuple(
+    f"{part}_{name}" for part in ("train", "test") for name in ("loss", "accuracy", "margin_top2", "margin_legacy")
+)
+"""What is measured of a network as a whole."""
+
+LAYER_NORMS = ("squared_norms", "squared_norms_live", "distances")
+CONVOLUTIONS = ("deviations", "deviations_live", "off_local")
+"""What is measured of each layer with weights, and of each convolution."""
+
+RUN = store.Kind(
+    "untied run",
+    {
+        "epoch": store.Array("float64", "measured"),
+        **{name: store.Array("float64", "measured") for name in PERFORMANCE},
+        **{name: store.Array("float64", "measured layers") for name in LAYER_NORMS},
+        **{name: store.Array("float64", "measured convolutions") for name in CONVOLUTIONS},
+        "step_loss": store.Array("float64", "steps"),
+        "step_accuracy": store.Array("float64", "steps"),
+        "weights_*": store.Array("float32", "..."),
+    },
+)
+INTERPOLATION = store.Kind(
+    "untied interpolation",
+    {
+        f"{method}_{name}": store.Array(
+            "float64", f"{method}_{'batches' if name == 'objective' else 'points'}", optional=True
+        )
+        for method in METHODS
+        for name in ("alpha", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "objective")
+    },
+)
 """Kinds of file."""
 
 
@@ -81,7 +111,7 @@ def go_on(
     tied = load(cnn, "cnn", split, settings)
     started = _convert(tied, network, settings)
     identity = {"network": network, "split": split, "learning_rate": learning_rate, "seed": seed}
-    identity["cnn"] = _settings_of(cnn)
+    identity["cnn"] = settings_of(cnn)
     stream = (STUDY, "train", seed, "split", split)
     with devices.acquire() as device:
         return _run(started, images, settings, identity, learning_rate, stream, checkpoint=checkpoint, device=device)
@@ -108,6 +138,7 @@ def _run(
     - weights_<epoch>_<name> at the epochs that are kept.
     """
     from tacit.analysis import layer_norms, margins
+    from tacit.training import precision
     from tacit.training.classification import fit
 
     train, test = on_device(images, settings.images, device)
@@ -118,7 +149,9 @@ def _run(
     def measure(current: nn.Sequential) -> dict[str, Any]:
         found = {}
         for part, data in (("train", train), ("test", test)):
-            performance = margins.performance(margins.predict(current, data), data.labels)
+            with precision.autocast(settings.sgd.precision, device):
+                logits = margins.predict(current, data)
+            performance = margins.performance(logits, data.labels)
             found |= {f"{part}_{name}": value for name, value in performance.items()}
         return found | layer_norms.layer_measures(current, start, convolutions)
 
@@ -137,7 +170,7 @@ def _run(
     )
     arrays = {name: np.stack([row[name] for row in trained.measures]) for name in trained.measures[0]}
     for epoch, state in trained.weights.items():
-        arrays |= {_name_of(epoch, name): tensor.numpy() for name, tensor in state.items()}
+        arrays |= {_name_of(epoch, name): weight for name, weight in state.items()}
     return arrays | trained.steps
 
 
@@ -211,15 +244,16 @@ def interpolate(
     """
     from tacit import devices
     from tacit.analysis import interpolation, margins
-    from tacit.training import precision
+    from tacit.training import finite, precision
 
     with devices.acquire() as device:
-        precision.use("float32", device)
+        precision.use(settings.precision, device)
         ends = [load(end.path, end.network, end.epoch, settings).to(device) for end in (origin, target)]
         data = on_device(images, settings.images, device)
 
         def logits_of(network: nn.Sequential) -> list[torch.Tensor]:
-            return [margins.predict(network, part) for part in data]
+            with precision.autocast(settings.precision, device):
+                return [margins.predict(network, part) for part in data]
 
         arrays: dict[str, np.ndarray] = {}
         for method in settings.methods:
@@ -230,7 +264,7 @@ def interpolate(
                     outputs = [logits_of(end) for end in ends]
                     logits = [interpolation.linear(*outputs, alpha) for alpha in alphas]
                 case "string":
-                    runs = [_settings_of(end.path) for end in (origin, target)]
+                    runs = [settings_of(end.path) for end in (origin, target)]
                     chain = _string(ends, data[0], settings, {"seed": seed, "runs": runs}, seed, checkpoint)
                     logits = [logits_of(network) for network in chain.networks]
                     arrays["string_objective"] = np.array(chain.objective)
@@ -241,6 +275,9 @@ def interpolate(
                 found = [margins.performance(both[number], data[number].labels) for both in logits]
                 for name in ("loss", "accuracy"):
                     arrays[f"{method}_{part}_{name}"] = np.array([row[name] for row in found])
+        ways = " to ".join(f"{end.network} of epoch {end.epoch}" for end in (origin, target))
+        advice = "reduce the learning rate or the stiffness of the string, or those its ends were trained with"
+        finite.check(arrays, when=f"between {ways}, seed {seed}", advice=advice)
         return arrays
 
 
@@ -273,7 +310,7 @@ def _string(
 
     dense = (untying.to_dense(end, side=settings.images.side) for end in ends)
     links = interpolation.along(*dense, settings.string.points)
-    chain = Chain(links, train, settings.string, (STUDY, "string", seed))
+    chain = Chain(links, train, settings.string, (STUDY, "string", seed), precision=settings.precision)
     resumable.run(
         chain,
         epochs=settings.string.epochs,
@@ -284,5 +321,6 @@ def _string(
     return chain
 
 
-def _settings_of(run: str | Path) -> dict[str, Any]:
+def settings_of(run: str | Path) -> dict[str, Any]:
+    """Return what a run depends on, as its file says."""
     return store.read(run, kind=RUN, names=[]).settings

@@ -19,15 +19,16 @@ from tacit import store
 from tacit.analysis import normalized_norms
 from tacit.settings.untied import Shown
 from tacit.studies.tables import MissingRunsError, judged, judged_gap, over_seeds
-from tacit.studies.untied import INTERPOLATION, RUN
+from tacit.studies.untied import CONVOLUTIONS, INTERPOLATION, LAYER_NORMS, PERFORMANCE, RUN
 
-PERFORMANCE = tuple(
-    f"{part}_{name}" for part in ("train", "test") for name in ("loss", "accuracy", "margin_top2", "margin_legacy")
-)
-LAYER_NORMS = ("squared_norms", "squared_norms_live", "distances")
-CONVOLUTIONS = ("deviations", "deviations_live", "off_local")
 RUN_KEYS = ["network", "cnn_learning_rate", "split", "learning_rate", "seed"]
 WAY_KEYS = ["origin", "target", "cnn_learning_rate", "learning_rate", "seed"]
+
+RUNS = store.Table(keys=(*RUN_KEYS, "epoch"), numbers=("age", *PERFORMANCE))
+WAYS = store.Table(
+    keys=(*WAY_KEYS, "method", "alpha"), numbers=("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+)
+"""What the tables must be."""
 
 
 def collect(runs: Iterable[str | Path]) -> pd.DataFrame:

@@ -17,7 +17,8 @@ from tacit import streams
 from tacit.errors import DivergenceError
 from tacit.nn import layout
 from tacit.settings.untied import String
-from tacit.training import precision, resumable
+from tacit.training import finite, resumable
+from tacit.training import precision as precisions
 from tacit.training.images import Examples
 
 
@@ -29,14 +30,26 @@ class Chain:
     """
 
     def __init__(
-        self, networks: Sequence[nn.Sequential], train: Examples, string: String, stream: tuple[str | int, ...]
+        self,
+        networks: Sequence[nn.Sequential],
+        train: Examples,
+        string: String,
+        stream: tuple[str | int, ...],
+        *,
+        precision: str = "float32",
     ):
         self.networks, self.train, self.string, self.stream = list(networks), train, string, stream
         self.epoch = self.step = 0
         self.objective: list[float] = []
-        """Of each batch: losses of the inner points plus energies of their two springs, before they are pulled."""
+        """Of each batch of the epochs done: losses of the inner points plus energies of their two springs, before they
+        are pulled."""
+        device = train.labels.device
+        self.batches = torch.arange(len(train.labels), device=device).split(string.batch_size)
+        self.current = torch.zeros(len(self.batches), dtype=torch.float64, device=device)
+        """The same of this epoch, on the device, for which no step waits."""
         self.format = layout.memory_format(nn.ModuleList(self.networks), train.labels.device)
-        precision.use("float32", train.labels.device)
+        self.precision = precision
+        precisions.use(precision, train.labels.device)
 
     @property
     def finished(self) -> bool:
@@ -45,17 +58,37 @@ class Chain:
 
     def run_epoch(self, pause: resumable.Pause) -> bool:
         """Go on to the end of the epoch; return False if asked to pause before."""
-        labels = self.train.labels
-        batches = torch.arange(len(labels), device=labels.device).split(self.string.batch_size)
         if self.step == 0:
             torch.manual_seed(streams.torch_seed(*self.stream, "dropout", self.epoch))
-        while self.step < len(batches):
-            self.update(batches[self.step])
+        while self.step < len(self.batches):
+            self.update(self.batches[self.step])
             self.step += 1
-            if pause.requested and self.step < len(batches):
+            if pause.requested and self.step < len(self.batches):
                 return False
-        self.epoch, self.step = self.epoch + 1, 0
+        self._close_epoch()
         return True
+
+    def _close_epoch(self) -> None:
+        """Take the epoch's objectives; raise DivergenceError if one, or a weight after it, is not finite."""
+        objective = self.current.tolist()
+        if bad := [step for step, value in enumerate(objective, start=1) if not math.isfinite(value)]:
+            number = len(self.objective) + bad[0]
+            raise DivergenceError(
+                f"the string diverged: loss and springs of batch {number} are not finite, {self.stream}; {self._advice}"
+            )
+        weights = {
+            f"{name} of point {point}": tensor
+            for point, network in enumerate(self._inner(), start=1)
+            for name, tensor in network.state_dict().items()
+        }
+        finite.check(weights, when=f"after epoch {self.epoch + 1} of the string, {self.stream}", advice=self._advice)
+        self.objective += objective
+        self.epoch, self.step = self.epoch + 1, 0
+
+    @property
+    def _advice(self) -> str:
+        string = self.string
+        return f"reduce its learning_rate (now {string.learning_rate:g}) or its stiffness (now {string.stiffness:g})"
 
     def update(self, batch: Tensor) -> None:
         """Take one step of all inner points on the images numbered `batch`."""
@@ -63,7 +96,8 @@ class Chain:
         objective = torch.zeros((), dtype=torch.float64, device=labels.device)
         for before, network, after in zip(self.networks, self.networks[1:], self.networks[2:], strict=False):
             network.train()
-            loss = cross_entropy(network(images), labels)
+            with precisions.autocast(self.precision, labels.device):
+                loss = cross_entropy(network(images), labels)
             gradients = torch.autograd.grad(loss, list(network.parameters()))
             objective += loss.detach()
             with torch.no_grad():
@@ -75,13 +109,7 @@ class Chain:
                     energy = to_left.square().sum().double() + to_right.square().sum().double()
                     objective += 0.5 * self.string.stiffness * energy
                     own.add_(to_left.add_(to_right), alpha=self.string.stiffness)
-        self.objective.append(objective.item())
-        if not math.isfinite(self.objective[-1]):
-            string = self.string
-            raise DivergenceError(
-                f"the string diverged: loss and springs of batch {len(self.objective)} are not finite, {self.stream}; "
-                f"reduce its learning_rate (now {string.learning_rate:g}) or its stiffness (now {string.stiffness:g})"
-            )
+        self.current[self.step] = objective
 
     def summary(self) -> str:
         """Return the last epoch in words."""
@@ -93,6 +121,7 @@ class Chain:
             "epoch": self.epoch,
             "step": self.step,
             "objective": self.objective,
+            "current": self.current,
             "inner": [network.state_dict() for network in self._inner()],
             **resumable.random_state(self.train.labels.device),
         }
@@ -100,6 +129,7 @@ class Chain:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
         self.epoch, self.step, self.objective = state["epoch"], state["step"], state["objective"]
+        self.current = state["current"].to(self.current.device)
         for network, values in zip(self._inner(), state["inner"], strict=True):
             network.load_state_dict(values)
         resumable.set_random_state(state, self.train.labels.device)

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from tacit import streams
+from tacit import checkpoints, streams
 from tacit.errors import DivergenceError
 from tacit.nn import layout
 from tacit.settings.untied import Sgd
-from tacit.training import precision, resumable
+from tacit.training import finite, precision, resumable
 from tacit.training.images import Examples
+from tacit.training.keeping import Keeper, Kept
 
 Measure = Callable[[nn.Module], Mapping[str, Any]]
 
@@ -32,8 +33,9 @@ class Trained(NamedTuple):
     """loss and accuracy of the batch before each step, (steps,)"""
     measures: list[dict[str, np.ndarray]]
     """What was measured and the `epoch`, an entry for each epoch asked for."""
-    weights: dict[int, dict[str, Tensor]]
-    """State of the network at the epochs asked for, on the CPU."""
+    weights: dict[int, dict[str, Kept | Tensor]]
+    """State of the network at the epochs asked for: on the CPU at the last epoch, before it on disk until it is used
+    (`numpy()` of either returns its numbers)."""
 
 
 def fit(
@@ -55,7 +57,8 @@ def fit(
     `settings` are everything the result depends on; a checkpoint of others is refused. Raises DivergenceError with the
     step at which the loss stopped being finite, Interrupted after SIGTERM or Ctrl-C.
     """
-    loop = Loop(network, train, sgd, learning_rate, epochs, measure, measured, kept, stream)
+    keeper = Keeper(checkpoints.kept_of(checkpoint))
+    loop = Loop(network, train, sgd, learning_rate, epochs, measure, measured, kept, stream, keeper)
     resumable.run(loop, epochs=epochs, checkpoint=checkpoint, settings=settings, by_time=True)
     return loop.trained()
 
@@ -63,7 +66,7 @@ def fit(
 class Loop:
     """A training under way."""
 
-    def __init__(self, network, train, sgd, learning_rate, epochs, measure, measured, kept, stream):
+    def __init__(self, network, train, sgd, learning_rate, epochs, measure, measured, kept, stream, keeper):
         # Convolutions are a quarter quicker with channels last, and locally connected layers need them so.
         self.format = layout.memory_format(network, train.labels.device)
         self.network, self.train, self.sgd = network.to(memory_format=self.format), train, sgd
@@ -72,12 +75,12 @@ class Loop:
         self.optimizer = torch.optim.SGD(network.parameters(), lr=learning_rate)
         self.epoch = self.step = 0
         self.measures: list[dict[str, Any]] = []
-        self.weights: dict[int, dict[str, Tensor]] = {}
+        self.keeper = keeper
         self.batches = -(-len(train.labels) // sgd.batch_size)
         self.history: list[Tensor] = []
         """(2, steps) of each epoch"""
         self.current = torch.zeros(2, self.batches, dtype=torch.float64, device=train.labels.device)
-        precision.use("float32", train.labels.device)
+        precision.use(sgd.precision, train.labels.device)
 
     @property
     def finished(self) -> bool:
@@ -87,7 +90,7 @@ class Loop:
     def run_epoch(self, pause: resumable.Pause) -> bool:
         """Go on to the end of the epoch; return False if asked to pause before."""
         batches = self._order().split(self.sgd.batch_size)
-        if self.epoch == self.step == 0 and not (self.measures or self.weights):
+        if self.epoch == self.step == 0 and not (self.measures or 0 in self.keeper):
             self.look()
         if self.step == 0:
             torch.manual_seed(streams.torch_seed(*self.stream, "dropout", self.epoch))
@@ -110,8 +113,9 @@ class Loop:
     def update(self, batch: Tensor) -> None:
         """Take one step on the images numbered `batch`."""
         labels = self.train.labels[batch]
-        logits = self.network(self.train.batch(batch, self.format))
-        loss = cross_entropy(logits, labels)
+        with precision.autocast(self.sgd.precision, labels.device):
+            logits = self.network(self.train.batch(batch, self.format))
+            loss = cross_entropy(logits, labels)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -121,7 +125,7 @@ class Loop:
 
     def _close_epoch(self) -> None:
         steps = self.current.cpu()
-        if bad := torch.nonzero(~torch.isfinite(steps[0])).flatten().tolist():
+        if bad := torch.nonzero(~torch.isfinite(steps).all(0)).flatten().tolist():
             step = self.epoch * self.batches + bad[0]
             raise self._diverged(f"the loss of step {step} (epoch {self.epoch + 1}) is not finite")
         self.history.append(steps.clone())
@@ -137,12 +141,14 @@ class Loop:
         if self.epoch in self.measured:
             found = {"epoch": self.epoch} | dict(self.measure(self.network))
             tensors = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in found.items()}
-            if bad := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
-                raise self._diverged(f"after epoch {self.epoch}, {bad[0]} is not finite")
+            if bad := finite.first_bad(tensors):
+                raise self._diverged(f"after epoch {self.epoch}, {bad} is not finite")
             self.measures.append(tensors)
-        if self.epoch in self.kept:
-            state = self.network.state_dict()
-            self.weights[self.epoch] = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+        if (self.epoch in self.kept or self.finished) and (bad := finite.first_bad(self.network.state_dict())):
+            raise self._diverged(f"after epoch {self.epoch}, {bad} is not finite")
+        # At the last epoch the network itself is what is kept.
+        if self.epoch in self.kept and self.epoch < self.epochs:
+            self.keeper.keep(self.epoch, self.network.state_dict())
 
     def summary(self) -> str:
         """Return the last epoch in words."""
@@ -153,7 +159,11 @@ class Loop:
         """Return what is left of the training."""
         loss, accuracy = torch.cat(self.history, 1).numpy()
         measures = [{name: value.numpy() for name, value in row.items()} for row in self.measures]
-        return Trained({"step_loss": loss, "step_accuracy": accuracy}, measures, self.weights)
+        weights: dict[int, dict[str, Kept | Tensor]] = dict(self.keeper.states)
+        if self.epochs in self.kept:
+            state = self.network.state_dict()
+            weights[self.epochs] = {name: tensor.detach().cpu() for name, tensor in state.items()}
+        return Trained({"step_loss": loss, "step_accuracy": accuracy}, measures, weights)
 
     def state(self) -> dict[str, Any]:
         """Return everything that a later process needs to go on from here."""
@@ -161,7 +171,7 @@ class Loop:
             "epoch": self.epoch,
             "step": self.step,
             "measures": self.measures,
-            "weights": self.weights,
+            "kept": self.keeper.state(),
             "history": self.history,
             "current": self.current,
             "network": self.network.state_dict(),
@@ -169,9 +179,10 @@ class Loop:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
+        """Go on from `state`; raises checkpoints.Damaged, before anything changed, if what was kept is not."""
+        self.keeper.load_state(state["kept"])
         self.epoch, self.step = state["epoch"], state["step"]
-        self.measures, self.weights, self.history = state["measures"], state["weights"], state["history"]
+        self.measures, self.history = state["measures"], state["history"]
         self.current = state["current"].to(self.current.device)
         self.network.load_state_dict(state["network"])
         resumable.set_random_state(state, self.current.device)

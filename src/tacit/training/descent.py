@@ -18,16 +18,19 @@ import torch
 from torch import Tensor
 
 from tacit import checkpoints, streams
-from tacit.errors import DivergenceError
 from tacit.nn.factorizations import Factorization
-from tacit.optim.group_rmsprop import AdaptiveRate
+from tacit.optim.group_rmsprop import AdaptiveRate, ResidentRate
 from tacit.runlog import Progress, log
 from tacit.settings.factorizations import Descent
+from tacit.training import finite, precision
 from tacit.training.gradients import structured_gradient
 from tacit.training.observations import Observations
 
 Measure = Callable[[Factorization, Tensor], Mapping[str, Tensor]]
 """Returns quantities by name from a model and its end tensor."""
+
+_EAGER_STEPS = 3
+"""Before one is recorded, so that libraries have set themselves up."""
 
 
 def descend(
@@ -91,13 +94,22 @@ class Loop:
     ):
         self.model, self.observed, self.descent = model, observed, descent
         self.measure, self.stream = measure, stream
+        # Products of single precision are never shortened, and sums have one order.
+        precision.use("float32", observed.values.device)
         self.parameters, values = _flatten(model)
         self.gradient = torch.zeros_like(self.parameters)
         sizes = [value.numel() for value in values]
         gradients = [part.view_as(value) for part, value in zip(self.gradient.split(sizes), values, strict=True)]
         self.structure = structured_gradient(model, values, gradients)
         self.velocity = torch.zeros_like(self.parameters)
-        self.rate = AdaptiveRate(learning_rate=descent.learning_rate, decay=descent.decay, epsilon=descent.epsilon)
+        settings = {"learning_rate": descent.learning_rate, "decay": descent.decay, "epsilon": descent.epsilon}
+        device = self.parameters.device
+        # On a GPU the rate stays there, so that nobody waits for it.
+        resident = device.type != "cpu"
+        self.rate = ResidentRate(**settings, device=device) if resident else AdaptiveRate(**settings)
+        self.records = device.type == "cuda" and descent.batch_size == 0
+        """Whether a step is recorded once and then replayed: the same operations on the same memory."""
+        self._recording: torch.cuda.CUDAGraph | None = None
         self.epoch = self.iterations = self.fitted = 0
         self.history: dict[str, list[np.ndarray]] = {}
 
@@ -115,20 +127,41 @@ class Loop:
             if termination is not None and termination.requested:
                 return False
             for batch in self._batches():
-                self.structure.forward()
-                self.step(batch)
+                self._take(batch)
             self.epoch += 1
         losses = [self._watched_step(batch) for batch in self._batches()]
         self.epoch += 1
         self._evaluate(losses)
         return True
 
+    def _take(self, batch: Observations) -> None:
+        """Compute the end tensor and take one step; once recorded, by replaying that."""
+        if self._recording is not None:
+            self._recording.replay()
+            self.iterations += 1
+            return
+        self.structure.forward()
+        self.step(batch)
+        if self.records and self.iterations >= _EAGER_STEPS:
+            self._recording = self._record(batch)
+
+    def _record(self, batch: Observations) -> torch.cuda.CUDAGraph:
+        """Record what a step launches, without taking one: launching thirty small kernels takes longer than they do."""
+        recording = torch.cuda.CUDAGraph()
+        with torch.cuda.device(self.parameters.device), torch.cuda.graph(recording):
+            self.structure.forward()
+            self._launch(batch)
+        return recording
+
     def step(self, batch: Observations) -> None:
         """Take one step on `batch`, from the end tensor as it is in `structure`."""
+        self._launch(batch)
+        self.iterations += 1
+
+    def _launch(self, batch: Observations) -> None:
         structure, parameters, gradient, descent = self.structure, self.parameters, self.gradient, self.descent
         batch.gradient(structure.end, structure.end_gradient)
         structure.backward()
-        self.iterations += 1
         if descent.weight_decay:
             gradient.add_(parameters, alpha=descent.weight_decay)
         if descent.optimizer == "sgd":
@@ -137,8 +170,7 @@ class Loop:
             parameters.add_(gradient, alpha=-descent.learning_rate)
             return
         squared = torch.dot(gradient, gradient)
-        if squared.is_cuda:
-            # The rate stays on the GPU, so that nobody waits for it.
+        if isinstance(self.rate, ResidentRate):
             parameters.addcmul_(gradient, self.rate(squared), value=-1)
         else:
             parameters.add_(gradient, alpha=-self.rate(squared.item()))
@@ -166,8 +198,9 @@ class Loop:
         sizes = torch.cat([predictions for *_, predictions in losses])
         self.structure.forward()
         end = self.structure.end
-        # Before anything is decomposed, which fails in its own way on what is not finite.
-        self._check(loss=loss, end_tensor=torch.linalg.vector_norm(end))
+        # Before anything is decomposed, which fails in its own way on what is not finite. If a parameter is not finite,
+        # the end tensor is not, as each is a factor of it.
+        self._check({"loss": loss, "end_tensor": torch.linalg.vector_norm(end)})
         row = {
             "iterations": np.int64(self.iterations),
             "train_loss": loss,
@@ -176,23 +209,21 @@ class Loop:
             "train_prediction_max": sizes.max(),
             **self.measure(self.model, end),
         }
-        self._check(**row)
-        for name, value in row.items():
-            # A copy, as what is measured may lie in memory that the next step writes to.
-            value = value.detach().cpu().numpy().copy() if isinstance(value, Tensor) else np.asarray(value)
+        arrays = _to_host(row)
+        self._check(arrays)
+        for name, value in arrays.items():
             self.history.setdefault(name, []).append(value)
         fitted = self.history["train_mse"][-1] < self.descent.tolerance
         self.fitted = self.fitted + 1 if fitted else 0
 
-    def _check(self, **values: Tensor | np.ndarray) -> None:
+    def _check(self, values: Mapping[str, Any]) -> None:
         """Raise DivergenceError if one of the values is not finite."""
-        for name, value in values.items():
-            if not bool(torch.as_tensor(value).isfinite().all()):
-                run, rate = " ".join(map(str, self.stream)), self.descent.learning_rate
-                raise DivergenceError(
-                    f"{name.replace('_', ' ')} of {run} is not finite after {self.iterations} iterations with "
-                    f"learning_rate {rate:g}; lower the learning rate or the scale of initialisation"
-                )
+        run, rate = " ".join(map(str, self.stream)), self.descent.learning_rate
+        finite.check(
+            values,
+            when=f"after {self.iterations} iterations of {run}, with learning_rate {rate:g}",
+            advice="lower the learning rate or the scale of initialisation",
+        )
 
     def state(self) -> dict[str, Any]:
         """Return everything that a later process needs to go on from here."""
@@ -202,8 +233,7 @@ class Loop:
             "fitted": self.fitted,
             "parameters": self.parameters,
             "velocity": self.velocity,
-            "rate_steps": self.rate.steps,
-            "rate_mean_square": self.rate.mean_square,
+            "rate": self.rate.state(),
             "history": {name: torch.from_numpy(np.stack(rows)) for name, rows in self.history.items()},
         }
 
@@ -212,8 +242,28 @@ class Loop:
         self.epoch, self.iterations, self.fitted = state["epoch"], state["iterations"], state["fitted"]
         self.parameters.copy_(state["parameters"])
         self.velocity.copy_(state["velocity"])
-        self.rate.steps, self.rate.mean_square = state["rate_steps"], state["rate_mean_square"]
+        self.rate.load_state(state["rate"])
         self.history = {name: list(rows.cpu().numpy()) for name, rows in state["history"].items()}
+
+
+def _to_host(row: Mapping[str, Tensor | np.generic]) -> dict[str, np.ndarray]:
+    """Return copies of tensors as arrays; those on a device come in one piece, for which it is waited once."""
+    tensors = {name: value.detach() for name, value in row.items() if isinstance(value, Tensor)}
+    if all(tensor.device.type == "cpu" for tensor in tensors.values()):
+        arrays = {name: tensor.numpy().copy() for name, tensor in tensors.items()}
+    else:
+        arrays = _in_one_piece(tensors)
+    return {name: arrays[name] if name in arrays else np.asarray(value) for name, value in row.items()}
+
+
+def _in_one_piece(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    # Double precision holds single precision, and whole numbers up to 2^53, as they are.
+    whole = torch.cat([tensor.reshape(-1).double() for tensor in tensors.values()]).cpu()
+    parts = whole.split([tensor.numel() for tensor in tensors.values()])
+    return {
+        name: part.to(tensor.dtype).view(tensor.shape).numpy()
+        for (name, tensor), part in zip(tensors.items(), parts, strict=True)
+    }
 
 
 @torch.no_grad()

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from tacit.nn.factorizations import Factorization, HierarchicalTensorFactorization, MatrixFactorization, middle
+from tacit.nn.products import product
 
 
 class MatrixGradient:
@@ -38,19 +39,29 @@ class MatrixGradient:
         # Gradients of the products W_1 ... W_j; the first is W_1 itself.
         inner = [torch.empty_like(product) for product in self._products[1:-1]]
         self._descents = [self.gradients[0], *inner, self.end_gradient]
+        products, descents = self._products, self._descents
+        self._forward = [
+            product(products[number - 1], self.factors[number], out=products[number])
+            for number in range(1, len(self.factors))
+        ]
+        self._backward = []
+        for number in range(len(self.factors) - 1, 0, -1):
+            self._backward += [
+                product(products[number - 1].T, descents[number], out=self.gradients[number]),
+                product(descents[number], self.factors[number].T, out=descents[number - 1]),
+            ]
 
     def forward(self) -> None:
         """Compute `end`."""
-        for number in range(1, len(self.factors)):
-            torch.mm(self._products[number - 1], self.factors[number], out=self._products[number])
+        for multiply in self._forward:
+            multiply()
 
     def backward(self) -> None:
         """Compute the gradients from `end_gradient`."""
         if len(self.factors) == 1:
             self.gradients[0].copy_(self.end_gradient)
-        for number in range(len(self.factors) - 1, 0, -1):
-            torch.mm(self._products[number - 1].T, self._descents[number], out=self.gradients[number])
-            torch.mm(self._descents[number], self.factors[number].T, out=self._descents[number - 1])
+        for multiply in self._backward:
+            multiply()
 
 
 class _KhatriRao:
@@ -103,8 +114,8 @@ class TreeGradient:
         tree = model.tree
         self.output, self.output_gradient = output, output_gradient
         nodes, shares = list(matrices[0]), list(gradients[0])
-        # Of each inner node but the root: its product of children, matrix, value, and their gradients.
-        self._nodes: list[tuple[_KhatriRao, Tensor, Tensor, Tensor, Tensor]] = []
+        # Of each inner node but the root: its children, and what multiplies their product forward and backward.
+        self._nodes: list[tuple[_KhatriRao, Callable[[], object], list[Callable[[], object]]]] = []
         for level in range(1, tree.levels):
             above, above_shares = [], []
             for number, group in enumerate(tree.groups[level - 1]):
@@ -112,7 +123,11 @@ class TreeGradient:
                 matrix, gradient = matrices[level][number], gradients[level][number]
                 value = matrix.new_empty(len(children.product), matrix.shape[1])
                 share = torch.empty_like(value)
-                self._nodes.append((children, matrix, gradient, value, share))
+                back = [
+                    product(children.product.T, share, out=gradient),
+                    product(share, matrix.T, out=children.gradient),
+                ]
+                self._nodes.append((children, product(children.product, matrix, out=value), back))
                 above.append(value)
                 above_shares.append(share)
             nodes, shares = above, above_shares
@@ -126,6 +141,11 @@ class TreeGradient:
         self.end_gradient = self._flat_gradient.view(sizes).permute(back)
         self._weighted = torch.empty_like(self._left.product)
         self._left_scratch = torch.empty_like(self._left.product)
+        self._root_forward = product(self._weighted, self._right.product.T, out=self._flat_end)
+        self._root_backward = [
+            product(self._flat_gradient.T, self._weighted, out=self._right.gradient),
+            product(self._flat_gradient, self._right.product, out=self._left_scratch),
+        ]
 
     def _split_root(self, nodes: list[Tensor], shares: list[Tensor]) -> None:
         """Divide the root's children in two sides of as few rows as possible."""
@@ -135,18 +155,18 @@ class TreeGradient:
 
     def forward(self) -> None:
         """Compute `end`."""
-        for children, matrix, _, value, _ in self._nodes:
+        for children, multiply, _ in self._nodes:
             children.forward()
-            torch.mm(children.product, matrix, out=value)
+            multiply()
         self._left.forward()
         self._right.forward()
         torch.mul(self._left.product, self.output, out=self._weighted)
-        torch.mm(self._weighted, self._right.product.T, out=self._flat_end)
+        self._root_forward()
 
     def backward(self) -> None:
         """Compute the gradients from `end_gradient`."""
-        torch.mm(self._flat_gradient.T, self._weighted, out=self._right.gradient)
-        torch.mm(self._flat_gradient, self._right.product, out=self._left_scratch)
+        for multiply in self._root_backward:
+            multiply()
         if self.output_gradient is not None:
             # The buffer of the left side's gradient is free until the next line.
             torch.mul(self._left_scratch, self._left.product, out=self._left.gradient)
@@ -154,9 +174,9 @@ class TreeGradient:
         torch.mul(self._left_scratch, self.output, out=self._left.gradient)
         self._right.backward()
         self._left.backward()
-        for children, matrix, gradient, _, share in reversed(self._nodes):
-            torch.mm(children.product.T, share, out=gradient)
-            torch.mm(share, matrix.T, out=children.gradient)
+        for children, _, products in reversed(self._nodes):
+            for multiply in products:
+                multiply()
             children.backward()
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from tacit.compiled import kernel
 from tacit.errors import DivergenceError
 from tacit.runlog import Progress
 
@@ -65,7 +66,7 @@ def descend(
     """Run gradient descent on `weights` (L, n, n), in place, in their precision.
 
     It ends after `epochs`, or once more than `patience` evaluations in a row found the loss below `tolerance`. Raises
-    DivergenceError once the loss is not finite.
+    DivergenceError once loss, weights or end matrix are not finite.
     """
     kind = weights.dtype.type
     observed = Observed(*(np.ascontiguousarray(array, weights.dtype) for array in observed))
@@ -75,27 +76,35 @@ def descend(
     numbers, losses = np.empty(_CHUNK + 1, np.int64), np.empty(_CHUNK + 1, weights.dtype)
     ends = np.empty((_CHUNK + 1, size, size), weights.dtype)
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def advance_to(last: int) -> int:
+        return _descend(
+            weights, *observed, kind(learning_rate), last, last == epochs, evaluate_every, tolerance, patience,
+            counters, kept, numbers, losses, ends,
+        )  # fmt: skip
+
+    # No step, but compiled code, whose time does not count in the rate of those to come.
+    advance_to(0)
     progress = Progress(epochs, what="descent, at most", unit="epoch")
     fitted = False
     while counters[0] < epochs and not fitted:
         before = int(counters[0])
         last = min(epochs, before + _CHUNK * evaluate_every)
-        count = _descend(
-            weights, *observed, kind(learning_rate), last, last == epochs, evaluate_every, tolerance, patience,
-            counters, kept, numbers, losses, ends,
-        )  # fmt: skip
+        count = advance_to(last)
         fitted = bool(counters[1] > patience)
         parts.append((numbers[:count].copy(), losses[:count].copy(), ends[:count].copy()))
         progress.advance(int(counters[0]) - before, note=f"loss {losses[count - 1] if count else np.nan:.3g}")
-        if counters[2]:
+        # The end matrix is written down after a step whose loss is that before it.
+        if counters[2] or not np.isfinite(ends[:count]).all():
+            what = "the loss" if counters[2] else "the end matrix"
             advice = "lower the learning rate or the scale of initialisation"
-            raise DivergenceError(f"the loss is not finite after {counters[0]} epochs; {advice}")
+            raise DivergenceError(f"{what} is not finite after {counters[0]} epochs; {advice}")
     progress.close()
     joined = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
     return Path(*joined, fitted)
 
 
-@njit(cache=True)
+@kernel()
 def _descend(
     weights, target, mask, matrices, values, rate, last, is_end, every, tolerance, patience,
     counters, kept, numbers, losses, ends,

@@ -24,7 +24,7 @@ from tacit.nn import layout
 from tacit.nn.double_backward import adapt
 from tacit.optim.long_range import Patch, regularizer
 from tacit.settings.networks import Training
-from tacit.training import precision, resumable
+from tacit.training import finite, precision, resumable
 from tacit.training.images import Examples
 
 METRICS = ("train_loss", "train_accuracy", "regularization", "test_loss", "test_accuracy", "learning_rate")
@@ -71,6 +71,7 @@ class Loop:
         precision.use(training.precision, device)
         self.format = layout.memory_format(model, device, channels_last=training.channels_last)
         self.model = model.to(memory_format=self.format)
+        self.dtype = next(model.parameters()).dtype
         if coefficient > 0:
             adapt(self.model)
         # A compiled network cannot be differentiated twice, so only plain training is compiled.
@@ -108,10 +109,10 @@ class Loop:
 
     def update(self, batch: Tensor, pair: tuple[Patch, Patch] | None) -> None:
         """Take one step on the images numbered `batch`, with the regulariser on `pair` if there is one."""
-        images = self.train.batch(batch, self.format)
-        labels = self.train.labels[batch].float()
+        images = self.train.batch(batch, self.format).to(self.dtype)
         with self._autocast():
-            logits = self.forward(images.requires_grad_(pair is not None)).float()
+            logits = _full(self.forward(images.requires_grad_(pair is not None)))
+            labels = self.train.labels[batch].to(logits.dtype)
             loss = objective = binary_cross_entropy_with_logits(logits, labels)
             if pair is not None:
                 penalty = regularizer(self.forward, images, logits, *pair)
@@ -131,19 +132,30 @@ class Loop:
         first_bad = self.first_bad.item()
         if math.isfinite(first_bad):
             step = self.epoch * steps + int(first_bad)
-            rate = self.training.learning_rate
             raise DivergenceError(
                 f"training diverged: the loss of step {step} (epoch {self.epoch + 1}) is not finite, with coefficient "
-                f"{self.coefficient:g}, {self.stream}; reduce learning_rate (now {rate:g}) or the coefficient"
+                f"{self.coefficient:g}, {self.stream}; {self._advice}"
             )
         loss, accuracy, penalty = (self.sums / len(self.train.labels)).tolist()
         test_loss, test_accuracy = self._evaluate(self.test)
         values = (loss, accuracy, penalty, test_loss, test_accuracy, self.optimizer.param_groups[0]["lr"])
-        for name, value in zip(METRICS, values, strict=True):
+        row = dict(zip(METRICS, values, strict=True))
+        # The state too: the last step may do harm that shows in no loss, as statistics of infinite variance do.
+        finite.check(
+            row | self.model.state_dict(),
+            when=f"after epoch {self.epoch + 1} ({(self.epoch + 1) * steps} steps), with coefficient "
+            f"{self.coefficient:g}, {self.stream}",
+            advice=self._advice,
+        )
+        for name, value in row.items():
             self.history[name].append(value)
         self.perfect = self.perfect + 1 if accuracy >= 1 else 0
         self.epoch, self.step = self.epoch + 1, 0
         self.sums.zero_()
+
+    @property
+    def _advice(self) -> str:
+        return f"reduce learning_rate (now {self.training.learning_rate:g}) or the coefficient"
 
     @torch.no_grad()
     def _evaluate(self, data: Examples) -> tuple[float, float]:
@@ -151,9 +163,9 @@ class Loop:
         sums = torch.zeros(2, dtype=torch.float64, device=data.labels.device)
         numbers = torch.arange(len(data.labels), device=data.labels.device)
         for batch in numbers.split(_EVALUATION_BATCH):
-            labels = data.labels[batch].float()
             with self._autocast():
-                logits = self.model(data.batch(batch, self.format)).float()
+                logits = _full(self.model(data.batch(batch, self.format).to(self.dtype)))
+            labels = data.labels[batch].to(logits.dtype)
             loss = binary_cross_entropy_with_logits(logits, labels, reduction="sum")
             sums += torch.stack([loss.double(), ((logits > 0) == (labels > 0.5)).double().sum()])
         loss, accuracy = (sums / len(data.labels)).tolist()
@@ -168,8 +180,7 @@ class Loop:
         )
 
     def _autocast(self) -> torch.autocast:
-        kind = self.train.labels.device.type
-        return torch.autocast(kind, torch.bfloat16, enabled=self.training.precision == "bfloat16")
+        return precision.autocast(self.training.precision, self.train.labels.device)
 
     def state(self) -> dict[str, Any]:
         """Return everything that a later process needs to go on from here."""
@@ -194,6 +205,11 @@ class Loop:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         resumable.set_random_state(state, device)
+
+
+def _full(logits: Tensor) -> Tensor:
+    """Return logits in single precision at least: what was computed in half is widened, and nothing narrowed."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from tacit.nn.factorizations import middle
+from tacit.nn.products import multiply
 from tacit.settings.factorizations import Descent
 
 
@@ -97,12 +98,12 @@ class Matrices:
 
     def predictions(self, end: Tensor) -> Tensor:
         """Return what the end matrix says of each observation (n,)."""
-        return torch.mv(self.matrices, end.reshape(-1))
+        return multiply(self.matrices, end.reshape(-1), out=torch.empty_like(self.values))
 
     def gradient(self, end: Tensor, out: Tensor) -> None:
         """Write the gradient with respect to `end` to `out`."""
         slopes = self.loss.slope_(self.predictions(end).sub_(self.values)).mul_(self.loss.factor / len(self))
-        torch.mv(self.matrices.T, slopes, out=out.view(-1))
+        multiply(self.matrices.T, slopes, out=out.view(-1))
 
 
 class RankOne:
@@ -129,14 +130,14 @@ class RankOne:
     def predictions(self, end: Tensor) -> Tensor:
         """Return what the end tensor says of each observation (n,)."""
         matrix = end.reshape(self._matrix_shape)
-        torch.mm(self._long, matrix if self._transposed else matrix.T, out=self._scratch)
+        multiply(self._long, matrix if self._transposed else matrix.T, out=self._scratch)
         return self._scratch.mul_(self._short).sum(1)
 
     def gradient(self, end: Tensor, out: Tensor) -> None:
         """Write the gradient with respect to `end` to `out`."""
         slopes = self.loss.slope_(self.predictions(end).sub_(self.values)).mul_(self.loss.factor / len(self))
         torch.mul(self._short, slopes[:, None], out=self._scratch)
-        torch.mm(self._scratch.T, self._long, out=self._gradient)
+        multiply(self._scratch.T, self._long, out=self._gradient)
         out.copy_((self._gradient.T if self._transposed else self._gradient).reshape(out.shape))
 
 

@@ -61,7 +61,10 @@ class Loop(Protocol):
         ...
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`, whose tensors are on the CPU."""
+        """Go on from `state`, whose tensors are on the CPU.
+
+        Raises checkpoints.Damaged, before anything changed, if something else that belongs to it is proven bad.
+        """
         ...
 
 
@@ -96,8 +99,14 @@ def run(
     # On the CPU, where what is only kept may stay; a loop takes the rest to its device.
     state = checkpoints.load(checkpoint, settings=settings, device=torch.device("cpu"))
     if state is not None:
-        loop.load_state(state)
-        log.info("resuming in epoch %d after %d steps", loop.epoch + 1, loop.step)
+        try:
+            loop.load_state(state)
+        except checkpoints.Damaged as error:
+            checkpoints.set_aside(checkpoint, str(error))
+        else:
+            log.info("resuming in epoch %d after %d steps", loop.epoch + 1, loop.step)
+    # What it holds is the loop's by now; a second one would stay in memory for as long as the training takes.
+    del state
     progress = Progress(epochs, what="training", unit="epoch", done=loop.epoch)
     started = time.monotonic()
     with checkpoints.Termination() as termination:

@@ -1,0 +1,309 @@
+"""Every engine of training, a few steps of each, on any device; and how far two devices are apart.
+
+Engines start from the same numbers, whatever the device, so that what differs is rounding alone.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from tacit import streams
+from tacit.analysis import factorizations as measures
+from tacit.analysis import interpolation
+from tacit.nn import convnets, factorizations, resnets, untying
+from tacit.optim.long_range import draw_distant_patches
+from tacit.settings.factorizations import Descent
+from tacit.settings.mode_trees import mode_tree
+from tacit.settings.networks import LongRangeRegularizer, Network, Training
+from tacit.settings.untied import Architecture, Sgd, String
+from tacit.training import chain, classification, descent, networks, resumable
+from tacit.training.images import LabelledImages
+from tacit.training.observations import Entries, Loss
+
+Numbers = Mapping[str, np.ndarray]
+"""What an engine recorded and where its weights ended, by name."""
+
+STREAM = ("benchmark", "engines")
+SIDE = 32
+
+
+class Engine(NamedTuple):
+    """An engine, and how far its numbers may be apart on two devices."""
+
+    run: Callable[[torch.device], Numbers]
+    tolerance: float
+    """Of the norm of a difference over the norm of what is compared; float32 has 6e-8, and steps enlarge it."""
+
+
+class Found(NamedTuple):
+    """How far an engine's numbers were apart."""
+
+    engine: str
+    difference: float
+    of: str
+    """What differs most."""
+    tolerance: float
+
+    @property
+    def parted(self) -> bool:
+        """Whether it is too far; a difference that is no number is."""
+        return not self.difference <= self.tolerance
+
+
+class NeverPaused:
+    """For loops that nobody interrupts."""
+
+    requested = False
+
+
+def difference(first: Numbers, second: Numbers) -> tuple[float, str]:
+    """Return the greatest relative difference of the numbers in two records, and where it is.
+
+    Raises ValueError if they hold other names or shapes.
+    """
+    if {name: np.shape(value) for name, value in first.items()} != {n: np.shape(v) for n, v in second.items()}:
+        raise ValueError(f"records of other names or shapes: {sorted(first)}, {sorted(second)}")
+    worst, where = 0.0, "nothing"
+    for name, value in first.items():
+        value, other = np.asarray(value, np.float64), np.asarray(second[name], np.float64)
+        size = max(np.linalg.norm(value), np.linalg.norm(other))
+        apart = 0.0 if size == 0 else np.linalg.norm(value - other) / size
+        if np.isnan(apart):
+            return np.nan, name
+        if not apart <= worst:
+            worst, where = float(apart), name
+    return worst, where
+
+
+def compare(engines: Mapping[str, Engine], first: torch.device, second: torch.device) -> Iterator[Found]:
+    """Yield, for each engine, how far its numbers on two devices are apart."""
+    for name, engine in engines.items():
+        apart, where = difference(engine.run(first), engine.run(second))
+        yield Found(name, apart, where, engine.tolerance)
+
+
+def training(**changes: object) -> Training:
+    """Return the settings of a training of a network, as published but for `changes`."""
+    plain = {
+        "optimizer": "sgd",
+        "learning_rate": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "batch_size": 32,
+        "epochs": 2,
+        "perfect_epochs": 20,
+        "precision": "float32",
+        "channels_last": True,
+        "compile": False,
+    }
+    return Training(**plain | changes)
+
+
+def images(device: torch.device, *, count: int, channels: int, classes: int, seed: int) -> LabelledImages:
+    """Return images of noise whose left half is the brighter the greater their class."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    pixels = random.integers(0, 128, (count, channels, SIDE, SIDE), dtype=np.uint8)
+    pixels[..., : SIDE // 2] += (labels * (120 // classes)).astype(np.uint8)[:, None, None, None]
+    return LabelledImages.on(device, pixels, labels, mean=[0.3] * channels, std=[0.2] * channels)
+
+
+def network(device: torch.device, *, coefficient: float, **changes: object) -> networks.Loop:
+    """Return a small residual network's training at its start."""
+    torch.manual_seed(streams.torch_seed(*STREAM))
+    model = resnets.build(Network(name="resnet8", width=16), in_channels=1)
+    # Sixteen and half a batch: the last of an epoch is a short one.
+    data = partial(images, device, channels=1, classes=2)
+    patches = LongRangeRegularizer(patch_size=2, distance=0)
+    sample = partial(_sample, patches)
+    settings = training(**changes)
+    train, test = data(count=144, seed=0), data(count=80, seed=1)
+    return networks.Loop(model.to(device), train, test, settings, coefficient, sample, STREAM)
+
+
+def _sample(patches: LongRangeRegularizer, generator: np.random.Generator):
+    return draw_distant_patches(patches, height=SIDE, width=SIDE, generator=generator)
+
+
+def _run_network(device: torch.device, *, coefficient: float) -> Numbers:
+    # Few and short steps: where a ReLU is at its corner, and where the gradients that the regulariser compares are
+    # nearly zero, rounding turns into another step. At the usual rate two orders in memory part on one processor too.
+    loop = network(device, coefficient=coefficient, learning_rate=1e-5, epochs=1)
+    start = weights_of(loop.model)
+    while not loop.finished:
+        loop.run_epoch(NeverPaused())
+    # Accuracies jump by whole images, so losses stand for them.
+    names = ("train_loss", "test_loss") + (("regularization",) if coefficient else ())
+    return {name: np.array(loop.history[name]) for name in names} | _moved(loop.model, start)
+
+
+def weights_of(model: nn.Module) -> np.ndarray:
+    """Return all parameters of a model as one vector."""
+    return torch.cat([value.detach().flatten() for value in model.parameters()]).cpu().numpy().copy()
+
+
+def _moved(model: nn.Module, start: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how far all parameters went from `start`, which shows more than where they are."""
+    return {"movement": weights_of(model) - start}
+
+
+def classifier(kind: str, width: int) -> nn.Sequential:
+    """Return the skinny network as a CNN, locally connected or fully connected (cnn, lcn, fcn)."""
+    torch.manual_seed(streams.torch_seed(*STREAM, "untied"))
+    cnn = convnets.build(Architecture(name="skinny", width=width), side=SIDE, in_channels=3, classes=10)
+    return {"cnn": lambda net, side: net, "lcn": untying.to_local, "fcn": untying.to_dense}[kind](cnn, side=SIDE)
+
+
+def _run_classifier(device: torch.device, *, kind: str) -> Numbers:
+    # The greatest of several numbers that are equal but for rounding may be any of them, and the gradient goes to it.
+    # With these few images none are, in any step.
+    data = images(device, count=40, channels=3, classes=10, seed=8)
+    sgd = Sgd(batch_size=15, order="random")
+    model = classifier(kind, 8).to(device)
+    start = weights_of(model)
+    with tempfile.TemporaryDirectory() as folder:
+        trained = classification.fit(
+            model,
+            data,
+            sgd,
+            learning_rate=0.1,
+            epochs=2,
+            measure=lambda network: {},
+            measured=(),
+            kept=(),
+            stream=STREAM,
+            checkpoint=f"{folder}/checkpoint.pt",
+            settings={"kind": kind},
+        )
+    return {"step_loss": trained.steps["step_loss"]} | _moved(model, start)
+
+
+def _run_chain(device: torch.device) -> Numbers:
+    data = images(device, count=90, channels=3, classes=10, seed=0)
+    string = String(points=4, stiffness=0.3, epochs=2, batch_size=25, learning_rate=0.1)
+    last = classifier("cnn", 8)
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.mul_(1.1)
+    ends = (untying.to_dense(net.to(device), side=SIDE) for net in (classifier("cnn", 8), last))
+    moving = chain.Chain(interpolation.along(*ends, string.points), data, string, STREAM)
+    start = weights_of(moving.networks[1])
+    while not moving.finished:
+        moving.run_epoch(NeverPaused())
+    return {"objective": np.array(moving.objective)} | _moved(moving.networks[1], start)
+
+
+def factorization(kind: str) -> tuple[factorizations.Factorization, float, descent.Measure]:
+    """Return a small factorization of this kind, the deviation of its start, and what is measured of it."""
+    if kind == "matrix":
+        return factorizations.MatrixFactorization(16, 16, 3), 0.2, partial(measures.measure_matrix, tracked=5)
+    if kind == "CP":
+        return factorizations.CPFactorization((8, 8, 8), 64), 0.1, partial(measures.measure_cp, tracked=5)
+    tree, widths = mode_tree(4, 2), (16, 16)
+    model = factorizations.HierarchicalTensorFactorization((4,) * 4, tree, widths)
+    return model, 0.3, partial(measures.measure_hierarchical, tracked=5, extra=[])
+
+
+def fitting(device: torch.device, kind: str, **changes: object) -> descent.Loop:
+    """Return the descent of a small factorization at its start."""
+    settings = Descent(**{"evaluate_every": 25, "epochs": 100, "tolerance": 1e-12} | changes)
+    precision = getattr(torch, settings.precision)
+    model, std, measure = factorization(kind)
+    random = np.random.default_rng(0)
+    factorizations.set_normal(model, random, std=std)
+    size = int(np.prod(model.shape))
+    indices = torch.from_numpy(random.permutation(size)[: size // 2]).to(device)
+    values = torch.from_numpy(random.standard_normal(size // 2)).to(device, precision)
+    observed = Entries(model.shape, indices, values, Loss.of(settings))
+    return descent.Loop(model.to(device, precision), observed, settings, measure, STREAM)
+
+
+def _run_descent(device: torch.device, *, kind: str, **changes: object) -> Numbers:
+    loop = fitting(device, kind, **changes)
+    start = loop.parameters.clone()
+    while not loop.finished:
+        loop.advance()
+    moved = ((loop.parameters - start).norm() / start.norm()).item()
+    if moved < 0.01:
+        raise AssertionError(f"the descent of the {kind} factorization went nowhere ({moved:.1g} of its start)")
+    names = ("train_loss", "train_mse", "train_prediction_max")
+    history = {name: np.array(loop.history[name]) for name in names}
+    return history | {"parameters": loop.parameters.cpu().numpy()}
+
+
+def all_engines() -> dict[str, Engine]:
+    """Return every engine, with the tolerance it is held to."""
+    engines = {
+        "network, plain": Engine(partial(_run_network, coefficient=0.0), 1e-3),
+        "network, regularised": Engine(partial(_run_network, coefficient=1.0), 2e-2),
+        "string of networks": Engine(_run_chain, 1e-3),
+    }
+    for kind in ("cnn", "lcn", "fcn"):
+        engines[f"classification, {kind}"] = Engine(partial(_run_classifier, kind=kind), 1e-3)
+    for kind in ("matrix", "CP", "hierarchical"):
+        for optimizer, rate in (("group_rmsprop", 0.01), ("sgd", 0.3)):
+            run = partial(_run_descent, kind=kind, optimizer=optimizer, learning_rate=rate)
+            engines[f"descent, {kind}, {optimizer}"] = Engine(run, 1e-3)
+            exact = partial(run, precision="float64")
+            engines[f"descent, {kind}, {optimizer}, float64"] = Engine(exact, 1e-9)
+    return engines
+
+
+def recorded(device: torch.device) -> Iterator[Found]:
+    """Yield, for each descent, how far recorded steps are from the same taken one by one; they must be equal."""
+    for kind in ("matrix", "CP", "hierarchical"):
+        for optimizer, momentum in (("group_rmsprop", 0.0), ("sgd", 0.9)):
+            ends = []
+            for records in (False, True):
+                loop = fitting(device, kind, optimizer=optimizer, momentum=momentum, learning_rate=0.01)
+                loop.records = loop.records and records
+                while not loop.finished:
+                    loop.advance()
+                ends.append({"parameters": loop.parameters.cpu().numpy(), "loss": np.array(loop.history["train_loss"])})
+            yield Found(f"descent, {kind}, {optimizer}: recorded beside one by one", *difference(*ends), 0.0)
+
+
+def resumed_kinds() -> dict[str, Callable[[torch.device, str, float], Numbers]]:
+    """Return trainings that save themselves: given a device, a checkpoint and the seconds each epoch is to last."""
+    return {"network, regularised": _resumable_network, "descent, hierarchical": _resumable_descent}
+
+
+def _resumable_network(device: torch.device, checkpoint: str, seconds: float) -> Numbers:
+    loop = network(device, coefficient=1.0, epochs=8)
+    loop.summary = _slow(loop.summary, seconds)
+    resumable.run(loop, epochs=8, checkpoint=checkpoint, settings={"kind": "network"}, by_time=False)
+    return {name: np.array(values) for name, values in loop.history.items()} | {"weights": weights_of(loop.model)}
+
+
+def _resumable_descent(device: torch.device, checkpoint: str, seconds: float) -> Numbers:
+    loop = fitting(device, "hierarchical")
+    slow = _slow(loop.measure, seconds)
+    settings = loop.descent.model_copy(update={"epochs": 400})
+    history = descent.descend(
+        loop.model,
+        loop.observed,
+        settings,
+        measure=slow,
+        stream=STREAM,
+        checkpoint=checkpoint,
+        settings={"kind": "descent"},
+    )
+    return dict(history) | {"weights": weights_of(loop.model)}
+
+
+def _slow(work: Callable, seconds: float) -> Callable:
+    """Return `work` with a pause before it, so that there is time to kill it."""
+
+    def slowly(*given: object):
+        time.sleep(seconds)
+        return work(*given)
+
+    return slowly

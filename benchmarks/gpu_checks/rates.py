@@ -1,0 +1,207 @@
+"""Steps per second of the trainings at paper size on a GPU, in the precisions there are, and the memory they take.
+
+Trainings are those of `network_step.py`, `local_layers.py`, `descent.py` and `image_pairs.py`; where there is a plain
+loop beside them it is timed too, in float32, after both were found to agree.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+
+import descent as descents
+import image_pairs
+import local_layers
+import network_step
+from comparison import Case, best_time
+from gpu_checks import engines
+from tacit import streams
+from tacit.nn import resnets
+from tacit.optim.long_range import Patch, draw_order
+from tacit.settings.networks import Network
+from tacit.settings.same_class import Canvas
+from tacit.settings.untied import Sgd
+from tacit.training import classification, networks
+from tacit.training.images import Bytes, ImagePairs
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
+PUBLISHED = Network(name="resnet18")
+PATHFINDER, SAME_CLASS = "resnet18, 150 px, batch 64", "resnet18, canvas of 224 px, batch 64"
+UNTIED = "skinny {}, width 64, batch 250"
+BATCH = 64
+
+
+def measured(work: Callable[[], None], steps: int) -> tuple[float, float]:
+    """Return milliseconds a step of `work`, which takes `steps`, and the GiB that were allocated at most."""
+    work()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+
+    def timed() -> None:
+        work()
+        torch.cuda.synchronize()
+
+    milliseconds = 1e3 * best_time(timed) / steps
+    return milliseconds, torch.cuda.max_memory_allocated() / 2**30
+
+
+def case(name: str, ours: float, memory: float, reference: float, agreement: str) -> Case:
+    """Return a case in milliseconds a step, with steps a second and memory in its note."""
+    note = f"{1e3 / ours:.4g} steps/s, peak memory {memory:.2f} GiB"
+    return Case(name, ours, reference, "ms/step", reference / ours, agreement, note)
+
+
+def _free() -> None:
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def residual(device: torch.device, steps: int) -> Iterator[Case]:
+    """Yield the residual network of Pathfinder, plain and regularised, beside the plain loop in float32."""
+    for coefficient in (0.0, 1.0):
+        reference, agreement = 0.0, ""
+        for precision in PRECISIONS:
+            settings = engines.training(precision=precision)
+            setting = network_step.Setting(PUBLISHED, 150, BATCH, coefficient, device, settings)
+            if precision == "float32":
+                ours, theirs = setting.ours(2), setting.plain(2)
+                apart = max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True))
+                assert apart < 2e-3, f"losses differ by {apart:.2g}: {ours}, {theirs}"
+                reference = 1e3 * best_time(partial(_synchronised, partial(setting.plain, 6)), repeats=2) / 6
+                agreement = f"losses of 2 steps of a plain loop within {apart:.1e}"
+            yield _of_loop(setting, steps, PATHFINDER, coefficient, precision, reference, agreement)
+            _free()
+
+
+def compiled(device: torch.device, steps: int) -> Iterator[Case]:
+    """Yield the residual network of Pathfinder compiled, as plain training alone can be, beside the same as it is."""
+    for precision in ("float32", "bfloat16"):
+        settings = engines.training(precision=precision)
+        setting = network_step.Setting(PUBLISHED, 150, BATCH, 0.0, device, settings)
+        before, _ = measured(_steps_of(setting.loop(), setting, steps), steps)
+        expected = setting.ours(2)
+        setting.training = setting.training.model_copy(update={"compile": True})
+        found = setting.ours(2)
+        apart = max(abs(a - b) / abs(b) for a, b in zip(found, expected, strict=True))
+        assert apart < (2e-3 if precision == "float32" else 5e-2), f"losses differ by {apart:.2g}"
+        agreement = f"losses of 2 steps as they are without within {apart:.1e}"
+        yield _of_loop(setting, steps, PATHFINDER, 0.0, f"{precision}, compiled", before, agreement)
+        _free()
+
+
+def _synchronised(work: Callable[[], object]) -> None:
+    work()
+    torch.cuda.synchronize()
+
+
+def _of_loop(setting, steps: int, name: str, coefficient: float, how: str, reference: float, agreement: str) -> Case:
+    kind = "regularised" if coefficient else "plain"
+    ours, memory = measured(_steps_of(setting.loop(), setting, steps), steps)
+    return case(f"{name}, {kind}, {how}", ours, memory, reference, agreement)
+
+
+def _steps_of(loop: networks.Loop, setting, steps: int) -> Callable[[], None]:
+    batches = [batch.to(setting.device) for batch in setting.batches]
+    numbers = [step % len(batches) for step in range(steps)]
+
+    def work() -> None:
+        for number in numbers:
+            loop.update(batches[number], setting.pairs[number])
+
+    return work
+
+
+class SameClass:
+    """The published training of Is Same Class on pictures of noise, with what `_of_loop` needs."""
+
+    def __init__(self, device: torch.device, coefficient: float, precision: str):
+        self.device, self.coefficient, self.training = device, coefficient, engines.training(precision=precision)
+        random, side = np.random.default_rng(0), 32
+        corners = Canvas(height=224, width=224).place(side, 80)
+        pixels = Bytes.on(
+            device, random.integers(0, 256, (1000, 3, side, side), dtype=np.uint8), image_pairs.MEAN, image_pairs.STD
+        )
+        indices, labels = random.integers(0, 1000, (8 * BATCH, 2)), random.integers(0, 2, 8 * BATCH)
+        self.data = ImagePairs(pixels, indices, labels, canvas=(224, 224), corners=corners)
+        self.batches = torch.arange(len(labels)).split(BATCH)
+        patches = tuple(Patch(*corner, side, side) for corner in corners)
+        self.pairs = [draw_order(patches, random) if coefficient else None for _ in self.batches]
+
+    def loop(self) -> networks.Loop:
+        """Return the training at its start."""
+        torch.manual_seed(streams.torch_seed(*engines.STREAM))
+        model = resnets.build(PUBLISHED, in_channels=3).to(self.device)
+        return networks.Loop(model, self.data, self.data, self.training, self.coefficient, None, engines.STREAM)
+
+
+def same_class(device: torch.device, steps: int) -> Iterator[Case]:
+    """Yield the residual network of Is Same Class, beside itself in float32."""
+    for coefficient in (0.0, 1.0):
+        reference = 0.0
+        for precision in PRECISIONS:
+            setting = SameClass(device, coefficient, precision)
+            found = _of_loop(setting, steps, SAME_CLASS, coefficient, precision, reference or np.nan, "")
+            reference = reference or found.ours
+            note = "canvases equal those of a data loader: image_pairs.py; beside itself in float32"
+            kind = "regularised" if coefficient else "plain"
+            memory = torch.cuda.max_memory_allocated() / 2**30
+            yield case(f"{SAME_CLASS}, {kind}, {precision}", found.ours, memory, reference, note)
+            _free()
+
+
+def untied(device: torch.device, steps: int) -> Iterator[Case]:
+    """Yield the skinny networks at their published size; the locally connected one beside the published formula."""
+    agreement = local_layers.agreement(16)
+    published = local_layers.in_a_process("broadcast", 64, 10, 3, torch.get_num_threads(), "cuda")
+    formula = f"published formula in float32, batch of 10, times 25 in time: {agreement}"
+    data = engines.images(device, count=1000, channels=3, classes=10, seed=0)
+    for kind in ("cnn", "lcn", "fcn"):
+        reference = 25e3 * published.seconds if kind == "lcn" else 0.0
+        for precision in PRECISIONS:
+            ours, memory = _of_classifier(kind, precision, data, steps)
+            reference = reference or ours
+            said = formula if kind == "lcn" else f"all kinds: {agreement}; beside itself in float32"
+            yield case(f"{UNTIED.format(kind)}, {precision}", ours, memory, reference, said)
+            _free()
+
+
+def _of_classifier(kind: str, precision: str, data, steps: int) -> tuple[float, float]:
+    sgd = Sgd(batch_size=250, order="fixed", precision=precision)
+    model = engines.classifier(kind, 64).to(data.labels.device)
+    loop = classification.Loop(model, data, sgd, 0.01, 1, lambda network: {}, (), (), engines.STREAM, keeper=None)
+    batches = torch.arange(len(data.labels), device=data.labels.device).split(250)
+
+    def work() -> None:
+        for step in range(steps):
+            loop.step = step % len(batches)
+            loop.update(batches[loop.step])
+
+    return measured(work, steps)
+
+
+def factorizations(device: torch.device, share: float) -> Iterator[Case]:
+    """Yield the descents of factorizations at their published size, beside a plain loop on the CPU."""
+    peak = descents.peak_rate(device)
+    settings = [
+        (descents.matrix, 10_000),
+        (partial(descents.tensor, 16, 3), 10_000),
+        (partial(descents.tensor, 8, 3), 10_000),
+        (partial(descents.tensor, 8, 4), 10_000),
+        (descents.hierarchical, 10_000),
+    ]
+    for make, steps in settings:
+        torch.cuda.reset_peak_memory_stats()
+        counted = max(descents.EVERY, int(share * steps) // descents.EVERY * descents.EVERY)
+        found = descents.compare(make(), counted, descents.EVERY, device, peak)
+        memory = torch.cuda.max_memory_allocated() / 2**30
+        yield case(found.case, 1e3 / found.ours, memory, 1e3 / found.reference, found.agreement)
+        _free()
+
+
+def feeding(device: torch.device) -> Iterator[Case]:
+    """Yield pairs of images a second, beside a data loader."""
+    yield image_pairs.compare(Canvas(height=224, width=224), 32, 80, device, 40, 0)

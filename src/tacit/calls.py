@@ -1,0 +1,158 @@
+"""What is wrong with a call of the workflow, found before anything is planned.
+
+Snakemake takes some calls otherwise than they are meant, without a word, and says of a target that does not exist only
+that. These functions say what was meant. They know of the workflow what they are told.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from tacit.errors import UserError
+
+OWNER = ".folder"
+"""In `results/`: the folder of the workflow that it belongs to."""
+
+MOST_CANDIDATES = 3000
+"""Names that a mistaken one is held against; comparing takes a millisecond for each."""
+
+
+class CallError(UserError):
+    """Says what is wrong with a call, and how to make it."""
+
+
+def check_given_once(arguments: Sequence[str], profile: Mapping[str, object] | None = None) -> None:
+    """Raise CallError if `--config` or `--configfile` is given twice: Snakemake keeps the last of them alone.
+
+    `arguments` are those of the command line; `profile` holds those of a profile, which it forgets as well.
+    """
+    for names, short in ((("config",), "-C"), (("configfile", "configfiles"), None)):
+        long = tuple(f"--{name}" for name in names)
+        places = [
+            place
+            for place, word in enumerate(arguments)
+            if word.partition("=")[0] in long or (short and word.startswith(short) and not word.startswith("--"))
+        ]
+        if len(places) > 1:
+            lost = " ".join(arguments[places[0] + 1 : places[1]]) or arguments[places[0]]
+            raise CallError(
+                f"{long[0]} is given twice, of which Snakemake takes the last alone and forgets {lost}; "
+                f"write all values behind one:  {long[0]} {_values(arguments, places)}"
+            )
+        if places and profile and (kept := next((name for name in names if name in profile), None)):
+            raise CallError(
+                f"{long[0]} is given, and {kept} in the profile as well, of which Snakemake forgets the latter "
+                f"({profile[kept]}); repeat on the command line what is to hold, and leave it out of the profile"
+            )
+
+
+def _values(arguments: Sequence[str], places: Sequence[int]) -> str:
+    values = []
+    for place in places:
+        for word in arguments[place + 1 :]:
+            if word.startswith("-"):
+                break
+            values.append(f"'{word}'" if set(word) & set(" {}[]") else word)
+    return " ".join(values)
+
+
+def check_axes(path: str, canonical: Mapping[str, object]) -> None:
+    """Raise CallError if `path` has an axis~value whose value is not the text that this value has in paths.
+
+    `canonical` gives, by axis, a function from the text of a value to the text it has in paths, which may raise
+    ValueError. So `coefficient~1.0` does not train a second copy of `coefficient~1`.
+    """
+    parts = path.split("/")
+    proper = list(parts)
+    for place, part in enumerate(parts):
+        axis, tilde, rest = part.partition("~")
+        if not tilde or axis not in canonical:
+            continue
+        # The last part of a path has a suffix behind its value.
+        value, suffix = (Path(rest).stem, Path(rest).suffix) if place == len(parts) - 1 else (rest, "")
+        try:
+            proper[place] = f"{axis}~{canonical[axis](value)}{suffix}"
+        except ValueError:
+            continue
+    if proper != parts:
+        wrong = next(part for part, right in zip(parts, proper, strict=True) if part != right)
+        right = proper[parts.index(wrong)]
+        raise CallError(f"{path}: {wrong} is written {right}, as each value has one name; ask for {'/'.join(proper)}")
+
+
+def no_such_target(target: str, names: Iterable[str], *, scale: str, scales: Iterable[str]) -> CallError:
+    """Return what to say of a target that is neither a rule nor a file that a rule makes.
+
+    `names` are those of rules and files that there are.
+    """
+    advice = []
+    parts = target.split("/")
+    others = [name for name in scales if name != scale]
+    if len(parts) > 1 and parts[0] in ("results", "logs") and parts[1] in others:
+        advice.append(f"it belongs to the scale {parts[1]}, and the scale is {scale}: add  --config scale={parts[1]}")
+        parts[1] = scale
+    elif len(parts) > 2 and parts[:2] == ["results", "data"]:
+        advice.append("data are named by the settings they are made with, and these are others")
+    elif Path(target).is_absolute():
+        advice.append("targets are named relative to the folder of results")
+    if close := nearest("/".join(parts), names):
+        advice.append(f"the nearest that there is: {close}")
+    return CallError(f"{target}: there is no such target; {'; '.join(advice) or 'see  snakemake --list-target-rules'}")
+
+
+def nearest(word: str, names: Iterable[str]) -> str | None:
+    """Return the name most like `word`, if one is like it."""
+    candidates = sorted(set(names), key=lambda name: (abs(len(name) - len(word)), name))[:MOST_CANDIDATES]
+    return next(iter(difflib.get_close_matches(word[:1000], candidates, n=1)), None)
+
+
+def check_owner(folder: str | Path, results: str | Path = "results") -> None:
+    """Raise CallError if `results` belongs to the workflow in another folder, which has it by a link.
+
+    Each folder has its own account of what is done, so of two that share results one takes those of the other for
+    unfinished, and Snakemake deletes what a job under way is to make. Results that were moved or copied are no case.
+    """
+    results = Path(folder, results)
+    try:
+        owner = Path((results / OWNER).read_text(encoding="utf-8").strip())
+        shared = owner != Path(folder).resolve() and Path(owner, "results").samefile(results)
+    except (OSError, ValueError):
+        return
+    if shared:
+        raise CallError(
+            f"{results} is, by a link, also that of the workflow in {owner}, and two that share results delete what "
+            f"the other is making: work in one of the folders, or give this one results of its own "
+            f"(if {owner} is no longer used, delete {results / OWNER})"
+        )
+
+
+def take_possession(folder: str | Path, results: str | Path = "results") -> None:
+    """Note in `results` that it belongs to the workflow in `folder`; where nothing can be written, nothing is noted."""
+    results = Path(folder, results)
+    mark, text = results / OWNER, f"{Path(folder).resolve()}\n"
+    try:
+        if not mark.exists() or mark.read_text(encoding="utf-8") != text:
+            results.mkdir(parents=True, exist_ok=True)
+            mark.write_text(text, encoding="utf-8")
+    except (OSError, ValueError):
+        return
+
+
+def check_place(folder: str | Path) -> None:
+    """Raise CallError if the workflow cannot work in `folder`: there it writes results, figures and logs."""
+    folder = Path(folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CallError(
+            f"{folder} cannot be written to, where results, figures and logs would go; work elsewhere:  "
+            "snakemake --directory FOLDER ..."
+        )
+    # Snakemake looks for its locks by a pattern of which this is the beginning. A plain name in braces matches itself.
+    if set(re.sub(r"\{[A-Za-z_]\w*\}", "", str(folder))) & set("{}"):
+        raise CallError(
+            f"{folder} has braces in its name, in which Snakemake does not find its own locks; rename it, or work "
+            "elsewhere:  snakemake --directory FOLDER ..."
+        )

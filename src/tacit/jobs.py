@@ -1,0 +1,93 @@
+"""What surrounds the work of every job of the workflow: its log, its code, where its inputs come from.
+
+A job is planned for the code as it is then, but imports it when it starts, which may be hours later. So it imports all
+that it will use at once, and compares the code on disk with the planned one, before it works and when it is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tacit
+from tacit import provenance, runlog, store
+from tacit.errors import UserError
+from tacit.fingerprints import Sources
+from tacit.runlog import log
+
+
+class CodeError(UserError):
+    """The code is not that for which a job was planned."""
+
+
+@contextlib.contextmanager
+def started(
+    script: str | Path, *, log: str | Path, inputs: Sequence[str], params: Mapping[str, Any], parts: bool = False
+) -> Iterator[provenance.Origin]:
+    """Do the work in the block as the job of `script`, with its log, inputs and parameters.
+
+    Of `params` it uses `code`, the planned fingerprint, and if they are there `asked`, what is asked of the inputs
+    (provenance.Asked), `accept_older_code`, and `checkpoint`, which is discarded in the end. With `parts` the inputs
+    are one content, however it is divided. Gives the origin of what the job makes. Errors end in the log and, with
+    status 1, the process.
+    """
+    script = Path(script)
+    with runlog.to(log):
+        import_all(script)
+        require_code(script, params["code"])
+        files = {path: store.describe(path) for path in inputs if Path(path).suffix in (".h5", ".csv")}
+        asked = provenance.asked_from(params.get("asked", ()))
+        accept_older = params.get("accept_older_code", False)
+        origin = provenance.gather(
+            script.name, params["code"], files, asked=asked, accept_older=accept_older, parts=parts
+        )
+        provenance.begin(origin)
+        _say(params["code"], origin)
+        yield origin
+        require_code(script, params["code"])
+        if checkpoint := params.get("checkpoint"):
+            from tacit import checkpoints
+
+            checkpoints.discard(checkpoint)
+
+
+def import_all(script: Path) -> None:
+    """Import every module of Tacit that a script can reach, so that a later edit reaches none of its work."""
+    for module in sorted(Sources().modules(script)):
+        importlib.import_module(module)
+
+
+def require_code(script: Path, planned: str) -> None:
+    """Raise CodeError if the code on disk is not the one that was planned."""
+    found = Sources().fingerprint(script)
+    if found != planned:
+        raise CodeError(
+            f"the code was changed since this job was planned ({script.name}: {planned} then, {found} now), so its "
+            "result would be recorded as what it is not; run the same command again"
+        )
+
+
+def _say(code: str, origin: provenance.Origin) -> None:
+    # Not into results, as the same code has the same results at many revisions.
+    revision = git_revision(Path(tacit.__file__).parent)
+    log.info("code %s%s", code, f", git revision {revision}" if revision else "")
+    if origin.older:
+        log.warning("%d inputs were made by older code, as accept_older_code allows", origin.older)
+
+
+def git_revision(folder: Path) -> str | None:
+    """Return the revision of the code in `folder`, marked if there are changes; None if it is under no revision."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")
+        return git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,210 @@
+"""Where results come from: the code and the files that made them, written into each, compared by whoever reads one.
+
+Snakemake remembers in `.snakemake/` with which settings and code a file was made. That memory can be deleted, copied
+without, or overruled, and jobs start long after they were planned. So every file says itself what made it:
+
+* `made_by`: pairs of script and fingerprint of its code, its own first, then those of all that it was made from;
+* `inputs`: digests of the files that it was made from, in the order of the rule;
+
+and every job compares, before it reads a file, settings, code and place with what is asked of it. Files of older code
+are read only if the settings allow it, and are counted, so that figures can say so.
+
+What a job is and what it reads is set once, when it begins (`tacit.jobs`); without a job, as in a notebook, nothing is
+known and nothing is compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tacit.errors import UserError
+
+CODE_VARIABLE = "TACIT_CODE"
+"""Environment variable with the fingerprint of each script when jobs were planned, as JSON; the workflow sets it."""
+
+Asked = Sequence[tuple[Mapping[str, str | None], Mapping[str, Any]]]
+"""Pairs of axes and settings: a file in whose path all these axes have these values (None: the axis is not there) must
+have these settings, of which others may be left out. The first pair that fits a path counts."""
+
+_SHOWN = 3
+
+
+class ProvenanceError(UserError):
+    """A file was not made as it is asked for."""
+
+
+Made = tuple[tuple[str, str], ...]
+"""Pairs of script and fingerprint."""
+
+
+class Description(NamedTuple):
+    """What a file says of itself."""
+
+    settings: Mapping[str, Any]
+    made_by: Made
+    digest: str
+    runs: tuple[tuple[Made, int], ...]
+    """What made the runs in it, with their numbers: a file is one itself, a table is collected from many."""
+    asked: Asked | None = None
+    """What was asked of the files from which a table was collected."""
+
+
+class Origin(NamedTuple):
+    """What the present job is, and what it reads."""
+
+    made_by: Made = ()
+    inputs: tuple[str, ...] = ()
+    """Digests."""
+    runs: tuple[tuple[Made, int], ...] = ()
+    """As in the descriptions of its inputs, together."""
+    older: int = 0
+    """Of these runs, those that older code made, as the settings allow."""
+    asked: Asked = ()
+    """What was asked of the inputs."""
+
+
+_origin = Origin()
+
+
+def begin(origin: Origin) -> None:
+    """Let this process be a job with this origin."""
+    global _origin
+    _origin = origin
+
+
+def origin() -> Origin:
+    """Return what the present job is; nothing, if there is none."""
+    return _origin
+
+
+def identity() -> dict[str, Any]:
+    """Return what the state of the present job depends on besides settings: its code, and the content of its inputs."""
+    return {"code": _origin.made_by[0][1], "inputs": list(_origin.inputs)} if _origin.made_by else {}
+
+
+def attributes() -> dict[str, str]:
+    """Return the attributes of a file that the present job writes."""
+    if not _origin.made_by:
+        return {}
+    return {"made_by": json.dumps(_origin.made_by), "inputs": json.dumps(_origin.inputs)}
+
+
+def planned_code() -> dict[str, str]:
+    """Return the fingerprint of each script when jobs were planned."""
+    return json.loads(os.environ.get(CODE_VARIABLE, "{}"))
+
+
+def gather(
+    script: str,
+    code: str,
+    files: Mapping[str | Path, Description],
+    *,
+    asked: Asked,
+    accept_older: bool,
+    parts: bool = False,
+) -> Origin:
+    """Compare files that a job is to read with what is asked; return its origin.
+
+    With `parts` the files are one content, however it is divided, so what is made of it does not name them.
+
+    Raises ProvenanceError with the files that are not what they should be.
+    """
+    planned = planned_code()
+
+    def outdated(made_by: Made) -> list[str]:
+        return [name for name, made in made_by if planned and planned.get(name) != made]
+
+    wrong = {path: "; ".join(_complaints(path, file, asked)) for path, file in files.items()}
+    wrong = {path: complaint for path, complaint in wrong.items() if complaint}
+    old = {
+        path: f"made by other code of {outdated(file.made_by)[0]}"
+        for path, file in files.items()
+        if outdated(file.made_by)
+    }
+    if wrong or (old and not accept_older):
+        rules = {Path(made[0][0]).stem for path in wrong or old for made, _ in files[path].runs if made}
+        raise ProvenanceError(_refusal(wrong or old, rules, only_older=not wrong))
+    made_by, runs = {(script, code): None}, Counter()
+    for file in files.values():
+        made_by |= dict.fromkeys(file.made_by)
+        runs.update(dict(file.runs))
+    older = sum(count for made, count in runs.items() if outdated(made))
+    digests = () if parts else tuple(file.digest for file in files.values())
+    return Origin(tuple(made_by), digests, tuple(runs.items()), older, asked)
+
+
+def _refusal(wrong: Mapping[str | Path, str], rules: set[str], *, only_older: bool) -> str:
+    shown = "".join(f"\n  {path}: {complaint}" for path, complaint in list(wrong.items())[:_SHOWN])
+    more = f"\n  and {len(wrong) - _SHOWN} more files" if len(wrong) > _SHOWN else ""
+    again = f", or add --forcerun {' '.join(sorted(rules))} (after the target)" if rules else ""
+    accept = "; accept_older_code: true takes them as they are, and the figure says so" if only_older else ""
+    return (
+        f"made otherwise than is asked now:{shown}{more}\nSnakemake has no record of that, or was told to overlook it. "
+        f"To make them again, delete them and call again{again}{accept}"
+    )
+
+
+def _complaints(path: str | Path, file: Description, asked: Asked) -> list[str]:
+    """Return what is wrong with a file, the first few of many."""
+    axes = axes_of(path)
+    if file.asked is not None:
+        found = list(_differences(_as_settings(asked), _as_settings(file.asked)))
+        made = "collected from runs with"
+    else:
+        for axis, value in axes.items():
+            own = _setting(file.settings, axis)
+            if own is not None and axis_text(own) != value:
+                return [f"holds {axis} {axis_text(own)}; was it copied or renamed?"]
+        fitting = (settings for where, settings in asked if all(axes.get(axis) == own for axis, own in where.items()))
+        found = list(_differences(next(fitting, {}), file.settings))
+        made = "made with"
+    more = [f"and {len(found) - _SHOWN} settings more"] if len(found) > _SHOWN else []
+    return [f"{made} {found[0]}", *found[1:_SHOWN], *more] if found else []
+
+
+def _as_settings(asked: Asked) -> dict[str, Any]:
+    """Return what is asked as one block, whose names say of which files."""
+    return {" ".join(f"{axis} {value}" for axis, value in where.items()): settings for where, settings in asked}
+
+
+def _differences(asked: Mapping[str, Any], found: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    for name, value in asked.items():
+        key, own = f"{within}{name}", found.get(name)
+        if isinstance(value, Mapping) and isinstance(own, Mapping):
+            yield from _differences(value, own, f"{key}." if name else within)
+        elif own != value:
+            yield f"{key} = {json.dumps(own)}, asked is {json.dumps(value)}"
+
+
+def _setting(settings: Mapping[str, Any], axis: str) -> Any:
+    """Return the number or text that the settings of a file give to an axis: their own, or that of their only block."""
+    blocks = [settings] if axis in settings else [value for value in settings.values() if isinstance(value, Mapping)]
+    found = [block[axis] for block in blocks if axis in block]
+    return found[0] if len(found) == 1 and isinstance(found[0], bool | int | float | str) else None
+
+
+def axes_of(path: str | Path) -> dict[str, str]:
+    """Return the axes in a path, such as {"seed": "3"}, with their values as they stand there."""
+    parts = (part.removesuffix(".h5").partition("~") for part in Path(path).parts)
+    return {axis: value for axis, mark, value in parts if mark}
+
+
+def axis_text(value: bool | int | float | str) -> str:
+    """Return a value as it stands in paths: 0.1, 3 and not 3.0, true, with as many digits as a number has."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int):
+        return str(value)
+    value += 0  # as -0 is 0
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def asked_from(plain: Iterable[Sequence[Any]]) -> Asked:
+    """Return what is asked, as parameters of rules hold it."""
+    return [(dict(where), dict(settings)) for where, settings in plain]

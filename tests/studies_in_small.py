@@ -1,0 +1,190 @@
+"""Every stage of every study that makes numbers, called as the scripts do, on settings of any size."""
+
+import warnings
+from functools import cache
+
+import numpy as np
+
+from tacit import store
+from tacit.data import images, pathfinder, sensing
+from tacit.settings.norms import MatrixRun
+from tacit.studies import matrix_norms, rank_dynamics, same_class, tensor_completion, untied
+from tacit.studies import pathfinder as pathfinder_study
+
+TINY = {
+    "scale": "smoke",
+    "device": "cpu",
+    "pathfinder": {
+        "path_lengths": [2],
+        "coefficients": [1],
+        "rendering": {"distractor_segments": 4},
+        "dataset": {"num_train": 16, "num_test": 8, "size": 16},
+        "images_per_shard": 24,
+        "training": {"batch_size": 8, "epochs": 1},
+    },
+    "same_class": {
+        "distances": [2],
+        "coefficients": [1],
+        "images": {"num_train": 20, "num_test": 10},
+        "pairs": {"num_train": 16, "num_test": 8},
+        "training": {"batch_size": 8, "epochs": 1},
+    },
+    "rank_dynamics": {
+        "tasks": ["completion", "sensing"],
+        **{name: {"descent": {"epochs": 50}} for name in ("matrix", "tensor", "hierarchical")},
+    },
+    "norms": {"matrix": {"descent": {"epochs": 200}}, "tensor": {"descent": {"epochs": 100}, "ranks": {"sweeps": 20}}},
+    "untied": {"images": {"num_train": 20, "num_test": 10}, "scratch": {"epochs": 3}, "continued": {"epochs": 1}},
+}
+"""What is laid over the smoke scale."""
+
+
+def run(loaded, path, folder):
+    """Make numbers of the part of the settings that holds `path`; return arrays, all that one run writes down."""
+    study = path[0]
+    match study:
+        case "pathfinder":
+            return _render(loaded) if "rendering" in path else _train_on_paths(loaded, folder)
+        case "same_class":
+            return _train_on_pairs(loaded, folder)
+        case "rank_dynamics":
+            names = [name for name in rank_dynamics.EXPERIMENTS if name in path] or list(rank_dynamics.EXPERIMENTS)
+            return [_fit(loaded, name, task, folder) for name in names for task in loaded.rank_dynamics.tasks]
+        case "norms":
+            return _fit_matrices(loaded, path) if "matrix" in path else _complete(loaded, folder)
+        case "untied":
+            return _untie(loaded, path, folder)
+    return []
+
+
+def all_finite(found):
+    """Tell whether all numbers in nested lists of records of arrays are finite."""
+    if isinstance(found, dict):
+        return all(map(all_finite, found.values()))
+    if isinstance(found, list | tuple):
+        return all(map(all_finite, found))
+    array = np.asarray(found)
+    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
+
+
+def _record(arrays, settings=None, **attributes):
+    return store.Record(arrays, settings or {}, attributes)
+
+
+def _render(loaded):
+    study = loaded.pathfinder
+    length = study.path_lengths[0]
+    drawn = pathfinder.Renderer(study.rendering, length).render(study.dataset.seed, 0, 2)
+    assert drawn.images.max() == 255
+    return drawn._asdict()
+
+
+def _train_on_paths(loaded, folder):
+    study, size = loaded.pathfinder, loaded.pathfinder.dataset.size
+    random = np.random.default_rng(0)
+    total = study.dataset.num_train + study.dataset.num_test
+    raw = random.integers(0, 256, (total, 24, 24), dtype=np.uint8), np.arange(total) % 2
+    length, seed = study.path_lengths[0], study.dataset.seed
+    numbers = {"num_train": study.dataset.num_train, "num_test": study.dataset.num_test, "size": size}
+    dataset = pathfinder_study.assemble([raw], path_length=length, seed=seed, **numbers)
+    mean, std = pathfinder_study.pixel_statistics(dataset.train_images)
+    return [
+        pathfinder_study.train(
+            _record(dataset._asdict(), train_mean=mean, train_std=std),
+            study.run,
+            path_length=length,
+            coefficient=coefficient,
+            seed=0,
+            checkpoint=folder / f"pathfinder-{coefficient}.pt",
+        )
+        for coefficient in study.coefficients[:2]
+    ]
+
+
+@cache
+def _digits(size):
+    source = images.SOURCES["digits"]
+    return images.convert(source, folder=".", size=size, download=False, advance=lambda count: None)
+
+
+def _train_on_pairs(loaded, folder):
+    study = loaded.same_class
+    chosen = images.select(_digits(study.images.side), study.images)
+    return [
+        same_class.train(
+            chosen,
+            _record(same_class.pair(chosen, study.pairs)),
+            study.run,
+            distance=study.distances[0],
+            coefficient=coefficient,
+            seed=0,
+            checkpoint=folder / f"same-{coefficient}.pt",
+        )
+        for coefficient in study.coefficients[:2]
+    ]
+
+
+def _fit(loaded, name, task, folder):
+    experiment = loaded.rank_dynamics.experiment(name)
+    dataset = _record(sensing.make(experiment.problem, task))
+    return rank_dynamics.train(dataset, experiment, seed=0, checkpoint=folder / f"{name}-{task}.pt")
+
+
+def _fit_matrices(loaded, path):
+    study = loaded.norms.matrix
+    block = next((part for part in path if part in ("published", "perturbed", "further")), "published")
+    runs: list[MatrixRun] = study.further_runs if block == "further" else getattr(study, block).runs
+    found = [matrix_norms.train(run.problem, run.variant, study.descent, seed=run.seed) for run in runs[:3]]
+    # Lines of theory have no value where their logarithm has none, and are drawn where they have.
+    return [{name: values for name, values in run.items() if not name.startswith("theory")} for run in found]
+
+
+def _complete(loaded, folder):
+    study = loaded.norms.tensor
+    grid = study.grids[0]
+    dataset = _record(sensing.make(grid.problem, "completion"))
+    number = {"num_observations": grid.num_observations[0]}
+    checkpoint = folder / "completion.pt"
+    return [
+        tensor_completion.train(
+            dataset, study.descent, study.ranks, init_std=grid.init_stds[0], seed=0, checkpoint=checkpoint, **number
+        ),
+        tensor_completion.complete_linearly(dataset, study.ranks, **number),
+    ]
+
+
+def _untie(loaded, path, folder):
+    study = loaded.untied
+    chosen = images.select(_digits(study.images.side), study.images)
+    rate = study.scratch.learning_rates[0]
+    settings = study.scratch_run("cnn")
+    arrays = untied.train(chosen, settings, network="cnn", learning_rate=rate, seed=0, checkpoint=folder / "cnn.pt")
+    cnn = folder / "cnn.h5"
+    store.write(cnn, arrays, kind=untied.RUN, settings={"seed": 0})
+    found = [arrays]
+    if path[1] in ("scratch", "sgd", "shown"):
+        return found
+    pair = next(pair for pair in study.interpolation.pairs)
+    network, split = next(
+        ((name.partition("-")[0], int(name.partition("-")[2])) for name in pair if "-" in name), ("lcn", 1)
+    )
+    arrays = untied.go_on(
+        chosen,
+        cnn,
+        study.continued_run,
+        network=network,
+        split=split,
+        learning_rate=study.continued.learning_rates[0],
+        seed=0,
+        checkpoint=folder / "split.pt",
+    )
+    found.append(arrays)
+    if path[1] == "interpolation":
+        other = folder / "split.h5"
+        store.write(other, arrays, kind=untied.RUN, settings={"seed": 0})
+        ends = untied.End(cnn, "cnn", study.scratch.epochs), untied.End(other, network, study.continued.epochs)
+        with warnings.catch_warnings():
+            found.append(
+                untied.interpolate(chosen, *ends, study.interpolation_run, seed=0, checkpoint=folder / "string.pt")
+            )
+    return found

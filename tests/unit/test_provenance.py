@@ -1,0 +1,268 @@
+"""What files say of where they come from, and who compares it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tacit import checkpoints, jobs, provenance, store
+
+CPU = torch.device("cpu")
+KIND = store.Kind("test run", {"x": store.Array("float", "n")})
+TABLE = store.Table(keys=["seed"], numbers=["x"])
+CODE = {"train.py": "aaaa", "collect.py": "bbbb"}
+
+
+@pytest.fixture(autouse=True)
+def planned(monkeypatch):
+    """A plan, and no job before or after a test."""
+    monkeypatch.setenv(provenance.CODE_VARIABLE, json.dumps(CODE))
+    provenance.begin(provenance.Origin())
+    yield
+    provenance.begin(provenance.Origin())
+
+
+def write_run(folder, *, seed, code="aaaa", path=None, **settings):
+    """A run as its job writes it."""
+    path = path or folder / f"seed~{seed}.h5"
+    provenance.begin(provenance.gather("train.py", code, {}, asked=[], accept_older=False))
+    store.write(path, {"x": np.zeros(2)}, kind=KIND, settings={"seed": seed, "epochs": 3, **settings})
+    provenance.begin(provenance.Origin())
+    return path
+
+
+def read_by(script, *paths, asked=(), accept_older=False):
+    files = {str(path): store.describe(path) for path in paths}
+    origin = provenance.gather(script, CODE[script], files, asked=asked, accept_older=accept_older)
+    provenance.begin(origin)
+    return origin
+
+
+def refused(script, *paths, **options):
+    with pytest.raises(provenance.ProvenanceError) as refusal:
+        read_by(script, *paths, **options)
+    return str(refusal.value)
+
+
+def test_a_file_says_what_made_it_and_what_it_was_made_from(tmp_path):
+    run = write_run(tmp_path, seed=0)
+    described = store.describe(run)
+    assert described.made_by == (("train.py", "aaaa"),)
+    assert described.digest == store.read(run, kind=KIND).digest
+    origin = read_by("collect.py", run)
+    assert origin.made_by == (("collect.py", "bbbb"), ("train.py", "aaaa"))
+    assert origin.inputs == (described.digest,)
+    store.write(tmp_path / "next.h5", {"x": np.ones(1)}, kind=KIND, settings={})
+    assert store.describe(tmp_path / "next.h5").made_by == origin.made_by
+    attributes = store.read(tmp_path / "next.h5", kind=KIND).attributes
+    assert json.loads(attributes["inputs"]) == [described.digest]
+
+
+def test_equal_jobs_write_equal_bytes(tmp_path):
+    first = write_run(tmp_path, seed=0).read_bytes()
+    assert write_run(tmp_path, seed=0).read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"epochs": 777}, "epochs = 3, asked is 777"),
+        ({"epochs": 3, "missing": 1}, "missing = null, asked is 1"),
+        ({"network": {"width": 8}}, "network.width = 4, asked is 8"),
+        ({"rates": [0.1]}, "rates = [0.1, 0.2], asked is [0.1]"),
+    ],
+)
+def test_settings_that_differ_are_named(tmp_path, asked, words):
+    run = write_run(tmp_path, seed=0, network={"width": 4, "name": "a"}, rates=[0.1, 0.2])
+    message = refused("collect.py", run, asked=[({}, asked)])
+    assert f"{run}: made with {words}" in message
+    assert "accept_older_code" not in message
+
+
+def test_settings_that_agree_are_not(tmp_path):
+    run = write_run(tmp_path, seed=0, network={"width": 4, "name": "a"}, rates=[0.1, 0.2])
+    read_by("collect.py", run, asked=[({}, {"epochs": 3, "network": {"width": 4}, "rates": [0.1, 0.2]})])
+
+
+def test_what_is_asked_may_depend_on_the_axes_of_the_path(tmp_path):
+    run = write_run(tmp_path, seed=0, path=tmp_path / "network~cnn" / "seed~0.h5")
+    other = ({"network": "fcn"}, {"epochs": 5})
+    read_by("collect.py", run, asked=[other, ({"network": "cnn", "split": None}, {"epochs": 3}), ({}, {"epochs": 9})])
+    assert "asked is 9" in refused("collect.py", run, asked=[other, ({"split": "1"}, {}), ({}, {"epochs": 9})])
+    read_by("collect.py", run, asked=[other])
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        ("seed~1", {}, "seed 0"),
+        ("coefficient~0.1/seed~0", {"coefficient": 0.25}, "coefficient 0.25"),
+        ("balanced~true/seed~0", {"variant": {"balanced": False}}, "balanced false"),
+    ],
+)
+def test_a_file_in_the_place_of_another_is_refused(tmp_path, name, settings, words):
+    run = write_run(tmp_path, seed=0, path=tmp_path / f"{name}.h5", **settings)
+    assert f"holds {words}; was it copied or renamed?" in refused("collect.py", run)
+
+
+def test_a_file_in_its_own_place_is_not(tmp_path):
+    axes = "problem~0ab/coefficient~1e-05/depth~3/rate~3/balanced~true"
+    run = write_run(
+        tmp_path,
+        seed=0,
+        path=tmp_path / axes / "seed~0.h5",
+        coefficient=1e-5,
+        problem={"rank": 2},
+        variant={"depth": 3, "rate": 3.0, "balanced": True},
+    )
+    read_by("collect.py", run)
+
+
+def test_older_code_is_refused_or_counted_also_behind_other_files(tmp_path):
+    old, new = write_run(tmp_path, seed=0, code="0000"), write_run(tmp_path, seed=1)
+    message = refused("collect.py", old, new)
+    assert f"{old}: made by other code of train.py" in message
+    assert str(new) not in message
+    assert "accept_older_code" in message
+    assert read_by("collect.py", old, new, accept_older=True).older == 1
+    store.write_table(tmp_path / "runs.csv", pd.DataFrame({"seed": [0], "x": [1.0]}))
+    assert "runs.csv: made by other code of train.py" in refused("collect.py", tmp_path / "runs.csv")
+    assert read_by("collect.py", tmp_path / "runs.csv", accept_older=True).older == 1
+
+
+def test_runs_of_a_table_are_counted_by_the_code_as_it_is_when_they_are_drawn(tmp_path, monkeypatch):
+    read_by("collect.py", *(write_run(tmp_path, seed=seed) for seed in range(3)))
+    store.write_table(tmp_path / "runs.csv", pd.DataFrame({"seed": [0], "x": [1.0]}))
+    assert read_by("collect.py", tmp_path / "runs.csv").older == 0
+    monkeypatch.setenv(provenance.CODE_VARIABLE, json.dumps(CODE | {"train.py": "dddd"}))
+    refused("collect.py", tmp_path / "runs.csv")
+    assert read_by("collect.py", tmp_path / "runs.csv", accept_older=True).older == 3
+
+
+def test_code_of_what_was_read_counts_too(tmp_path):
+    read_by("train.py", write_run(tmp_path, seed=0))
+    store.write(tmp_path / "next.h5", {"x": np.ones(1)}, kind=KIND, settings={})
+    (tmp_path / "seed~0.h5").unlink()
+    read_by("collect.py", tmp_path / "next.h5")
+    assert ("train.py", "aaaa") in store.describe(tmp_path / "next.h5").made_by
+
+
+def test_a_table_says_what_was_asked_when_it_was_collected(tmp_path):
+    table = tmp_path / "runs.csv"
+    asked = [({"network": "cnn"}, {"epochs": 3, "sgd": {"rate": 0.1}}), ({}, {"epochs": 5})]
+    read_by(
+        "collect.py",
+        write_run(tmp_path, seed=0, path=tmp_path / "network~cnn" / "seed~0.h5", sgd={"rate": 0.1}),
+        asked=asked,
+    )
+    store.write_table(table, pd.DataFrame({"seed": [0], "x": [1.0]}))
+    read_by("collect.py", table, asked=json.loads(json.dumps(asked)))
+    assert store.read_table(table, expected=TABLE)["x"].tolist() == [1.0]
+    message = refused("collect.py", table, asked=[({"network": "cnn"}, {"epochs": 3, "sgd": {"rate": 0.2}}), asked[1]])
+    assert "collected from runs with network cnn.sgd.rate = 0.1, asked is 0.2" in message
+    assert "epochs = 5, asked is 6" in refused("collect.py", table, asked=[asked[0], ({}, {"epochs": 6})])
+
+
+@pytest.mark.parametrize("change", ["code", "input", "settings"])
+def test_a_checkpoint_of_other_code_or_inputs_is_not_gone_on_from(tmp_path, caplog, change):
+    run = write_run(tmp_path, seed=0)
+    read_by("train.py", run)
+    settings = {"epochs": 3}
+    checkpoints.save(tmp_path / "c.pt", {"epoch": 2}, settings=settings)
+    assert checkpoints.load(tmp_path / "c.pt", settings=settings, device=CPU) == {"epoch": 2}
+    if change == "code":
+        files = {str(run): store.describe(run)}
+        provenance.begin(provenance.gather("train.py", "cccc", files, asked=[], accept_older=False))
+    elif change == "input":
+        # The same settings, other content.
+        read_by("train.py", write_run(tmp_path, seed=0, note="x"))
+    else:
+        settings = {"epochs": 4}
+    with caplog.at_level("WARNING", logger="tacit"):
+        assert checkpoints.load(tmp_path / "c.pt", settings=settings, device=CPU) is None
+    assert {"code": "code", "input": "inputs", "settings": "epochs"}[change] in caplog.text
+
+
+# Jobs.
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package in place of this one, as far as fingerprints go, and a script that uses a part of it."""
+    (tmp_path / "tacit").mkdir()
+    (tmp_path / "tacit" / "__init__.py").write_text("")
+    (tmp_path / "tacit" / "work.py").write_text("def work():\n    return 1\n")
+    script = tmp_path / "script.py"
+    script.write_text("from tacit import work\n\ndef main():\n    return work.work()\n")
+    real = jobs.Sources
+    monkeypatch.setattr(jobs, "Sources", lambda: real(tmp_path / "tacit"))
+    monkeypatch.setattr(jobs, "import_all", lambda script: None)
+    return tmp_path
+
+
+def start(package, code, **params):
+    log = package / "logs" / "job.log"
+    return jobs.started(package / "script.py", log=log, inputs=[], params={"code": code, **params})
+
+
+def test_a_job_whose_code_is_not_the_planned_one_refuses_at_its_start(package, capfd):
+    begun = []
+    with pytest.raises(SystemExit), start(package, "0123456789abcdef"):
+        begun.append(True)
+    assert not begun
+    assert "the code was changed since this job was planned" in capfd.readouterr().err
+
+
+def test_a_job_whose_code_changes_under_way_refuses_and_keeps_its_checkpoint(package, capfd):
+    code = jobs.Sources().fingerprint(package / "script.py")
+    checkpoint = package / "run.pt"
+    checkpoint.write_bytes(b"x")
+    with pytest.raises(SystemExit), start(package, code, checkpoint=str(checkpoint)):
+        (package / "tacit" / "work.py").write_text("def work():\n    return 2\n")
+    assert "run the same command again" in capfd.readouterr().err
+    assert checkpoint.exists()
+
+
+def test_a_job_whose_code_stays_discards_its_checkpoint_at_the_end(package):
+    code = jobs.Sources().fingerprint(package / "script.py")
+    checkpoint = package / "run.pt"
+    checkpoint.write_bytes(b"x")
+    with start(package, code, checkpoint=str(checkpoint)) as origin:
+        (package / "tacit" / "work.py").write_text("# A comment.\ndef work():\n    return 1\n")
+        assert checkpoint.exists()
+    assert origin.made_by == (("script.py", code),)
+    assert not checkpoint.exists()
+    assert f"code {code}" in (package / "logs" / "job.log").read_text()
+
+
+def test_a_job_imports_everything_that_it_can_reach_before_it_works(tmp_path):
+    script = (Path(__file__).parents[2] / "workflow" / "scripts" / "pathfinder_train.py").absolute()
+    program = "import sys; from tacit import jobs; jobs.import_all(jobs.Path(sys.argv[1])); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program, str(script)], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    # Both are imported within functions alone.
+    assert {"tacit.training.networks", "tacit.optim.long_range", "tacit.nn.resnets"} <= loaded
+    assert "tacit.training.descent" not in loaded
+
+
+def test_the_revision_is_that_of_the_code_and_none_where_there_is_none(tmp_path):
+    assert jobs.git_revision(tmp_path) is None
+
+    def git(*arguments):
+        names = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(["git", "-C", tmp_path, *names, *arguments], check=True, capture_output=True, text=True)
+
+    git("init", "-q")
+    (tmp_path / "__init__.py").write_text("")
+    assert jobs.git_revision(tmp_path) is None
+    git("add", ".")
+    git("commit", "-qm", "x")
+    revision = git("rev-parse", "HEAD").stdout.strip()[:12]
+    assert jobs.git_revision(tmp_path) == revision
+    (tmp_path / "__init__.py").write_text("x = 1\n")
+    assert jobs.git_revision(tmp_path) == f"{revision}-dirty"

@@ -1,0 +1,34 @@
+"""What jobs ask for in memory, against what they were measured to take."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from project import CHECKOUT
+
+pytestmark = pytest.mark.slow
+
+
+def requests(project, **config):
+    """What each job asks for, by its benchmark; jobs without one ask for nothing."""
+    command = [sys.executable, CHECKOUT / "tests" / "memory_requests.py", json.dumps(config)]
+    done = subprocess.run(
+        command, cwd=project.folder, env=project.environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return {job["benchmark"]: job for job in json.loads(done.stdout) if job["benchmark"]}
+
+
+def test_every_job_of_the_smoke_scale_took_less_than_its_rule_asks_for(smoke):
+    """Without what a GPU would take besides."""
+    asked = requests(smoke, scale="smoke", device="cpu")
+    assert len(asked) > 40
+    assert {job["rule"] for job in asked.values()} >= {"images_convert", "pathfinder_train", "untied_interpolate"}
+    for benchmark, job in asked.items():
+        taken = json.loads((smoke / benchmark).read_text(encoding="utf-8").splitlines()[-1])["max_rss"]
+        assert isinstance(job["mem_mb"], int), job
+        assert taken < job["mem_mb"], (benchmark, job)
+        # What asks for far more than it takes keeps others waiting.
+        assert job["mem_mb"] < 8 * taken, (benchmark, job)

@@ -1,0 +1,50 @@
+# The last file that is included: what the command line asks for is held against all rules.
+
+import contextlib
+import io
+
+from snakemake.cli import parse_args
+
+
+def check_targets():
+    """Refuse targets that nothing makes, with the nearest that there is.
+
+    Snakemake knows its targets after the Snakefile alone, so they are taken from the command line, which is parsed
+    only if a word in it might be a mistaken one.
+    """
+    made = [output for rule in workflow.rules for output in rule.products()]
+
+    def is_there(target):
+        return workflow.is_rule(target) or any(output.match(target) for output in made)
+
+    def is_suspicious(word):
+        known = (
+            word.startswith("-") or word.replace(".", "").isdigit() or word.isidentifier() and workflow.is_rule(word)
+        )
+        return not known and ("~" in word or not ("=" in word or is_there(os.path.normpath(word))))
+
+    words = sys.argv[1:]
+    if not any(map(is_suspicious, words)):
+        return
+    with contextlib.redirect_stderr(io.StringIO()):
+        _, given = parse_args(words)
+    for target in sorted(given.targets or ()):
+        path = target if workflow.is_rule(target) else os.path.normpath(target)
+        calls.check_axes(path, CANONICAL)
+        if not is_there(path):
+            files = [
+                str(file) for rule in workflow.rules for file in (*rule.output, *rule.input) if isinstance(file, str)
+            ]
+            names = [rule.name for rule in workflow.rules] + [file for file in files if "{" not in file]
+            raise calls.no_such_target(target, names, scale=cfg.scale, scales=SCALES)
+
+
+onstart:
+    calls.take_possession(Path.cwd())
+
+
+if CALLED_BY_USER:
+    try:
+        check_targets()
+    except UserError as error:
+        raise refusal(error) from None
