@@ -11,6 +11,7 @@ permission, memory, a failing disk) fails the job and stays. Checkpoints are rea
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -144,7 +145,7 @@ def _identity(path: Path) -> str | None:
         settings, content, digest, size = _lengths(descriptor)
         if size != _HEAD + settings + content:
             raise Damaged(f"it is {size:,} bytes long in place of {_HEAD + settings + content:,}")
-        if files.digest(descriptor, _HEAD, size).hex() != digest:
+        if files.hashed(descriptor, _HEAD, size).hexdigest() != digest:
             raise Damaged("its content is not what was written, as its digest tells")
         return os.pread(descriptor, settings, _HEAD).decode()
 
@@ -177,7 +178,9 @@ def _content(path: Path, device: torch.device) -> dict[str, Any]:
 
 def _supersede(path: Path, identity: str, wanted: str) -> None:
     """Set aside, under a name of its own, a checkpoint of other settings; going back to them finds it again."""
-    others = sorted(path.parent.glob(f"{_escaped(path)}.of-{'[0-9a-f]' * 12}"), key=lambda other: other.stat().st_mtime)
+    others = sorted(
+        path.parent.glob(f"{glob.escape(path.name)}.of-{'[0-9a-f]' * 12}"), key=lambda other: other.stat().st_mtime
+    )
     for other in others[: max(0, len(others) + 1 - MOST_SUPERSEDED)]:
         log.warning("checkpoint %s, of settings left long ago, is deleted", other)
         kept_of(other).unlink(missing_ok=True)
@@ -229,10 +232,6 @@ def _rename(path: Path, place: Path) -> None:
         path.replace(place)
     except OSError as error:
         raise StoreError(files.writing_failed(place, error)) from error
-
-
-def _escaped(path: Path) -> str:
-    return re.sub(r"([*?[])", r"[\1]", path.name)
 
 
 def _differing(found: Any, wanted: Any, at: str = "") -> list[str]:

@@ -37,7 +37,7 @@ from numba.core.compiler import CompileResult
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 
-from tacit import store
+from tacit import files
 from tacit.runlog import log
 
 _LONGEST_WAIT_SECONDS = 600.0
@@ -175,12 +175,12 @@ class _Files(NullCache):
         """Write to the first place that takes it. Raises what the last one that does not raised."""
         *others, last = self._folders()
         for folder in others:
-            with contextlib.suppress(store.StoreError, OSError):
+            with contextlib.suppress(files.StoreError, OSError):
                 return self._write_to(folder, file, content)
         self._write_to(last, file, content)
 
     def _write_to(self, folder: Path, file: str, content: bytes) -> None:
-        store.write_bytes(folder / file, content)
+        files.write_bytes(folder / file, content)
         with contextlib.suppress(OSError):
             aged = sorted(folder.glob(f"{self._name}-*.compiled"), key=lambda path: path.stat().st_mtime)
             for path in aged[:-_KEPT]:
@@ -294,7 +294,7 @@ def _bytecode(code: types.CodeType, docstring: str | None) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    error = error.__cause__ if isinstance(error, store.StoreError) and error.__cause__ else error
+    error = error.__cause__ if isinstance(error, files.StoreError) and error.__cause__ else error
     return str(error) or type(error).__name__
 
 

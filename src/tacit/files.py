@@ -23,7 +23,7 @@ from tacit.errors import UserError
 LOCKING_VARIABLE = "HDF5_USE_FILE_LOCKING"
 """Environment variable of the HDF5 library; FALSE reads files that another program has open for writing."""
 
-BUFFER = 1 << 20
+_BUFFER = 1 << 20
 """Bytes that are read at a time."""
 
 _ABANDONED_SECONDS = 24 * 3600.0
@@ -282,14 +282,14 @@ def opened(path: str | Path) -> Iterator[int]:
         raise StoreError(reading_failed(path, error)) from error
 
 
-def digest(descriptor: int, first: int, last: int) -> bytes:
-    """Return the digest (32 bytes) of the bytes of an open file from `first` to before `last`; raises OSError."""
-    found, buffer = hashlib.blake2b(digest_size=32), memoryview(bytearray(BUFFER))
+def hashed(descriptor: int, first: int, last: int) -> hashlib.blake2b:
+    """Return a hash (32 bytes) of the bytes of an open file from `first` to before `last`; raises OSError."""
+    found, buffer = hashlib.blake2b(digest_size=32), memoryview(bytearray(_BUFFER))
     while first < last:
-        count = _pread_into(descriptor, buffer[: min(BUFFER, last - first)], first)
+        count = _pread_into(descriptor, buffer[: min(_BUFFER, last - first)], first)
         found.update(buffer[:count])
         first += count
-    return found.digest()
+    return found
 
 
 # Errors.

@@ -15,7 +15,7 @@ from tacit.settings.networks import Network
 from tacit.settings.norms import MatrixRun
 from tacit.settings.pathfinder import Dataset, PathfinderSettings, Rendering
 from tacit.settings.same_class import SameClassSettings
-from tacit.settings.untied import POOL, POOL_STRIDE, Architecture, UntiedSettings
+from tacit.settings.untied import Architecture, UntiedSettings
 
 NUMPY, NUMBA, TORCH = 300, 500, 1100
 """MB of a process with NumPy, HDF5 and Pillow; with Numba, which may have to compile; with torch."""
@@ -42,8 +42,7 @@ def _training(content: float, *, gpu: bool) -> int:
 
 def image_set(source: str, size: int) -> int:
     """Return the bytes of all images of a source at `size` px."""
-    facts = FACTS[source]
-    return (facts.num_train + facts.num_test) * facts.channels * size**2
+    return FACTS[source].num_bytes(size)
 
 
 def images_convert(source: str, size: int) -> int:
@@ -188,18 +187,18 @@ def tensor_completion(problem: CPProblem, *, torch: bool, gpu: bool) -> int:
 
 def untied_weights(architecture: Architecture, network: str, images: Images) -> tuple[int, int, int]:
     """Return the number of weights of a network (cnn, lcn, fcn), of its largest layer, and of its maps of one image."""
-    side, channels, layers, maps = images.side, images.channels, [], 0
-    for conv in architecture.layout.convolutions:
-        padded = side + 2 * conv.padding
-        made, outputs = (padded - conv.kernel) // conv.stride + 1, conv.widths * architecture.width
+    channels, layers, maps = images.channels, [], 0
+    for conv, (side, made, _) in zip(architecture.layout.convolutions, architecture.sides(images.side), strict=True):
+        padded, outputs = side + 2 * conv.padding, conv.widths * architecture.width
         filters = channels * conv.kernel**2 * outputs
         weights = {"cnn": filters, "lcn": made**2 * filters, "fcn": channels * padded**2 * outputs * made**2}
         layers.append(weights[network])
         maps += channels * padded**2 + 2 * outputs * made**2
         if network == "lcn":
             maps += 2 * made**2 * channels * conv.kernel**2
-        side, channels = ((made - POOL) // POOL_STRIDE + 1 if conv.pooled else made), outputs
-    sizes = [channels * side**2, *(units * architecture.width for units in architecture.layout.hidden)]
+        channels = outputs
+    hidden = (units * architecture.width for units in architecture.layout.hidden)
+    sizes = [channels * architecture.final_side(images.side) ** 2, *hidden]
     layers += [first * last for first, last in zip(sizes, [*sizes[1:], images.num_classes], strict=True)]
     return sum(layers), max(layers), maps
 

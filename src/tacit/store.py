@@ -137,7 +137,7 @@ def write(
         with part.open("r+b", buffering=0) as file:
             size = file.seek(0, 2)
             file.seek(0)
-            found = files.digest(file.fileno(), _USERBLOCK, size).hex().encode()
+            found = files.hashed(file.fileno(), _USERBLOCK, size).hexdigest().encode()
             file.write((_MAGIC + found + b"\n").ljust(_USERBLOCK, b"\0"))
 
 
@@ -255,7 +255,7 @@ def _check_digest(path: Path, descriptor: int) -> str:
     """Return the digest of an open file; raises StoreError if it is not that of the content."""
     head, declared = _declared_digest(path, descriptor)
     source = files.Source(descriptor)
-    found = files.digest(descriptor, _USERBLOCK, source.size).hex()
+    found = files.hashed(descriptor, _USERBLOCK, source.size).hexdigest()
     if head != (_MAGIC + found.encode() + b"\n").ljust(_USERBLOCK, b"\0"):
         raise StoreError(_damaged(path, f"its content has the digest {found[:12]}..., not {declared[:12]}..."))
     return found

@@ -336,10 +336,10 @@ def test_where_nothing_can_be_locked_all_compile(job):
 def test_where_nothing_can_be_kept_no_job_waits_for_more_than_one_other(job):
     """Else the last of many would wait for all of them, one after the other."""
     full = """
-        from tacit import store
+        from tacit import files
         def write_bytes(*_):
             raise OSError(28, "No space left on device")
-        store.write_bytes = write_bytes
+        files.write_bytes = write_bytes
     """
     logs = together(job, 4, statements(SLOW.format(seconds=4)) + statements(full))
     assert sum(map(compiled, logs)) == 4

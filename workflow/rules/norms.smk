@@ -215,7 +215,7 @@ rule tensor_completion_train:
         runtime="30m",
         gpu=cfg.gpus_per_run,
     params:
-        settings={"descent": cfg.norms.tensor.descent.plain(), "ranks": cfg.norms.tensor.ranks.plain()},
+        settings=TENSOR_COMPLETION_SETTINGS,
         checkpoint=checkpoint_of(TENSOR_COMPLETION_RUN),
         code=fingerprint("tensor_completion_train.py"),
     message:
@@ -239,7 +239,7 @@ rule tensor_completion_linear:
         mem_mb=TENSOR_LINEAR_MEMORY,
         runtime="15m",
     params:
-        settings={"ranks": cfg.norms.tensor.ranks.plain()},
+        settings=TENSOR_COMPLETION_LINEAR_SETTINGS,
         code=fingerprint("tensor_completion_linear.py"),
     message:
         "norms: complete a tensor linearly from {wildcards.num_observations} entries"

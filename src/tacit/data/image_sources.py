@@ -21,6 +21,7 @@ import filelock
 import numpy as np
 from PIL import Image
 
+from tacit import files
 from tacit.data import image_formats as formats
 from tacit.data.image_formats import Advance, ImageSet, Unreadable
 from tacit.errors import UserError
@@ -166,12 +167,10 @@ def _fetch(source: Source, folder: Path) -> None:
 
 
 def _download(url: str, file: File, path: Path) -> None:
-    # Here, because planning a workflow needs neither and waits for both.
+    # Here, because planning a workflow does not need it and would wait for it.
     from torchvision.datasets.utils import download_url
 
-    from tacit import store
-
-    with store.replacing(path) as part:
+    with files.replacing(path) as part:
         try:
             download_url(url, part.parent, filename=part.name, md5=file.md5)
         except (OSError, RuntimeError, http.client.HTTPException) as error:

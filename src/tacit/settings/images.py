@@ -25,6 +25,10 @@ class Facts(NamedTuple):
     """Of each channel of the training images, on the scale [0, 1]."""
     std: tuple[float, ...]
 
+    def num_bytes(self, side: int) -> int:
+        """Return the bytes of all its images at `side` px."""
+        return (self.num_train + self.num_test) * self.channels * side**2
+
 
 FACTS: dict[str, Facts] = {
     "cifar10": Facts("CIFAR-10", 32, 3, 10, 50_000, 10_000, (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)),
@@ -71,8 +75,7 @@ class Images(Settings):
             number = getattr(self, name)
             if number is not None and number > most:
                 raise ValueError(f"{name} = {number}: {facts.title} has only {most:,}")
-        pixels = (facts.num_train + facts.num_test) * facts.channels * self.side**2
-        check_memory(pixels, each=1, what=f"size = {self.side}: {facts.title} of this size")
+        check_memory(facts.num_bytes(self.side), each=1, what=f"size = {self.side}: {facts.title} of this size")
         return self
 
     @property

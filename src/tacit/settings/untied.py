@@ -83,16 +83,24 @@ class Architecture(Settings):
         """Its layers."""
         return LAYOUTS[self.name]
 
+    def sides(self, side: int) -> list[tuple[int, int, int]]:
+        """Return, for images of `side` px, those of each convolution's input, output, and output behind its pooling.
+
+        Raises ValueError if images are too small.
+        """
+        found, given = [], side
+        for conv in self.layout.convolutions:
+            made = (given + 2 * conv.padding - conv.kernel) // conv.stride + 1
+            left = (made - POOL) // POOL_STRIDE + 1 if conv.pooled else made
+            if left < 1:
+                raise ValueError(f"images of {side} px are too small for {self.name}; choose a larger size of images")
+            found.append((given, made, left))
+            given = left
+        return found
+
     def final_side(self, side: int) -> int:
         """Return the side of the last map for images of `side` px; raises ValueError if they are too small."""
-        given = side
-        for conv in self.layout.convolutions:
-            side = (side + 2 * conv.padding - conv.kernel) // conv.stride + 1
-            if conv.pooled:
-                side = (side - POOL) // POOL_STRIDE + 1
-            if side < 1:
-                raise ValueError(f"images of {given} px are too small for {self.name}; choose a larger size of images")
-        return side
+        return self.sides(side)[-1][-1]
 
 
 def log_spaced(epochs: int, number: int) -> tuple[int, ...]:

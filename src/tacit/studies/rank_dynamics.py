@@ -22,6 +22,7 @@ from tacit.settings.factorizations import (
     MatrixExperiment,
 )
 from tacit.settings.rank_dynamics import FACTORIZATIONS, FactorizationName
+from tacit.studies.descents import EVALUATIONS
 from tacit.studies.tables import MissingRunsError
 
 if TYPE_CHECKING:
@@ -33,18 +34,8 @@ STUDY = "rank_dynamics"
 RUN = store.Kind(
     "rank dynamics run",
     {
-        "iterations": store.Array("int64", "evaluations"),
-        **{
-            name: store.Array("float", "evaluations")
-            for name in (
-                "train_loss",
-                "train_mse",
-                "train_prediction_mean",
-                "train_prediction_max",
-                "reconstruction_error",
-                "normalized_reconstruction_error",
-            )
-        },
+        **EVALUATIONS,
+        "reconstruction_error": store.Array("float", "evaluations"),
         "test_mse": store.Array("float", "evaluations", optional=True),
         "singular_values*": store.Array("float", "evaluations *"),
         "component_norms": store.Array("float", "evaluations *", optional=True),

@@ -17,25 +17,13 @@ from tacit import store, streams
 from tacit.analysis.tensor_rank import estimate_rank
 from tacit.settings.factorizations import CPProblem, Descent
 from tacit.settings.norms import Ranks
+from tacit.studies.descents import EVALUATIONS
 from tacit.studies.tables import judged
 
 STUDY = "norms"
 RUN = store.Kind(
     "tensor completion run",
-    {
-        "iterations": store.Array("int64", "evaluations"),
-        **{
-            name: store.Array("float", "evaluations")
-            for name in (
-                "train_loss",
-                "train_mse",
-                "train_prediction_mean",
-                "train_prediction_max",
-                "normalized_reconstruction_error",
-            )
-        },
-        "rank": store.Array("int64"),
-    },
+    {**EVALUATIONS, "rank": store.Array("int64")},
 )
 LINEAR = store.Kind(
     "linear completion of a tensor",

@@ -323,4 +323,4 @@ def _string(
 
 def settings_of(run: str | Path) -> dict[str, Any]:
     """Return what a run depends on, as its file says."""
-    return store.read(run, kind=RUN, names=[]).settings
+    return dict(store.describe(run).settings)
