@@ -6,11 +6,9 @@ import importlib
 import logging
 import os
 import pickle
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 import pytest
 from torch import nn
 
+import powerless
 from tacit import compiled as keeping
 from tacit import runlog
 from tacit.data import pathfinder
@@ -66,14 +65,12 @@ MAIN = """
 
 
 @pytest.fixture
-def job(monkeypatch):
+def job(tmp_path, monkeypatch):
     """Calls of a small kernel: their results and what is logged."""
-    # Not below the folder of pytest, which no other user may enter.
-    folder = Path(tempfile.mkdtemp(prefix="tacit compiled "))
-    folder.chmod(0o755)
+    folder = tmp_path / "tacit compiled"
+    folder.mkdir()
     yield Job(folder, monkeypatch)
     subprocess.run(["chmod", "-R", "u+rwX", folder], check=True)
-    shutil.rmtree(folder)
 
 
 class Job:
@@ -190,17 +187,12 @@ def test_code_that_cannot_be_loaded_though_it_is_whole_is_replaced(job):
     assert job.load() == []
 
 
-def drop(job):
-    """Statements after which the process is a user's who owns nothing; only root has to become one."""
-    return "os.setresuid(65534, 65534, 65534)" if os.geteuid() == 0 else ""
-
-
 def test_files_of_another_user_that_may_not_be_read_are_done_without(job):
     job.run()
     (file,) = job.files
     file.chmod(0)
     job.cache.chmod(0o555)
-    log = job.run(drop(job))
+    log = job.run(powerless.STATEMENTS)
     assert any(f"{file} cannot be used" in line and "Permission denied" in line for line in warnings(log))
     assert any("compiled code cannot be kept" in line and "NUMBA_CACHE_DIR" in line for line in warnings(log))
     assert len(warnings(log)) == 2
@@ -209,14 +201,14 @@ def test_files_of_another_user_that_may_not_be_read_are_done_without(job):
 def test_files_that_may_be_read_but_not_written_are_read(job):
     job.run()
     job.cache.chmod(0o555)
-    assert job.run(drop(job)) == []
+    assert job.run(powerless.STATEMENTS) == []
 
 
 def test_a_folder_that_may_not_be_written_to_is_done_without(job):
     job.cache.mkdir()
     job.cache.chmod(0o555)
     for _ in range(2):
-        log = job.run(drop(job))
+        log = job.run(powerless.STATEMENTS)
         (warning,) = warnings(log)
         assert "compiled code cannot be kept" in warning
         assert "Permission denied" in warning

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import powerless
 from tacit import files, store
 
 KIND = store.Kind(
@@ -310,22 +311,14 @@ def test_a_disk_that_fails_in_the_middle_is_not_called_damage(tmp_path, monkeypa
             store.read(tmp_path / "run.h5", kind=KIND)
 
 
-def as_nobody(code, *arguments):
-    """Run Python code as a user who may do nothing."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can become another user")
-    start = "import os, sys\nfrom tacit import store\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-    command = [sys.executable, "-c", start + textwrap.dedent(code), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-
-
 def test_permissions_are_said_as_such(tmp_path):
     write(tmp_path / "run.h5")
-    (tmp_path / "run.h5").chmod(0o600)
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
-    said = as_nobody(
+    (tmp_path / "run.h5").chmod(0)
+    tmp_path.chmod(0o555)
+    code = powerless.STATEMENTS + textwrap.dedent(
         """
+        import sys
+        from tacit import store
         kind = store.Kind("test run", {"x": store.Array("float64", "n")})
         for action in (
             lambda: store.read(sys.argv[1], kind=kind),
@@ -335,9 +328,10 @@ def test_permissions_are_said_as_such(tmp_path):
                 action()
             except store.StoreError as error:
                 print(error)
-        """,
-        tmp_path / "run.h5",
+        """
     )
+    command = [sys.executable, "-c", code, str(tmp_path / "run.h5")]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     reading, writing = said.splitlines()
     assert "run.h5: could not be read now: permission denied" in reading
     assert "run.h5: could not be written: permission denied" in writing
