@@ -1,15 +1,29 @@
 """One run of the whole smoke scale, shared by all tests of the workflow; those that change something have a copy."""
 
+import os
+import shutil
+
+import filelock
 import pytest
 
 from project import Project
 from tacit import processors
 
-# Before NumPy or PyTorch are imported: tests compute as jobs do, the same on every processor.
+# Before NumPy or PyTorch are imported: tests compute as jobs do, the same on every processor, and leave the other
+# processors to the tests beside them.
 processors.hold()
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+MOST_WORKERS = 4
+"""Each may run a workflow of its own, and want some GB of memory."""
 
 FOLDER = "tacit prüfung"
 """With a blank and a letter beyond ASCII, as such folders exist."""
+
+
+def pytest_xdist_auto_num_workers():
+    """What `pytest -n auto` means here."""
+    return min(MOST_WORKERS, len(os.sched_getaffinity(0)))
 
 
 @pytest.fixture(scope="session")
@@ -19,10 +33,16 @@ def fresh(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory):
-    """A project after one run of the smoke scale. Tests leave it as it is."""
-    project = Project.new(tmp_path_factory.mktemp(FOLDER))
-    project.run()
+def smoke(tmp_path_factory, worker_id):
+    """A project after one run of the smoke scale, one for all workers. Tests leave it as it is."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    project = Project(shared / f"{FOLDER} smoke")
+    with filelock.FileLock(shared / "smoke.lock"):
+        if not (shared / "smoke.done").exists():
+            shutil.rmtree(project.folder, ignore_errors=True)
+            Project.new(project.folder).run()
+            (shared / "smoke.done").touch()
     return project
 
 

@@ -1,5 +1,6 @@
 """A copy of the project, used as its users do: from a folder of their own, by the command line of Snakemake."""
 
+import json
 import os
 import re
 import shutil
@@ -198,6 +199,15 @@ class Project:
         call = self.call("--dry-run", *targets, **settings)
         assert call.code == 0, call.output
         return call.plan
+
+    def requests(self, *, scale="smoke", **settings):
+        """What each job asks for when everything is asked for: dictionaries of rule, mem_mb, benchmark."""
+        command = [sys.executable, CHECKOUT / "tests" / "requests_of_jobs.py", json.dumps({"scale": scale, **settings})]
+        ended = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, encoding="utf-8", timeout=TIMEOUT
+        )
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
 
     @contextmanager
     def changed(self, path, change):

@@ -1,12 +1,9 @@
 """What jobs are thought to need in memory, against counts of the arrays themselves and against measured peaks."""
 
-import subprocess
-import sys
-import textwrap
-
 import pytest
 import yaml
 
+import peak
 from project import CHECKOUT
 from tacit import memory, settings
 from tacit.nn import convnets, resnets, untying
@@ -58,7 +55,8 @@ def test_more_asks_for_more():
 
 
 MEASURED = """
-import resource, sys
+import sys
+import peak
 import numpy as np
 from tacit.settings.images import Images
 from tacit.settings.untied import Architecture, RunSettings, Sgd
@@ -74,15 +72,12 @@ run = RunSettings(
     sgd=Sgd(batch_size=20, order="fixed"), epochs=int(sys.argv[3]), measured=(0, int(sys.argv[3])), keep=sys.argv[4],
 )
 untied.train(images, run, network=sys.argv[1], learning_rate=0.01, seed=0, checkpoint=sys.argv[5] + "/c.pt")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000)
+print(peak.megabytes())
 """
 
 
 def measured(folder, network, width, epochs=1, keep="last epoch"):
-    command = [sys.executable, "-c", textwrap.dedent(MEASURED), network, str(width), str(epochs), keep, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+    return peak.printed_by(MEASURED, network, width, epochs, keep, folder)
 
 
 @pytest.mark.slow

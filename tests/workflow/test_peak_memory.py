@@ -1,29 +1,15 @@
 """What jobs ask for in memory, against what they were measured to take."""
 
 import json
-import subprocess
-import sys
 
 import pytest
-
-from project import CHECKOUT
 
 pytestmark = pytest.mark.slow
 
 
-def requests(project, **config):
-    """What each job asks for, by its benchmark; jobs without one ask for nothing."""
-    command = [sys.executable, CHECKOUT / "tests" / "memory_requests.py", json.dumps(config)]
-    done = subprocess.run(
-        command, cwd=project.folder, env=project.environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return {job["benchmark"]: job for job in json.loads(done.stdout) if job["benchmark"]}
-
-
 def test_every_job_of_the_smoke_scale_took_less_than_its_rule_asks_for(smoke):
-    """Without what a GPU would take besides."""
-    asked = requests(smoke, scale="smoke", device="cpu")
+    """Without what a GPU would take besides. Jobs that are not measured ask for nothing."""
+    asked = {job["benchmark"]: job for job in smoke.requests(device="cpu") if job["benchmark"]}
     assert len(asked) > 40
     assert {job["rule"] for job in asked.values()} >= {"images_convert", "pathfinder_train", "untied_interpolate"}
     for benchmark, job in asked.items():
