@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+import pytest
 import yaml
 
 from tacit import processors
@@ -281,7 +282,10 @@ class Started:
 
     def wait(self, seconds=120):
         """The call, once it has ended by itself."""
-        return Call(self._process.wait(seconds), self.output)
+        try:
+            return Call(self._process.wait(seconds), self.output)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"still running after {seconds} s:\n{self.output}")
 
     def kill_snakemake_alone(self):
         """End Snakemake by SIGKILL; its jobs, which do not hear of it, go on."""
