@@ -171,7 +171,7 @@ def descent(experiment: Experiment, task: str, *, gpu: bool) -> int:
 def matrix_norms(run: MatrixRun) -> int:
     """Measurements, padded to squares, three times, and the evaluations, of which a run keeps few."""
     longest = max(run.problem.shape)
-    return _total(TORCH, 24 * run.problem.num_samples * longest**2 + 8 * 20_000 * 4 * longest**2)
+    return _total(NUMBA, 24 * run.problem.num_samples * longest**2 + 8 * 20_000 * 4 * longest**2)
 
 
 def tensor_completion(problem: CPProblem, *, torch: bool, gpu: bool) -> int:

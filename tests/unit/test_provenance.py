@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
+from project import CHECKOUT
 from tacit import checkpoints, jobs, provenance, store
 
+SCRIPTS = CHECKOUT / "workflow" / "scripts"
 CPU = torch.device("cpu")
 KIND = store.Kind("test run", {"x": store.Array("float", "n")})
 TABLE = store.Table(keys=["seed"], numbers=["x"])
@@ -241,13 +244,29 @@ def test_a_job_whose_code_stays_discards_its_checkpoint_at_the_end(package):
 
 
 def test_a_job_imports_everything_that_it_can_reach_before_it_works(tmp_path):
-    script = (Path(__file__).parents[2] / "workflow" / "scripts" / "pathfinder_train.py").absolute()
+    script = SCRIPTS / "pathfinder_train.py"
     program = "import sys; from tacit import jobs; jobs.import_all(jobs.Path(sys.argv[1])); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program, str(script)], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     # Both are imported within functions alone.
     assert {"tacit.training.networks", "tacit.optim.long_range", "tacit.nn.resnets"} <= loaded
     assert "tacit.training.descent" not in loaded
+
+
+def test_jobs_that_need_no_torch_do_not_import_it():
+    """They are many, and end before its import would."""
+    program = """
+        import sys
+        from tacit import jobs
+        for script in sys.argv[1:]:
+            jobs.import_all(jobs.Path(script))
+        print("tacit.training.matrix_descent" in sys.modules, "torch" in sys.modules)
+    """
+    without = [*SCRIPTS.glob("*_collect.py"), *SCRIPTS.glob("*_plot.py"), *SCRIPTS.glob("pathfinder_[ra]*.py")]
+    without += [SCRIPTS / f"{name}.py" for name in ("matrix_norms_train", "tensor_completion_linear", "images_convert")]
+    assert len(without) > 15
+    command = [sys.executable, "-c", textwrap.dedent(program), *map(str, without)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["True", "False"]
 
 
 def test_the_revision_is_that_of_the_code_and_none_where_there_is_none(tmp_path):

@@ -52,39 +52,35 @@ def make(problem: Problem, task: TaskName) -> dict[str, np.ndarray]:
     columns) float32, or with the tensor products of `vectors_1`, `vectors_2`, ..., each (n, d) float32.
     Raises ValueError if more entries are asked for than there are.
     """
-    target = draw_target(problem)
-    name = ("sensing", type(problem).__name__, problem.seed)
+    return of_matrix(problem, task) if isinstance(problem, MatrixProblem) else of_tensor(problem, task)
+
+
+def of_matrix(problem: MatrixProblem, task: TaskName) -> dict[str, np.ndarray]:
+    """Do what `make` does with a matrix, without torch, whose import takes seconds."""
+    target = _scaled(problem, _draw_matrix(problem))
     if task == "completion":
-        indices = draw_entries(target.shape, problem.num_samples, streams.numpy_generator(*name, "entries"))
-        return {"target": target, "values": target.ravel()[indices], "indices": indices}
-    generator = streams.numpy_generator(*name, "measurements")
-    if isinstance(problem, MatrixProblem):
-        matrices = draw_matrices(target.shape, problem.num_samples, generator)
-        return {
-            "target": target,
-            "values": np.einsum("nij,ij->n", matrices, target, optimize=True),
-            "matrices": matrices,
-        }
-    vectors = draw_vectors(target.shape, problem.num_samples, generator)
+        return _entries(problem, target)
+    matrices = draw_matrices(target.shape, problem.num_samples, _generator(problem, "measurements"))
+    return {
+        "target": target,
+        "values": np.einsum("nij,ij->n", matrices, target, optimize=True),
+        "matrices": matrices,
+    }
+
+
+def of_tensor(problem: CPProblem | HierarchicalProblem, task: TaskName) -> dict[str, np.ndarray]:
+    """Do what `make` does with a tensor."""
+    target = _scaled(problem, _draw_tensor(problem))
+    if task == "completion":
+        return _entries(problem, target)
+    vectors = draw_vectors(target.shape, problem.num_samples, _generator(problem, "measurements"))
     arrays = {f"vectors_{mode + 1}": vector for mode, vector in enumerate(vectors)}
     return {"target": target, "values": contract(target, vectors)} | arrays
 
 
 def draw_target(problem: Problem) -> np.ndarray:
     """Return the target of a problem, float64. Raises NoTargetError if it is too small or too large."""
-    target = _draw(problem, streams.numpy_generator("sensing", type(problem).__name__, problem.seed, "target"))
-    drawn = np.linalg.norm(target)
-    if problem.norm == "as_drawn":
-        if not LEAST_NORM <= drawn <= GREATEST_NORM:
-            raise NoTargetError(
-                f"the target of shape {' x '.join(map(str, problem.shape))} has a norm of {drawn:.3g} as it was drawn, "
-                "which cannot be computed with; give norm a number, or change factor_mean and factor_std"
-            )
-        return target
-    if not 0 < drawn < math.inf:
-        raise NoTargetError(f"the target was drawn with a norm of {drawn:g}; change factor_mean and factor_std")
-    wanted = math.sqrt(problem.num_entries) if problem.norm == "sqrt_entries" else problem.norm
-    return target * (wanted / drawn)
+    return _scaled(problem, _draw_matrix(problem) if isinstance(problem, MatrixProblem) else _draw_tensor(problem))
 
 
 def draw_entries(shape: tuple[int, ...], count: int, generator: np.random.Generator) -> np.ndarray:
@@ -119,12 +115,40 @@ def contract(tensor: np.ndarray, vectors: list[np.ndarray]) -> np.ndarray:
     return partial
 
 
-def _draw(problem: Problem, generator: np.random.Generator) -> np.ndarray:
-    if isinstance(problem, MatrixProblem):
-        left = generator.standard_normal((problem.shape[0], problem.rank))
-        right = left if problem.symmetric else generator.standard_normal((problem.shape[1], problem.rank))
-        return left @ right.T
-    # Here, because matrices, and whatever only reads a target, do without torch, whose import takes seconds.
+def _generator(problem: Problem, use: str) -> np.random.Generator:
+    return streams.numpy_generator("sensing", type(problem).__name__, problem.seed, use)
+
+
+def _entries(problem: Problem, target: np.ndarray) -> dict[str, np.ndarray]:
+    indices = draw_entries(target.shape, problem.num_samples, _generator(problem, "entries"))
+    return {"target": target, "values": target.ravel()[indices], "indices": indices}
+
+
+def _scaled(problem: Problem, target: np.ndarray) -> np.ndarray:
+    """Return what was drawn, with the norm that the problem asks for."""
+    drawn = np.linalg.norm(target)
+    if problem.norm == "as_drawn":
+        if not LEAST_NORM <= drawn <= GREATEST_NORM:
+            raise NoTargetError(
+                f"the target of shape {' x '.join(map(str, problem.shape))} has a norm of {drawn:.3g} as it was drawn, "
+                "which cannot be computed with; give norm a number, or change factor_mean and factor_std"
+            )
+        return target
+    if not 0 < drawn < math.inf:
+        raise NoTargetError(f"the target was drawn with a norm of {drawn:g}; change factor_mean and factor_std")
+    wanted = math.sqrt(problem.num_entries) if problem.norm == "sqrt_entries" else problem.norm
+    return target * (wanted / drawn)
+
+
+def _draw_matrix(problem: MatrixProblem) -> np.ndarray:
+    generator = _generator(problem, "target")
+    left = generator.standard_normal((problem.shape[0], problem.rank))
+    right = left if problem.symmetric else generator.standard_normal((problem.shape[1], problem.rank))
+    return left @ right.T
+
+
+def _draw_tensor(problem: CPProblem | HierarchicalProblem) -> np.ndarray:
+    # Here, because matrices, and whatever only reads a target, do without torch.
     import torch
 
     from tacit.nn.factorizations import CPFactorization, HierarchicalTensorFactorization, set_normal
@@ -133,6 +157,6 @@ def _draw(problem: Problem, generator: np.random.Generator) -> np.ndarray:
         model = HierarchicalTensorFactorization(problem.shape, problem.tree, problem.ranks).double()
     else:
         model = CPFactorization(problem.shape, problem.rank).double()
-    set_normal(model, generator, mean=problem.factor_mean, std=problem.factor_std)
+    set_normal(model, _generator(problem, "target"), mean=problem.factor_mean, std=problem.factor_std)
     with torch.no_grad():
         return np.ascontiguousarray(model.end_tensor().numpy())

@@ -176,7 +176,7 @@ def observe(problem: MatrixTask) -> tuple[Any, np.ndarray]:
         seed=problem.seed, shape=problem.shape, norm=problem.norm, num_samples=problem.num_samples, rank=problem.rank,
         symmetric=problem.symmetric,
     )  # fmt: skip
-    made = sensing.make(target, problem.kind)
+    made = sensing.of_matrix(target, problem.kind)
     target = made["target"]
     whole[:rows, :columns] = target
     if problem.kind == "completion":
