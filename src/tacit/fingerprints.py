@@ -29,11 +29,13 @@ _SCOPE = _DEFINITION | ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | 
 
 
 class Sources:
-    """The source files of the package in the folder `package`, each parsed at most once."""
+    """The source files of the package in the folder `package`, each read at most once."""
 
     def __init__(self, package: Path = Path(__file__).parent):
         self.package = package
         self._modules: dict[str, _Module] = {}
+        self._texts: dict[Path, str] = {}
+        self._files = self._listed()
 
     def fingerprint(self, script: str | Path) -> str:
         """Return the fingerprint (16 hexadecimal digits) of a script and all it uses of Tacit.
@@ -48,9 +50,25 @@ class Sources:
         """Return the modules of Tacit that a script can reach, as they are imported. Raises as `fingerprint` does."""
         return {module for module, _ in self._reach(script)} - {_SCRIPT}
 
+    def are_current(self) -> bool:
+        """Tell whether all that was read so far is still there, to the letter, and no file has come or gone."""
+        try:
+            unchanged = all(path.read_text(encoding="utf-8") == text for path, text in self._texts.items())
+        except (OSError, UnicodeDecodeError):
+            return False
+        return unchanged and self._files == self._listed()
+
+    def _listed(self) -> set[Path]:
+        return set(self.package.rglob("*.py"))
+
+    def _parsed(self, name: str, path: Path) -> _Module:
+        if path not in self._texts:
+            self._texts[path] = path.read_text(encoding="utf-8")
+        return _Module(name, self._texts[path], path)
+
     def _reach(self, script: str | Path) -> dict[tuple[str, str], str]:
         """Return the meaning of each definition that a script reaches, by module and name."""
-        start = _Module(_SCRIPT, Path(script))
+        start = self._parsed(_SCRIPT, Path(script))
         reached: dict[tuple[str, str], str] = {}
         pending = [(start, name) for name in ("", *start.definitions)]
         while pending:
@@ -90,7 +108,7 @@ class Sources:
             path = self._find(name)
             if path is None:
                 raise ModuleNotFoundError(f"no module {name} in {self.package}")
-            self._modules[name] = _Module(name, path)
+            self._modules[name] = self._parsed(name, path)
         return self._modules[name]
 
     def _find(self, name: str) -> Path | None:
@@ -117,14 +135,14 @@ def canonical(node: ast.AST | list | object) -> str:
 class _Module:
     """A parsed source file: what its names stand for, and what it does when imported."""
 
-    def __init__(self, name: str, path: Path):
+    def __init__(self, name: str, text: str, path: Path):
         self.name = name
         self._meanings: dict[str, tuple[str, list[list[str]]]] = {}
         self.definitions: dict[str, list[ast.stmt]] = defaultdict(list)
         self.effects: list[ast.stmt] = []
         self.imports: dict[str, set[tuple[str, str]]] = defaultdict(set)
         self.outside: dict[str, set[str]] = defaultdict(set)
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        tree = ast.parse(text, filename=str(path))
         for statement in tree.body:
             names = list(_defined_names(statement))
             for defined in names:

@@ -37,8 +37,10 @@ def started(
     """
     script = Path(script)
     with runlog.to(log):
-        import_all(script)
-        require_code(script, params["code"])
+        sources = Sources()
+        require_code(script, params["code"], sources)
+        import_all(script, sources)
+        require_current(script, params["code"], sources)
         files = {path: store.describe(path) for path in inputs if Path(path).suffix in (".h5", ".csv")}
         asked = provenance.asked_from(params.get("asked", ()))
         accept_older = params.get("accept_older_code", False)
@@ -48,27 +50,37 @@ def started(
         provenance.begin(origin)
         _say(params["code"], origin)
         yield origin
-        require_code(script, params["code"])
+        require_current(script, params["code"], sources)
         if checkpoint := params.get("checkpoint"):
             from tacit import checkpoints
 
             checkpoints.discard(checkpoint)
 
 
-def import_all(script: Path) -> None:
+def import_all(script: Path, sources: Sources) -> None:
     """Import every module of Tacit that a script can reach, so that a later edit reaches none of its work."""
-    for module in sorted(Sources().modules(script)):
+    for module in sorted(sources.modules(script)):
         importlib.import_module(module)
 
 
-def require_code(script: Path, planned: str) -> None:
-    """Raise CodeError if the code on disk is not the one that was planned."""
-    found = Sources().fingerprint(script)
+def require_code(script: Path, planned: str, sources: Sources) -> None:
+    """Raise CodeError if the code that was read is not the one that was planned."""
+    try:
+        found = sources.fingerprint(script)
+    except (OSError, SyntaxError, UnicodeDecodeError, ModuleNotFoundError) as error:
+        found = f"none that can be read ({error})"
     if found != planned:
         raise CodeError(
             f"the code was changed since this job was planned ({script.name}: {planned} then, {found} now), so its "
             "result would be recorded as what it is not; run the same command again"
         )
+
+
+def require_current(script: Path, planned: str, sources: Sources) -> None:
+    """Raise CodeError if the code on disk is no longer that of `sources` and means something else."""
+    # Compared as text first, as parsing takes a good part of a short job.
+    if not sources.are_current():
+        require_code(script, planned, Sources())
 
 
 def _say(code: str, origin: provenance.Origin) -> None:

@@ -203,7 +203,7 @@ def package(tmp_path, monkeypatch):
     script.write_text("from tacit import work\n\ndef main():\n    return work.work()\n")
     real = jobs.Sources
     monkeypatch.setattr(jobs, "Sources", lambda: real(tmp_path / "tacit"))
-    monkeypatch.setattr(jobs, "import_all", lambda script: None)
+    monkeypatch.setattr(jobs, "import_all", lambda script, sources: None)
     return tmp_path
 
 
@@ -220,14 +220,40 @@ def test_a_job_whose_code_is_not_the_planned_one_refuses_at_its_start(package, c
     assert "the code was changed since this job was planned" in capfd.readouterr().err
 
 
-def test_a_job_whose_code_changes_under_way_refuses_and_keeps_its_checkpoint(package, capfd):
+def another_module_of_that_name(module):
+    module.with_suffix("").mkdir()
+    module.with_suffix("").joinpath("__init__.py").write_text("def work():\n    return 2\n")
+
+
+CHANGES = {
+    "an edit": lambda module: module.write_text("def work():\n    return 2\n"),
+    "half an edit": lambda module: module.write_text("def work(:\n"),
+    "another encoding": lambda module: module.write_bytes("# Prüfung\n".encode("latin-1")),
+    "a module less": lambda module: module.unlink(),
+    "another module of that name": another_module_of_that_name,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_job_whose_code_changes_under_way_refuses_and_keeps_its_checkpoint(package, capfd, change):
     code = jobs.Sources().fingerprint(package / "script.py")
     checkpoint = package / "run.pt"
     checkpoint.write_bytes(b"x")
     with pytest.raises(SystemExit), start(package, code, checkpoint=str(checkpoint)):
-        (package / "tacit" / "work.py").write_text("def work():\n    return 2\n")
-    assert "run the same command again" in capfd.readouterr().err
+        change(package / "tacit" / "work.py")
+    said = capfd.readouterr().err
+    assert "the code was changed since this job was planned" in said and "run the same command again" in said
     assert checkpoint.exists()
+
+
+def test_a_job_whose_code_changes_while_it_is_imported_refuses_at_its_start(package, capfd, monkeypatch):
+    code = jobs.Sources().fingerprint(package / "script.py")
+    monkeypatch.setattr(jobs, "import_all", lambda script, sources: CHANGES["an edit"](package / "tacit" / "work.py"))
+    begun = []
+    with pytest.raises(SystemExit), start(package, code):
+        begun.append(True)
+    assert not begun
+    assert "the code was changed since this job was planned" in capfd.readouterr().err
 
 
 def test_a_job_whose_code_stays_discards_its_checkpoint_at_the_end(package):
@@ -244,8 +270,14 @@ def test_a_job_whose_code_stays_discards_its_checkpoint_at_the_end(package):
 
 def test_a_job_imports_everything_that_it_can_reach_before_it_works(tmp_path):
     script = SCRIPTS / "pathfinder_train.py"
-    program = "import sys; from tacit import jobs; jobs.import_all(jobs.Path(sys.argv[1])); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program, str(script)], capture_output=True, text=True, check=True)
+    program = """
+        import sys
+        from tacit import jobs
+        jobs.import_all(jobs.Path(sys.argv[1]), jobs.Sources())
+        print(*sys.modules)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     # Both are imported within functions alone.
     assert {"tacit.training.networks", "tacit.optim.long_range", "tacit.nn.resnets"} <= loaded
@@ -258,7 +290,7 @@ def test_jobs_that_need_no_torch_do_not_import_it():
         import sys
         from tacit import jobs
         for script in sys.argv[1:]:
-            jobs.import_all(jobs.Path(script))
+            jobs.import_all(jobs.Path(script), jobs.Sources())
         print("tacit.training.matrix_descent" in sys.modules, "torch" in sys.modules)
     """
     without = [*SCRIPTS.glob("*_collect.py"), *SCRIPTS.glob("*_plot.py"), *SCRIPTS.glob("pathfinder_[ra]*.py")]

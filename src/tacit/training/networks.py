@@ -75,7 +75,7 @@ class Loop:
         if coefficient > 0:
             adapt(self.model)
         # A compiled network cannot be differentiated twice, so only plain training is compiled.
-        self.forward = torch.compile(self.model) if training.compile and coefficient == 0 else self.model
+        self.forward = precision.compiled(self.model) if training.compile and coefficient == 0 else self.model
         self.optimizer = _make_optimizer(self.model, training)
         self.epoch = self.step = self.perfect = 0
         self.history: dict[str, list[float]] = {name: [] for name in METRICS}
