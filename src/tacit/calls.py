@@ -7,12 +7,14 @@ that. These functions say what was meant. They know of the workflow what they ar
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tacit.errors import UserError
+from tacit.settings import yaml_files
 
 OWNER = ".folder"
 """In `results/`: the folder of the workflow that it belongs to."""
@@ -50,14 +52,34 @@ def check_given_once(arguments: Sequence[str], profile: Mapping[str, object] | N
             )
 
 
+def check_named_once(arguments: Sequence[str]) -> None:
+    """Raise CallError if values behind one `--config` name a setting twice: Snakemake keeps the last alone.
+
+    Raises SettingsError if a block or list among them is not read as the settings of a file would be.
+    """
+    seen: dict[str, str] = {}
+    for place, word in enumerate(arguments):
+        if word.partition("=")[0] != "--config" and word != "-C":
+            continue
+        for value in [*([word.partition("=")[2]] if "=" in word else []), *_behind(arguments, place)]:
+            name, _, text = value.partition("=")
+            if name in seen:
+                raise CallError(
+                    f"{name} is named twice behind --config, of which Snakemake takes the last alone and forgets "
+                    f"{seen[name]}; name it once, a block with all its keys:  --config '{name}={{key: ..., key: ...}}'"
+                )
+            seen[name] = value
+            if text.startswith(("{", "[")):
+                yaml_files.parse(f"{name}: {text}", "--config")
+
+
+def _behind(arguments: Sequence[str], place: int) -> list[str]:
+    return list(itertools.takewhile(lambda word: not word.startswith("-"), arguments[place + 1 :]))
+
+
 def _values(arguments: Sequence[str], places: Sequence[int]) -> str:
-    values = []
-    for place in places:
-        for word in arguments[place + 1 :]:
-            if word.startswith("-"):
-                break
-            values.append(f"'{word}'" if set(word) & set(" {}[]") else word)
-    return " ".join(values)
+    words = [word for place in places for word in _behind(arguments, place)]
+    return " ".join(f"'{word}'" if set(word) & set(" {}[]") else word for word in words)
 
 
 def check_axes(path: str, canonical: Mapping[str, object]) -> None:

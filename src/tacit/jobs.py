@@ -31,7 +31,8 @@ def started(
     """Do the work in the block as the job of `script`, with its log, inputs and parameters.
 
     Of `params` it uses `code`, the planned fingerprint, and if they are there `asked`, what is asked of the inputs
-    (provenance.Asked), `accept_older_code`, and `checkpoint`, which is discarded in the end. With `parts` the inputs
+    (provenance.Asked), `collected`, of which runs tables must be, `accept_older_code`, and `checkpoint`, which is
+    discarded in the end. With `parts` the inputs
     are one content, however it is divided. Gives the origin of what the job makes. Errors end in the log and, with
     status 1, the process.
     """
@@ -43,9 +44,15 @@ def started(
         require_current(script, params["code"], sources)
         files = {path: store.describe(path) for path in inputs if Path(path).suffix in (".h5", ".csv")}
         asked = provenance.asked_from(params.get("asked", ()))
-        accept_older = params.get("accept_older_code", False)
         origin = provenance.gather(
-            script.name, params["code"], files, asked=asked, accept_older=accept_older, parts=parts
+            script.name,
+            params["code"],
+            files,
+            asked=asked,
+            accept_older=params.get("accept_older_code"),
+            parts=parts,
+            collected=params.get("collected"),
+            verify=store.verify,
         )
         provenance.begin(origin)
         _say(params["code"], origin)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,9 @@ CODE_VARIABLE = "TACIT_CODE"
 Asked = Sequence[tuple[Mapping[str, str | None], Mapping[str, Any]]]
 """Pairs of axes and settings: a file in whose path all these axes have these values (None: the axis is not there) must
 have these settings, of which others may be left out. The first pair that fits a path counts."""
+
+Collected = Mapping[str, Any]
+"""Which runs a table must be of: `runs`, their paths, of which it may lack some if `partial`."""
 
 _SHOWN = 3
 
@@ -52,6 +55,8 @@ class Description(NamedTuple):
     """What made the runs in it, with their numbers: a file is one itself, a table is collected from many."""
     asked: Asked | None = None
     """What was asked of the files from which a table was collected."""
+    collected: tuple[str, ...] = ()
+    """Paths of these files."""
 
 
 class Origin(NamedTuple):
@@ -66,6 +71,8 @@ class Origin(NamedTuple):
     """Of these runs, those that older code made, as the settings allow."""
     asked: Asked = ()
     """What was asked of the inputs."""
+    paths: tuple[str, ...] = ()
+    """Of the inputs."""
 
 
 _origin = Origin()
@@ -105,12 +112,16 @@ def gather(
     files: Mapping[str | Path, Description],
     *,
     asked: Asked,
-    accept_older: bool,
+    accept_older: bool | None,
     parts: bool = False,
+    collected: Collected | None = None,
+    verify: Callable[[str | Path], None] = lambda path: None,
 ) -> Origin:
     """Compare files that a job is to read with what is asked; return its origin.
 
-    With `parts` the files are one content, however it is divided, so what is made of it does not name them.
+    `accept_older` is None where it is no choice. With `parts` the files are one content, however it is divided, so what
+    is made of it does not name them. Tables must be of the runs in `collected`. A file that is not what it should be is
+    first given to `verify`, which raises if it is damaged: then what it says of itself may not be true.
 
     Raises ProvenanceError with the files that are not what they should be.
     """
@@ -121,32 +132,55 @@ def gather(
 
     wrong = {path: "; ".join(_complaints(path, file, asked)) for path, file in files.items()}
     wrong = {path: complaint for path, complaint in wrong.items() if complaint}
+    of_others = {} if wrong or collected is None else _of_other_runs(files, collected)
     old = {
         path: f"made by other code of {outdated(file.made_by)[0]}"
         for path, file in files.items()
         if outdated(file.made_by)
     }
-    if wrong or (old and not accept_older):
-        rules = {Path(made[0][0]).stem for path in wrong or old for made, _ in files[path].runs if made}
-        raise ProvenanceError(_refusal(wrong or old, rules, only_older=not wrong))
+    refused = wrong or of_others or ({} if accept_older else old)
+    if refused:
+        for path in refused:
+            verify(path)
+        made = [files[path].made_by for path in refused] if of_others else []
+        made = made or [made for path in refused for made, _ in files[path].runs]
+        rules = {Path(scripts[0][0]).stem for scripts in made if scripts}
+        may_accept = refused is old and accept_older is not None
+        raise ProvenanceError(_refusal(refused, rules, may_accept=may_accept))
     made_by, runs = {(script, code): None}, Counter()
     for file in files.values():
         made_by |= dict.fromkeys(file.made_by)
         runs.update(dict(file.runs))
     older = sum(count for made, count in runs.items() if outdated(made))
     digests = () if parts else tuple(file.digest for file in files.values())
-    return Origin(tuple(made_by), digests, tuple(runs.items()), older, asked)
+    return Origin(tuple(made_by), digests, tuple(runs.items()), older, asked, tuple(map(str, files)))
 
 
-def _refusal(wrong: Mapping[str | Path, str], rules: set[str], *, only_older: bool) -> str:
+def _refusal(wrong: Mapping[str | Path, str], rules: set[str], *, may_accept: bool) -> str:
     shown = "".join(f"\n  {path}: {complaint}" for path, complaint in list(wrong.items())[:_SHOWN])
     more = f"\n  and {len(wrong) - _SHOWN} more files" if len(wrong) > _SHOWN else ""
     again = f", or add --forcerun {' '.join(sorted(rules))} (after the target)" if rules else ""
-    accept = "; accept_older_code: true takes them as they are, and the figure says so" if only_older else ""
+    accept = "; accept_older_code: true takes them as they are, and the figure says so" if may_accept else ""
     return (
         f"made otherwise than is asked now:{shown}{more}\nSnakemake has no record of that, or was told to overlook it. "
         f"To make them again, delete them and call again{again}{accept}"
     )
+
+
+def _of_other_runs(files: Mapping[str | Path, Description], collected: Collected) -> dict[str | Path, str]:
+    """Return what is wrong with tables that are not of the runs that are asked for."""
+    wrong, asked = {}, set(collected["runs"])
+    for path, file in files.items():
+        if file.asked is None:
+            continue
+        strange, missing = sorted(set(file.collected) - asked), sorted(asked - set(file.collected))
+        if strange:
+            wrong[path] = f"collected from {len(strange)} runs that are not asked for, such as {strange[0]}"
+        elif missing and not collected["partial"]:
+            wrong[path] = (
+                f"collected without {len(missing)} of {len(asked)} runs that are asked for, such as {missing[0]}"
+            )
+    return wrong
 
 
 def _complaints(path: str | Path, file: Description, asked: Asked) -> list[str]:
@@ -182,9 +216,13 @@ def _differences(asked: Mapping[str, Any], found: Mapping[str, Any], within: str
 
 
 def _setting(settings: Mapping[str, Any], axis: str) -> Any:
-    """Return the number or text that the settings of a file give to an axis: their own, or that of their only block."""
-    blocks = [settings] if axis in settings else [value for value in settings.values() if isinstance(value, Mapping)]
-    found = [block[axis] for block in blocks if axis in block]
+    """Return the number or text that the settings of a file give to an axis: their own, or that of their only block.
+
+    The axis `train` may stand for `num_train`.
+    """
+    own = axis in settings or f"num_{axis}" in settings
+    blocks = [settings] if own else [value for value in settings.values() if isinstance(value, Mapping)]
+    found = [block[name] for block in blocks for name in (axis, f"num_{axis}") if name in block]
     return found[0] if len(found) == 1 and isinstance(found[0], bool | int | float | str) else None
 
 

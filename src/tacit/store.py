@@ -39,6 +39,7 @@ __all__ = [
     "read",
     "read_table",
     "replacing",
+    "verify",
     "write",
     "write_bytes",
     "write_table",
@@ -225,7 +226,12 @@ def describe(path: str | Path) -> provenance.Description:
         try:
             with h5py.File(source, "r") as file:
                 attributes = _read_attributes(file)
-                _check_format(path, attributes)
+                try:
+                    _check_format(path, attributes)
+                except StoreError:
+                    # One flipped bit in what it says of itself is damage, and no other format.
+                    _check_digest(path, descriptor)
+                    raise
                 made_by = tuple(map(tuple, json.loads(attributes.get("made_by", "[]"))))
                 settings = json.loads(attributes["settings"])
                 return provenance.Description(settings, made_by, declared, ((made_by, 1),))
@@ -235,6 +241,14 @@ def describe(path: str | Path) -> provenance.Description:
             if source.error is not None:
                 raise source.error from error
             raise StoreError(_damaged(path, str(error) or type(error).__name__)) from error
+
+
+def verify(path: str | Path) -> None:
+    """Raise StoreError if a file of Tacit is not as it was written; tables are found to be when they are described."""
+    path = Path(path)
+    if path.suffix != ".csv":
+        with files.opened(path) as descriptor:
+            _check_digest(path, descriptor)
 
 
 def _declared_digest(path: Path, descriptor: int) -> tuple[bytes, str]:
@@ -417,7 +431,8 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
     path, origin = Path(path), provenance.origin()
     content = table.to_csv(index=False, lineterminator="\n").encode()
     description = {"blake2b": _digest_of(content), "made_by": origin.made_by, "inputs": origin.inputs}
-    description |= {"runs": origin.runs, "asked": origin.asked}
+    description |= {"runs": origin.runs, "asked": origin.asked, "collected": origin.paths}
+    description["this"] = _digest_of(json.dumps(description).encode())
     # First, as a table without a description could not be told from one that lost it.
     write_bytes(description_of_table(path), f"{json.dumps(description, indent=1)}\n".encode())
     write_bytes(path, content)
@@ -457,9 +472,12 @@ def _describe_table(path: Path) -> provenance.Description:
         raise StoreError(f"{path}: {reason}; {_AGAIN}") from error
     try:
         found = json.loads(content)
+        if found.pop("this") != _digest_of(json.dumps(found).encode()):
+            raise ValueError("it was damaged or edited since it was written")
         made_by = tuple(map(tuple, found["made_by"]))
         runs = tuple((tuple(map(tuple, made)), int(count)) for made, count in found["runs"])
-        return provenance.Description({}, made_by, str(found["blake2b"]), runs, provenance.asked_from(found["asked"]))
+        asked, collected = provenance.asked_from(found["asked"]), tuple(map(str, found["collected"]))
+        return provenance.Description({}, made_by, str(found["blake2b"]), runs, asked, collected)
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(_damaged(path, f"its description, {beside.name}, cannot be read: {error}")) from error
 

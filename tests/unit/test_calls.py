@@ -1,6 +1,7 @@
 """What is wrong with a call of the workflow is said before anything is planned."""
 
 import ast
+import math
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tacit import calls
+from tacit.errors import UserError
 from tacit.provenance import axis_text
 
 ROOT = Path(__file__).parents[2]
@@ -29,12 +31,12 @@ def of_rules(*names):
         if getattr(node, "name", None) in names
         or (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) in names)
     ]
-    found = {"axis_text": axis_text}
+    found = {"axis_text": axis_text, "math": math}
     exec(compile(ast.Module(wanted, []), "common.smk", "exec"), found)
     return found
 
 
-PATHS = of_rules("whole", "decimal", "CANONICAL", "WHOLE", "DECIMAL")
+PATHS = of_rules("whole", "wholes", "decimal", "CANONICAL", "WHOLE", "DECIMAL")
 CANONICAL = PATHS["CANONICAL"]
 
 
@@ -74,6 +76,24 @@ def test_another_name_is_refused_with_the_right_one():
             calls.check_axes(wrong, CANONICAL)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("raw/images~00-95.h5", "raw/images~0-95.h5"),
+        ("origin~cnn/target~fcn-01/seed~0.h5", "origin~cnn/target~fcn-1/seed~0.h5"),
+        ("size~032/train~128/test~064.h5", "size~32/train~128/test~64.h5"),
+    ],
+)
+def test_another_name_in_the_middle_of_a_path_is_refused_too(wrong, right):
+    with pytest.raises(calls.CallError, match=re.escape(f"ask for results/{right}")):
+        calls.check_axes(f"results/{wrong}", CANONICAL)
+
+
+@pytest.mark.parametrize("path", ["images~0012345678/seed~0.h5", "coefficient~1e999/seed~0.h5", "origin~cnn/x.h5"])
+def test_what_is_no_number_is_left_alone(path):
+    calls.check_axes(path, CANONICAL)
+
+
 # The command line.
 
 
@@ -90,6 +110,27 @@ def test_another_name_is_refused_with_the_right_one():
 def test_what_snakemake_would_forget_is_refused(words, forgotten, advice):
     with pytest.raises(calls.CallError, match=f"forgets {re.escape(forgotten)}.*{re.escape(advice)}"):
         calls.check_given_once(words.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--config", "scale=smoke", "scale=demo"], "scale is named twice behind --config.*forgets scale=smoke"),
+        (["-n", "--config", "a={x: 1}", "b=2", "a={y: 2}", "--cores", "1"], "a is named twice.*forgets a={x: 1}"),
+        (["--config", "a={x: 1, x: 2}"], "x: given twice"),
+        (["--config", "a=[1, 010]"], "010: YAML reads numbers with leading zeros as octal"),
+    ],
+)
+def test_what_is_named_twice_behind_one_config_is_refused(words, said):
+    with pytest.raises(UserError, match=said):
+        calls.check_named_once(words)
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--config", "a={x: 1}", "b=2"], ["--config", "a=1", "--configfile", "x.yaml", "a=b"], ["a=1", "a=1"]]
+)
+def test_what_is_named_once_is_left_alone(words):
+    calls.check_named_once(words)
 
 
 def test_what_the_command_line_takes_from_a_profile_is_refused():

@@ -38,9 +38,9 @@ def write_run(folder, *, seed, code="aaaa", path=None, **settings):
     return path
 
 
-def read_by(script, *paths, asked=(), accept_older=False):
+def read_by(script, *paths, asked=(), accept_older=False, **options):
     files = {str(path): store.describe(path) for path in paths}
-    origin = provenance.gather(script, CODE[script], files, asked=asked, accept_older=accept_older)
+    origin = provenance.gather(script, CODE[script], files, asked=asked, accept_older=accept_older, **options)
     provenance.begin(origin)
     return origin
 
@@ -105,6 +105,8 @@ def test_what_is_asked_may_depend_on_the_axes_of_the_path(tmp_path):
         ("seed~1", {}, "seed 0"),
         ("coefficient~0.1/seed~0", {"coefficient": 0.25}, "coefficient 0.25"),
         ("balanced~true/seed~0", {"variant": {"balanced": False}}, "balanced false"),
+        ("raw/images~0-95", {"images": "96-191"}, "images 96-191"),
+        ("train~128/test~64", {"num_train": 128, "num_test": 65}, "test 65"),
     ],
 )
 def test_a_file_in_the_place_of_another_is_refused(tmp_path, name, settings, words):
@@ -168,6 +170,47 @@ def test_a_table_says_what_was_asked_when_it_was_collected(tmp_path):
     message = refused("collect.py", table, asked=[({"network": "cnn"}, {"epochs": 3, "sgd": {"rate": 0.2}}), asked[1]])
     assert "collected from runs with network cnn.sgd.rate = 0.1, asked is 0.2" in message
     assert "epochs = 5, asked is 6" in refused("collect.py", table, asked=[asked[0], ({}, {"epochs": 6})])
+
+
+@pytest.mark.parametrize(
+    ("asked", "partial", "words"),
+    [
+        ([0, 1], False, None),
+        ([0, 1, 2], True, None),
+        ([0, 1, 2], False, "collected without 1 of 3 runs that are asked for, such as {}/seed~2.h5"),
+        ([0, 2], False, "collected from 1 runs that are not asked for, such as {}/seed~1.h5"),
+        ([0, 2], True, "collected from 1 runs that are not asked for, such as {}/seed~1.h5"),
+    ],
+)
+def test_a_table_is_of_the_runs_that_are_asked_for(tmp_path, asked, partial, words):
+    table = tmp_path / "runs.csv"
+    read_by("collect.py", *(write_run(tmp_path, seed=seed) for seed in range(2)))
+    store.write_table(table, pd.DataFrame({"seed": [0, 1], "x": [1.0, 2.0]}))
+    collected = {"runs": [str(tmp_path / f"seed~{seed}.h5") for seed in asked], "partial": partial}
+    if words is None:
+        read_by("collect.py", table, collected=collected)
+    else:
+        message = refused("collect.py", table, collected=collected)
+        assert f"{table}: {words.format(tmp_path)}" in message
+        assert "--forcerun collect " in message
+
+
+def test_a_damaged_file_is_not_taken_at_its_word(tmp_path):
+    """A flipped bit in its settings is neither another seed nor another setting."""
+    for seed, asked in ((0, {}), (3, {"epochs": 3})):
+        run = write_run(tmp_path, seed=seed, path=tmp_path / "seed~0.h5")
+        content = bytearray(run.read_bytes())
+        place = content.index(b'"seed": ') + 8 if seed == 0 else content.index(b'"epochs": ') + 10
+        content[place] ^= 1
+        run.write_bytes(content)
+        with pytest.raises(store.StoreError, match=r"seed~0\.h5: damaged"):
+            read_by("collect.py", run, asked=[({}, asked)], verify=store.verify)
+
+
+def test_older_code_is_offered_only_where_it_is_a_choice(tmp_path):
+    old = write_run(tmp_path, seed=0, code="0000")
+    assert "accept_older_code" in refused("collect.py", old)
+    assert "accept_older_code" not in refused("train.py", old, accept_older=None)
 
 
 @pytest.mark.parametrize("change", ["code", "input", "settings"])

@@ -557,6 +557,33 @@ def test_a_damaged_table_is_noticed(tmp_path, damage):
         store.read_table(path, expected=RUNS)
 
 
+def test_a_flipped_bit_in_what_a_table_was_made_of_is_noticed(tmp_path):
+    store.write_table(tmp_path / "t.csv", TABLE)
+    beside = tmp_path / ".t.csv.json"
+    content = beside.read_bytes()
+    for place in range(len(content)):
+        # The last bit turns letters into letters and digits into digits.
+        changed = bytearray(content)
+        changed[place] ^= 1
+        if content[place : place + 1].isspace():
+            continue
+        beside.write_bytes(changed)
+        with pytest.raises(store.StoreError, match=r"t\.csv: (damaged|it was damaged)"):
+            store.read_table(tmp_path / "t.csv", expected=RUNS)
+
+
+def test_a_flipped_bit_in_what_a_file_says_of_itself_is_damage_and_no_other_format(tmp_path):
+    path = tmp_path / "run.h5"
+    write(path)
+    content = bytearray(path.read_bytes())
+    for words in (b"format_version", b"settings"):
+        changed = bytearray(content)
+        changed[changed.index(words)] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(store.StoreError, match=r"run\.h5: damaged"):
+            store.describe(path)
+
+
 def test_a_table_without_its_digest_is_refused(tmp_path):
     store.write_table(tmp_path / "t.csv", TABLE)
     (tmp_path / ".t.csv.json").unlink()

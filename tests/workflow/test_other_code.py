@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from project import FIGURE, Project, checkpoint_file, log_file, pathfinder, run_file, text_of
+from project import FIGURE, Project, checkpoint_file, descent_file, log_file, pathfinder, run_file, text_of
 
 pytestmark = pytest.mark.slow
 
@@ -84,6 +84,54 @@ def test_without_the_memory_of_snakemake_other_settings_are_refused(project):
     assert re.search(r"seed~0\.h5: made with descent\.epochs = \d+, asked is 777", call.output)
     made = project.run(PERTURBED, "--forcerun", "matrix_norms_train", norms=other)
     assert made.plan.keys() == {"matrix_norms_train", "matrix_norms_collect_perturbed", "matrix_norms_plot_perturbed"}
+
+
+def test_without_the_memory_of_snakemake_another_rendering_is_refused(project):
+    forget(project)
+    (project / FIGURE).unlink()
+    call = project.call(FIGURE, "--cores", "1", pathfinder={"rendering": {"continuity": 2}})
+    assert call.code != 0
+    assert re.search(r"dataset\.rendering\.continuity = [\d.]+, asked is 2", call.output)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"coefficients": [0, 2]}, "collected from 2 runs that are not asked for, such as .*/coefficient~1/seed~0.h5"),
+        ({"seeds": 2}, "collected without 4 of 8 runs that are asked for, such as .*/seed~1.h5"),
+    ],
+    ids=["another grid", "a seed more"],
+)
+def test_without_the_memory_of_snakemake_tables_of_other_runs_are_refused(project, changed, words):
+    forget(project)
+    (project / FIGURE).unlink()
+    call = project.call(FIGURE, "--cores", "1", pathfinder=changed)
+    assert call.code != 0
+    assert re.search(words, call.output)
+    assert "--forcerun pathfinder_collect" in call.output
+
+
+def test_data_in_the_place_of_others_are_refused(project):
+    (dataset,) = project.folder.glob("results/data/pathfinder/*/*/path_length~2/size~32/*/*.h5")
+    raw = sorted((dataset.parents[2] / "raw").iterdir())
+    shutil.copy(raw[0], raw[1])
+    dataset.unlink()
+    call = project.call(str(dataset.relative_to(project.folder)), "--cores", "1")
+    assert call.code != 0
+    assert f"{raw[1].name}: holds images 0-95; was it copied or renamed?" in call.output
+
+
+def test_a_target_of_other_settings_is_not_observed(project):
+    run = descent_file(factorization="matrix")
+    other = {"matrix": {"problem": {"seed": 5}}}
+    project.run("--until", "sensing_observe", run, rank_dynamics=other)
+    path = "results/data/sensing/factorization~matrix/*/task~completion.h5"
+    old, new = sorted(project.folder.glob(path), key=lambda file: file.stat().st_mtime)
+    shutil.copy(new, old)
+    (project / run).unlink()
+    call = project.call(run, "--cores", "1")
+    assert call.code != 0
+    assert "made with problem.seed = 5, asked is 0" in call.output
 
 
 def test_without_the_memory_of_snakemake_sound_files_are_taken(project, smoke):

@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 import json
+import math
 import os
 import shutil
 import sys
@@ -88,6 +89,7 @@ if CALLED_BY_USER:
         calls.check_place(Path.cwd())
         calls.check_owner(Path.cwd())
         calls.check_given_once(sys.argv[1:], profile_of(sys.argv[1:]))
+        calls.check_named_once(sys.argv[1:])
     except UserError as error:
         raise refusal(error) from None
 
@@ -160,7 +162,7 @@ def by_content(script):
     everything. The copy is named by content and as old as time; what decides is the fingerprint.
     """
     copy = Path(".snakemake", "tacit", "scripts", fingerprint(script), script).absolute()
-    if not copy.exists():
+    if not copy.exists() or copy.stat().st_mtime != 0:  # as it has behind cp -r
         copy.parent.mkdir(parents=True, exist_ok=True)
         part = copy.with_suffix(f".{os.getpid()}")
         shutil.copyfile(SCRIPTS / script, part)
@@ -192,12 +194,25 @@ def whole(digits):
 
 def decimal(digits):
     """A number as it stands in paths, from any other way to write it: 1 and not 1.0."""
-    return axis_text(float(digits))
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(digits)
+    return axis_text(number)
 
 
-CANONICAL = {
-    name: whole for name in ("seed", "path_length", "distance", "depth", "num_observations", "size", "split")
-} | {name: decimal for name in ("coefficient", "learning_rate", "cnn_learning_rate", "init_scale", "init_std")}
+def wholes(digits):
+    """Several whole numbers, and what stands between them, as in 0-95 and lcn-3."""
+    if "-" not in digits:
+        return digits
+    return "-".join(whole(part) if part.isdecimal() else part for part in digits.split("-"))
+
+
+CANONICAL = (
+    dict.fromkeys(("seed", "path_length", "distance", "depth", "num_observations", "split"), whole)
+    | dict.fromkeys(("size", "train", "test"), whole)
+    | dict.fromkeys(("coefficient", "learning_rate", "cnn_learning_rate", "init_scale", "init_std"), decimal)
+    | dict.fromkeys(("images", "origin", "target"), wholes)
+)
 """By axis: how a value is written in paths, so that no result is computed twice under two names."""
 
 
@@ -211,6 +226,8 @@ wildcard_constraints:
     coefficient=DECIMAL,
     factorization="matrix|tensor|hierarchical",
     task="completion|sensing",
+    first=WHOLE,
+    last=WHOLE,
     problem="[0-9a-f]+",
     matrix="[^/]+",
     depth=WHOLE,
@@ -225,8 +242,8 @@ wildcard_constraints:
     network="cnn|lcn|fcn",
     cnn_learning_rate=DECIMAL,
     split=WHOLE,
-    origin=r"(cnn|lcn|fcn)(-\d+)?",
-    target=r"(cnn|lcn|fcn)(-\d+)?",
+    origin=f"(cnn|lcn|fcn)(-{WHOLE})?",
+    target=f"(cnn|lcn|fcn)(-{WHOLE})?",
 
 
 # Handed on to jobs by whatever executor.
@@ -261,7 +278,13 @@ PATHFINDER_RUNS = expand(
     seed=range(cfg.pathfinder.seeds),
 )
 
-PATHFINDER_ASKED = [[{}, cfg.pathfinder.run.plain() | {"dataset": cfg.pathfinder.dataset.plain()}]]
+PATHFINDER_DATASET_SETTINGS = cfg.pathfinder.dataset.plain() | {"rendering": cfg.pathfinder.rendering.plain()}
+PATHFINDER_ASKED = [[{}, cfg.pathfinder.run.plain() | {"dataset": PATHFINDER_DATASET_SETTINGS}]]
+
+
+def collected(runs):
+    """Of which runs a table must be, to be drawn."""
+    return {"runs": runs, "partial": cfg.partial}
 
 
 def available(runs, needed=True):
@@ -290,7 +313,12 @@ def images_dataset(images):
 
 def images_source(wildcards):
     """No files that Snakemake should watch, but an error before the first job if the published ones are not there."""
-    made = Path(IMAGES.format(**wildcards)).exists()
+    file, asked = IMAGES.format(**wildcards), {"source": wildcards.source, "size": int(wildcards.size)}
+    try:
+        settings.parse(settings.images.Images, asked, source_of=lambda path: file)
+    except UserError as error:
+        raise refusal(error) from None
+    made = Path(file).exists()
     planned_only = workflow.executor_plugin is None or workflow.dryrun
     if not (made or planned_only or cfg.download_images):
         if complaint := shortage(SOURCES[wildcards.source], IMAGES_FOLDER):
@@ -312,6 +340,7 @@ SAME_CLASS_RUNS = expand(
     coefficient=map(axis_text, cfg.same_class.coefficients),
     seed=range(cfg.same_class.seeds),
 )
+SAME_CLASS_PAIRS_SETTINGS = {"images": cfg.same_class.images.drawn, "pairs": cfg.same_class.pairs.plain()}
 SAME_CLASS_ASKED = [[{}, cfg.same_class.run.plain() | {"pairs": cfg.same_class.pairs.plain()}]]
 
 
@@ -325,6 +354,13 @@ SENSING_PROBLEMS = {
         *(("tensor", grid.problem) for grid in cfg.norms.tensor.grids),
     ]
 }
+
+
+# What a job asks of the file that its path names by a digest: the very values.
+SENSING_ASKED = [
+    [{"factorization": name, "problem": identity}, {"problem": plain}]
+    for (name, identity), plain in SENSING_PROBLEMS.items()
+]
 
 
 def sensing_problem(wildcards):

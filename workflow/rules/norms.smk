@@ -128,6 +128,7 @@ rule matrix_norms_plot:
     params:
         asked=MATRIX_NORMS_ASKED,
         accept_older_code=cfg.accept_older_code,
+        collected=collected(MATRIX_NORMS_RUNS),
         settings=norms_drawn(
             MATRIX_NORMS_RUNS, descent=cfg.norms.matrix.descent.plain(), **cfg.norms.matrix.published.plain()
         ),
@@ -158,6 +159,7 @@ rule matrix_norms_plot_measures:
     params:
         asked=MATRIX_NORMS_ASKED,
         accept_older_code=cfg.accept_older_code,
+        collected=collected(MATRIX_NORMS_RUNS),
         settings=norms_drawn(
             MATRIX_NORMS_RUNS, descent=cfg.norms.matrix.descent.plain(), **cfg.norms.matrix.published.plain()
         ),
@@ -188,6 +190,7 @@ rule matrix_norms_plot_perturbed:
     params:
         asked=MATRIX_NORMS_ASKED,
         accept_older_code=cfg.accept_older_code,
+        collected=collected(PERTURBED_RUNS),
         settings=norms_drawn(
             PERTURBED_RUNS, descent=cfg.norms.matrix.descent.plain(), **cfg.norms.matrix.perturbed.plain()
         ),
@@ -216,6 +219,7 @@ rule tensor_completion_train:
         gpu=cfg.gpus_per_run,
     params:
         settings=TENSOR_COMPLETION_SETTINGS,
+        asked=SENSING_ASKED,
         checkpoint=checkpoint_of(TENSOR_COMPLETION_RUN),
         code=fingerprint("tensor_completion_train.py"),
     message:
@@ -240,6 +244,7 @@ rule tensor_completion_linear:
         runtime="15m",
     params:
         settings=TENSOR_COMPLETION_LINEAR_SETTINGS,
+        asked=SENSING_ASKED,
         code=fingerprint("tensor_completion_linear.py"),
     message:
         "norms: complete a tensor linearly from {wildcards.num_observations} entries"
@@ -291,6 +296,7 @@ rule tensor_completion_plot:
     params:
         asked=TENSOR_COMPLETION_ASKED,
         accept_older_code=cfg.accept_older_code,
+        collected=collected(TENSOR_COMPLETION_RUNS + TENSOR_COMPLETION_LINEARS),
         settings=norms_drawn(TENSOR_COMPLETION_RUNS, **cfg.norms.tensor.plain()),
         code=fingerprint("tensor_completion_plot.py"),
     message:

@@ -43,7 +43,8 @@ rule pathfinder_assemble:
         mem_mb=PATHFINDER_ASSEMBLE_MEMORY,
         runtime="10m",
     params:
-        settings=cfg.pathfinder.dataset.plain(),
+        settings=PATHFINDER_DATASET_SETTINGS,
+        asked=[[{}, {"rendering": cfg.pathfinder.rendering.plain(), "seed": cfg.pathfinder.dataset.seed}]],
         code=fingerprint("pathfinder_assemble.py"),
     message:
         "pathfinder: assemble the dataset of path length {wildcards.path_length}"
@@ -68,6 +69,7 @@ rule pathfinder_train:
         gpu=cfg.gpus_per_run,
     params:
         settings=cfg.pathfinder.run.plain(),
+        asked=[[{}, PATHFINDER_DATASET_SETTINGS]],
         checkpoint=checkpoint_of(PATHFINDER_RUN),
         code=fingerprint("pathfinder_train.py"),
     message:
@@ -119,6 +121,7 @@ rule pathfinder_plot:
     params:
         asked=PATHFINDER_ASKED,
         accept_older_code=cfg.accept_older_code,
+        collected=collected(PATHFINDER_RUNS),
         settings={"scale": cfg.scale, "num_runs": len(PATHFINDER_RUNS), "partial": cfg.partial} | cfg.pathfinder.plain(),
         code=fingerprint("pathfinder_plot.py"),
     message:

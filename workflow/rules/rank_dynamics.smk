@@ -25,6 +25,7 @@ rule rank_dynamics_train:
         gpu=cfg.gpus_per_run,
     params:
         settings=rank_dynamics_experiment,
+        asked=SENSING_ASKED,
         checkpoint=checkpoint_of(RANK_DYNAMICS_RUN),
         code=fingerprint("rank_dynamics_train.py"),
     message:
@@ -80,6 +81,7 @@ rule rank_dynamics_plot:
     params:
         asked=RANK_DYNAMICS_ASKED,
         accept_older_code=cfg.accept_older_code,
+        collected=collected(RANK_DYNAMICS_RUNS),
         settings=RANK_DYNAMICS_DRAWN,
         panels="factorizations",
         code=fingerprint("rank_dynamics_plot.py"),
@@ -109,6 +111,7 @@ rule rank_dynamics_plot_nodes:
     params:
         asked=RANK_DYNAMICS_ASKED,
         accept_older_code=cfg.accept_older_code,
+        collected=collected(RANK_DYNAMICS_RUNS),
         settings=RANK_DYNAMICS_DRAWN,
         panels="nodes",
         code=fingerprint("rank_dynamics_plot.py"),

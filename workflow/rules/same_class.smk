@@ -23,7 +23,7 @@ rule same_class_pair:
         mem_mb=SAME_CLASS_PAIR_MEMORY,
         runtime="10m",
     params:
-        settings={"images": cfg.same_class.images.drawn, "pairs": cfg.same_class.pairs.plain()},
+        settings=SAME_CLASS_PAIRS_SETTINGS,
         code=fingerprint("same_class_pair.py"),
     message:
         "same_class: draw pairs"
@@ -49,6 +49,7 @@ rule same_class_train:
         gpu=cfg.gpus_per_run,
     params:
         settings=cfg.same_class.run.plain(),
+        asked=[[{"images": cfg.same_class.images.identity}, SAME_CLASS_PAIRS_SETTINGS]],
         checkpoint=checkpoint_of(SAME_CLASS_RUN),
         code=fingerprint("same_class_train.py"),
     message:
@@ -100,6 +101,7 @@ rule same_class_plot:
     params:
         asked=SAME_CLASS_ASKED,
         accept_older_code=cfg.accept_older_code,
+        collected=collected(SAME_CLASS_RUNS),
         settings={"scale": cfg.scale, "num_runs": len(SAME_CLASS_RUNS), "partial": cfg.partial} | cfg.same_class.plain(),
         code=fingerprint("same_class_plot.py"),
     message:

@@ -108,6 +108,7 @@ rule untied_plot:
     params:
         asked=UNTIED_ASKED,
         accept_older_code=cfg.accept_older_code,
+        collected=collected(UNTIED_RUNS),
         settings=UNTIED_DRAWN,
         drawn="curves",
         code=fingerprint("untied_plot.py"),
@@ -135,6 +136,7 @@ rule untied_plot_splits:
     params:
         asked=UNTIED_ASKED,
         accept_older_code=cfg.accept_older_code,
+        collected=collected(UNTIED_RUNS),
         settings=UNTIED_DRAWN,
         drawn="splits",
         code=fingerprint("untied_plot.py"),
@@ -162,6 +164,7 @@ rule untied_plot_deviation:
     params:
         asked=UNTIED_ASKED,
         accept_older_code=cfg.accept_older_code,
+        collected=collected(UNTIED_RUNS),
         settings=UNTIED_DRAWN,
         drawn="deviation",
         code=fingerprint("untied_plot.py"),
@@ -238,6 +241,7 @@ rule untied_interpolation_plot:
     params:
         asked=UNTIED_WAYS_ASKED,
         accept_older_code=cfg.accept_older_code,
+        collected=collected(UNTIED_WAYS),
         settings=UNTIED_WAYS_DRAWN,
         code=fingerprint("untied_interpolation_plot.py"),
     message:

@@ -5,7 +5,8 @@ from tacit.studies import pathfinder
 
 
 def main(shards: list[str], out: str, *, path_length: int, settings: dict) -> None:
-    dataset = pathfinder.assemble(pathfinder.read_shards(shards), path_length=path_length, **settings)
+    chosen = {name: value for name, value in settings.items() if name != "rendering"}
+    dataset = pathfinder.assemble(pathfinder.read_shards(shards), path_length=path_length, **chosen)
     mean, std = pathfinder.pixel_statistics(dataset.train_images)
     store.write(
         out,
