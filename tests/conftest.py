@@ -41,7 +41,7 @@ def smoke(tmp_path_factory, worker_id):
     with filelock.FileLock(shared / "smoke.lock"):
         if not (shared / "smoke.done").exists():
             shutil.rmtree(project.folder, ignore_errors=True)
-            Project.new(project.folder).run()
+            Project.new(project.folder).run(timeout=1000)
             (shared / "smoke.done").touch()
     return project
 

@@ -14,10 +14,13 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-NEUTRAL = frozenset({"tacit.runlog", "tacit.devices", "tacit.compiled", "tacit.jobs", "tacit.provenance"})
+NEUTRAL = frozenset(
+    {"tacit.runlog", "tacit.devices", "tacit.compiled", "tacit.jobs", "tacit.provenance", "tacit.imports"}
+)
 """Modules that say what a job does, where, and with what right, but enter no number of a result."""
 
 _SCRIPT = "(script)"
@@ -29,12 +32,12 @@ _SCOPE = _DEFINITION | ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | 
 
 
 class Sources:
-    """The source files of the package in the folder `package`, each read at most once."""
+    """The source files of the package in the folder `package`, each read at most once, if its text is not given."""
 
-    def __init__(self, package: Path = Path(__file__).parent):
+    def __init__(self, package: Path = Path(__file__).parent, texts: Mapping[Path, str] = MappingProxyType({})):
         self.package = package
         self._modules: dict[str, _Module] = {}
-        self._texts: dict[Path, str] = {}
+        self._texts = dict(texts)
         self._files = self._listed()
 
     def fingerprint(self, script: str | Path) -> str:
@@ -57,6 +60,10 @@ class Sources:
         except (OSError, UnicodeDecodeError):
             return False
         return unchanged and self._files == self._listed()
+
+    def are(self, others: Mapping[Path, str]) -> bool:
+        """Tell whether what was read so far is what `others` have, of files that are in both."""
+        return all(others.get(path, text) == text for path, text in self._texts.items())
 
     def _listed(self) -> set[Path]:
         return set(self.package.rglob("*.py"))

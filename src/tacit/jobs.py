@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tacit
-from tacit import provenance, runlog, store
+from tacit import imports, provenance, runlog, store
 from tacit.errors import UserError
 from tacit.fingerprints import Sources
 from tacit.runlog import log
@@ -52,7 +52,6 @@ def started(
             accept_older=params.get("accept_older_code"),
             parts=parts,
             collected=params.get("collected"),
-            verify=store.verify,
         )
         provenance.begin(origin)
         _say(params["code"], origin)
@@ -84,10 +83,12 @@ def require_code(script: Path, planned: str, sources: Sources) -> None:
 
 
 def require_current(script: Path, planned: str, sources: Sources) -> None:
-    """Raise CodeError if the code on disk is no longer that of `sources` and means something else."""
+    """Raise CodeError if code on disk, or what was imported, is not that of `sources` and means something else."""
     # Compared as text first, as parsing takes a good part of a short job.
     if not sources.are_current():
         require_code(script, planned, Sources())
+    if not sources.are(imports.sources):
+        require_code(script, planned, Sources(texts=imports.sources))
 
 
 def _say(code: str, origin: provenance.Origin) -> None:

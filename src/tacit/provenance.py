@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,13 +115,11 @@ def gather(
     accept_older: bool | None,
     parts: bool = False,
     collected: Collected | None = None,
-    verify: Callable[[str | Path], None] = lambda path: None,
 ) -> Origin:
     """Compare files that a job is to read with what is asked; return its origin.
 
     `accept_older` is None where it is no choice. With `parts` the files are one content, however it is divided, so what
-    is made of it does not name them. Tables must be of the runs in `collected`. A file that is not what it should be is
-    first given to `verify`, which raises if it is damaged: then what it says of itself may not be true.
+    is made of it does not name them. Tables must be of the runs in `collected`.
 
     Raises ProvenanceError with the files that are not what they should be.
     """
@@ -140,8 +138,6 @@ def gather(
     }
     refused = wrong or of_others or ({} if accept_older else old)
     if refused:
-        for path in refused:
-            verify(path)
         made = [files[path].made_by for path in refused] if of_others else []
         made = made or [made for path in refused for made, _ in files[path].runs]
         rules = {Path(scripts[0][0]).stem for scripts in made if scripts}

@@ -39,7 +39,6 @@ __all__ = [
     "read",
     "read_table",
     "replacing",
-    "verify",
     "write",
     "write_bytes",
     "write_table",
@@ -212,43 +211,31 @@ def read(path: str | Path, *, kind: Kind, names: Iterable[str] | None = None) ->
 
 
 def describe(path: str | Path) -> provenance.Description:
-    """Return what a file or table of Tacit says of itself, without reading its content.
+    """Return what a file or table of Tacit says of itself.
 
-    Raises StoreError if it is missing, of another program or format, or if it cannot be read now. Damage is noticed
-    where it stands in the way; `read` and `read_table` notice all of it.
+    Raises StoreError if it is missing, damaged, of another program or format, or if it cannot be read now. Of a table
+    the content is compared when it is read.
     """
     path = Path(path)
     if path.suffix == ".csv":
         return _describe_table(path)
     with files.opened(path) as descriptor:
-        _, declared = _declared_digest(path, descriptor)
+        # The library may crash on a damaged file, or not come back, and one flipped bit may make another seed.
+        digest = _check_digest(path, descriptor)
         source = files.Source(descriptor)
         try:
             with h5py.File(source, "r") as file:
                 attributes = _read_attributes(file)
-                try:
-                    _check_format(path, attributes)
-                except StoreError:
-                    # One flipped bit in what it says of itself is damage, and no other format.
-                    _check_digest(path, descriptor)
-                    raise
+                _check_format(path, attributes)
                 made_by = tuple(map(tuple, json.loads(attributes.get("made_by", "[]"))))
                 settings = json.loads(attributes["settings"])
-                return provenance.Description(settings, made_by, declared, ((made_by, 1),))
+                return provenance.Description(settings, made_by, digest, ((made_by, 1),))
         except (StoreError, MemoryError):
             raise
         except Exception as error:
             if source.error is not None:
                 raise source.error from error
             raise StoreError(_damaged(path, str(error) or type(error).__name__)) from error
-
-
-def verify(path: str | Path) -> None:
-    """Raise StoreError if a file of Tacit is not as it was written; tables are found to be when they are described."""
-    path = Path(path)
-    if path.suffix != ".csv":
-        with files.opened(path) as descriptor:
-            _check_digest(path, descriptor)
 
 
 def _declared_digest(path: Path, descriptor: int) -> tuple[bytes, str]:

@@ -1,9 +1,12 @@
 """What files say of where they come from, and who compares it."""
 
 import json
+import os
+import py_compile
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +14,7 @@ import pytest
 import torch
 
 from project import CHECKOUT
-from tacit import checkpoints, jobs, provenance, store
+from tacit import checkpoints, imports, jobs, provenance, store
 
 SCRIPTS = CHECKOUT / "workflow" / "scripts"
 CPU = torch.device("cpu")
@@ -204,7 +207,7 @@ def test_a_damaged_file_is_not_taken_at_its_word(tmp_path):
         content[place] ^= 1
         run.write_bytes(content)
         with pytest.raises(store.StoreError, match=r"seed~0\.h5: damaged"):
-            read_by("collect.py", run, asked=[({}, asked)], verify=store.verify)
+            read_by("collect.py", run, asked=[({}, asked)])
 
 
 def test_older_code_is_offered_only_where_it_is_a_choice(tmp_path):
@@ -245,7 +248,8 @@ def package(tmp_path, monkeypatch):
     script = tmp_path / "script.py"
     script.write_text("from tacit import work\n\ndef main():\n    return work.work()\n")
     real = jobs.Sources
-    monkeypatch.setattr(jobs, "Sources", lambda: real(tmp_path / "tacit"))
+    monkeypatch.setattr(jobs, "Sources", lambda **texts: real(tmp_path / "tacit", **texts))
+    monkeypatch.setattr(imports, "sources", {})
     monkeypatch.setattr(jobs, "import_all", lambda script, sources: None)
     return tmp_path
 
@@ -297,6 +301,47 @@ def test_a_job_whose_code_changes_while_it_is_imported_refuses_at_its_start(pack
         begun.append(True)
     assert not begun
     assert "the code was changed since this job was planned" in capfd.readouterr().err
+
+
+def test_a_job_that_imported_what_was_there_for_a_moment_refuses_at_its_start(package, capfd):
+    code, begun = jobs.Sources().fingerprint(package / "script.py"), []
+    imports.sources[package / "tacit" / "work.py"] = "def work():\n    return 2\n"
+    with pytest.raises(SystemExit), start(package, code):
+        begun.append(True)
+    assert not begun
+    assert "the code was changed since this job was planned" in capfd.readouterr().err
+    imports.sources[package / "tacit" / "work.py"] = "# A comment.\ndef work():\n    return 1\n"
+    with start(package, code):
+        begun.append(True)
+    assert begun
+
+
+def test_modules_are_imported_from_their_source_and_it_is_remembered(tmp_path):
+    """Python takes what it compiled for that of any source of the same size and second."""
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("from tacit import imports\nimports.watch(__name__)\n")
+    module = tmp_path / "package" / "module.py"
+    program = """
+        from package import module
+        from tacit import imports
+        print(module.VALUE, [text for path, text in imports.sources.items() if path.name == "module.py"])
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    for value in (1, 2):
+        text = f"VALUE = {value}\n"
+        module.write_text(text)
+        os.utime(module, (10**9, 10**9))
+        # As Python would leave it where nobody watches.
+        if value == 1:
+            py_compile.compile(str(module))
+        command = [sys.executable, "-c", textwrap.dedent(program)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == f"{value} {[text]}\n"
+
+
+def test_what_a_job_imports_is_remembered():
+    assert imports.sources[Path(store.__file__)] == Path(store.__file__).read_text(encoding="utf-8")
 
 
 def test_a_job_whose_code_stays_discards_its_checkpoint_at_the_end(package):

@@ -1,6 +1,7 @@
 # Everything of the workflow that is Python and not a rule: settings, code fingerprints, paths.
 
 import contextlib
+import filecmp
 import getpass
 import json
 import math
@@ -162,7 +163,9 @@ def by_content(script):
     everything. The copy is named by content and as old as time; what decides is the fingerprint.
     """
     copy = Path(".snakemake", "tacit", "scripts", fingerprint(script), script).absolute()
-    if not copy.exists() or copy.stat().st_mtime != 0:  # as it has behind cp -r
+    # One that is younger was copied with the folder; one of another content, in planning, was damaged.
+    sound = copy.exists() and copy.stat().st_mtime == 0
+    if not sound or (workflow.is_main_process and not filecmp.cmp(copy, SCRIPTS / script, shallow=False)):
         copy.parent.mkdir(parents=True, exist_ok=True)
         part = copy.with_suffix(f".{os.getpid()}")
         shutil.copyfile(SCRIPTS / script, part)
