@@ -6,6 +6,7 @@ import time
 from functools import reduce
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -127,6 +128,33 @@ def test_any_value_is_decided_upon(path, value):
 @given(st.sampled_from(LEAVES), NUMBERS | WORDS)
 def test_what_is_accepted_runs_to_finite_numbers(tmp_path_factory, path, value):
     check_run(tmp_path_factory.mktemp("run"), path, value)
+
+
+def others(value):
+    """Values unlike this one that may well be accepted."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, max(1, value // 2), 2 * value, 1, 3, 0]
+    if isinstance(value, float):
+        return [value / 2, 1.5 * value, 0.1, 0.0, 1.0]
+    return ["adam", "huber", "orthogonal", "identity", "layer", "product", "positive", "any", "sensing", "completion",
+            "float64", "bfloat16", "lcn", "random", "top2", "train", 1, 2, 0.5, True]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_another_value_of_every_leaf_runs_to_finite_numbers(tmp_path):
+    run = []
+    for number, path in enumerate(LEAVES):
+        value = at(BASE, path)
+        quick = (other for other in others(value) if other != value and is_quick(path, other))
+        accepted = next((other for other in quick if decide(path, other)), None)
+        if accepted is not None:
+            (tmp_path / str(number)).mkdir()
+            check_run(tmp_path / str(number), path, accepted)
+            run.append(path)
+    assert {path[0] for path in run} == {path[0] for path in LEAVES}
+    assert len(run) > 0.7 * len(LEAVES)
 
 
 def check_run(folder, path, value):

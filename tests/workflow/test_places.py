@@ -50,6 +50,8 @@ def assert_refused(called, *words):
 
 
 SMOKE = ("--config", "scale=smoke")
+CONTINUED = "results/smoke/untied/continued/network~fcn/cnn_learning_rate~0.05"
+WAY = "results/smoke/untied/interpolation/cnn_learning_rate~0.05/learning_rate~0.01"
 
 
 def test_results_may_go_to_another_folder(fresh, tmp_path):
@@ -162,6 +164,37 @@ def test_another_name_of_a_run_is_refused(fresh):
     called = call(fresh, "-n", run.format("1.0"), *SMOKE, folder=fresh.folder)
     assert_refused(called, "coefficient~1.0 is written coefficient~1", f"ask for {run.format('1')}")
     assert "pathfinder_train" in planned(call(fresh, "-n", run.format("1"), *SMOKE, folder=fresh.folder))
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("results/smoke/same_class/distance~999/coefficient~1/seed~0.h5", "distance~999: two images of 8 px"),
+        ("results/smoke/pathfinder/path_length~0/coefficient~1/seed~0.h5", "there is no such target"),
+        (f"{CONTINUED}/split~99/learning_rate~0.01/seed~0.h5", "split~99: the CNN ends with epoch 3"),
+        (f"{WAY}/origin~cnn/target~cnn/seed~0.h5", "target~cnn: there is no way from a network to itself"),
+        (f"{WAY}/origin~cnn/target~fcn-01/seed~0.h5", "target~fcn-01 is written target~fcn-1"),
+        ("results/data/images/source~digits/size~99999999.h5", "size = 99999999: input should be less than"),
+    ],
+)
+def test_a_target_beyond_what_there_can_be_is_refused_in_words(fresh, target, words):
+    called = call(fresh, "-n", target, *SMOKE, folder=fresh.folder)
+    assert called.code != 0
+    assert words in called.output, called.output
+
+
+def test_completing_what_is_all_observed_is_refused(fresh, smoke):
+    (file,) = smoke.folder.glob("results/smoke/norms/tensor/*/num_observations~40/init_std~0.01/seed~0.h5")
+    run = str(file.relative_to(smoke.folder))
+    called = call(fresh, "-n", run.replace("num_observations~40", "num_observations~999"), *SMOKE, folder=fresh.folder)
+    assert called.code != 0
+    assert "num_observations~999: at least 1, and fewer than all 64 entries" in called.output, called.output
+
+
+def test_a_name_given_twice_behind_one_config_is_refused(fresh):
+    given = ("--config", "scale=smoke", "pathfinder={seeds: 3}", "pathfinder={coefficients: [0]}")
+    called = call(fresh, "-n", FIGURE, *given, folder=fresh.folder)
+    assert_refused(called, "pathfinder is named twice behind --config", "forgets pathfinder={seeds: 3}")
 
 
 @pytest.mark.parametrize(

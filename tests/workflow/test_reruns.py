@@ -29,13 +29,28 @@ def test_touched_files_rerun_nothing(project):
     assert project.plan() == NOTHING
 
 
-def test_a_fresh_clone_around_old_results_reruns_nothing(project):
+@pytest.mark.parametrize("kept", [False, True], ids=["without Tacit's own", "with new times"])
+def test_a_fresh_clone_around_old_results_reruns_nothing(project, kept):
     for name in CODE:
         if (CHECKOUT / name).is_dir():
             shutil.rmtree(project / name)
             shutil.copytree(CHECKOUT / name, project / name, copy_function=shutil.copyfile)
-    shutil.rmtree(project / ".snakemake" / "tacit")
+    if kept:
+        # As cp -r leaves them.
+        for path in (project / ".snakemake" / "tacit").rglob("*.py"):
+            path.touch()
+    else:
+        shutil.rmtree(project / ".snakemake" / "tacit")
     assert project.plan() == NOTHING
+
+
+def test_a_damaged_copy_of_a_script_is_made_again(project):
+    (copy,) = (project / ".snakemake" / "tacit").rglob("pathfinder_collect.py")
+    sound = copy.read_bytes()
+    copy.write_bytes(sound[:300])
+    os.utime(copy, (0, 0))
+    assert project.plan() == NOTHING
+    assert copy.read_bytes() == sound
 
 
 class Redocument(ast.NodeTransformer):

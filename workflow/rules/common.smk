@@ -225,7 +225,7 @@ DECIMAL = r"(?:(?:0|[1-9]\d*)(?:\.\d*[1-9])?(?:e[+-]\d\d+)?|[1-9]\d{6,300}\.0)"
 
 wildcard_constraints:
     seed=WHOLE,
-    path_length=WHOLE,
+    path_length=r"[1-9]\d*",
     coefficient=DECIMAL,
     factorization="matrix|tensor|hierarchical",
     task="completion|sensing",
@@ -345,6 +345,15 @@ SAME_CLASS_RUNS = expand(
 )
 SAME_CLASS_PAIRS_SETTINGS = {"images": cfg.same_class.images.drawn, "pairs": cfg.same_class.pairs.plain()}
 SAME_CLASS_ASKED = [[{}, cfg.same_class.run.plain() | {"pairs": cfg.same_class.pairs.plain()}]]
+
+
+def same_class_settings(wildcards):
+    """What a run depends on besides its setting and seed; the two images must fit at this distance."""
+    try:
+        cfg.same_class.canvas.place(cfg.same_class.images.side, int(wildcards.distance))
+    except ValueError as error:
+        raise WorkflowError(f"distance~{wildcards.distance}: {error}") from None
+    return cfg.same_class.run.plain()
 
 
 # Targets of low rank and observations are shared by scales and studies, so their values are in the path.
@@ -473,7 +482,10 @@ def norms_drawn(runs, **blocks):
 
 
 def tensor_completion_dataset(wildcards):
-    """The observations of a tensor."""
+    """The observations of a tensor, of which there must be as many as are asked for."""
+    known, asked = SENSING_PROBLEMS.get(("tensor", wildcards.problem)), int(wildcards.num_observations)
+    if known and not 0 < asked < known["num_samples"]:
+        raise WorkflowError(f"num_observations~{asked}: at least 1, and fewer than all {known['num_samples']} entries")
     return SENSING.format(factorization="tensor", problem=wildcards.problem, task="completion")
 
 
@@ -545,6 +557,13 @@ def untied_scratch_settings(wildcards):
     return cfg.untied.scratch_run(wildcards.network).plain()
 
 
+def untied_continued_settings(wildcards):
+    """What a training that goes on from the CNN depends on; the CNN must have had the epoch of the split."""
+    if int(wildcards.split) > cfg.untied.scratch.epochs:
+        raise WorkflowError(f"split~{wildcards.split}: the CNN ends with epoch {cfg.untied.scratch.epochs}")
+    return cfg.untied.continued_run.plain()
+
+
 def untied_origin(wildcards):
     """The run of the network from which an interpolation begins."""
     return _untied_solution(wildcards.origin, wildcards)
@@ -552,6 +571,8 @@ def untied_origin(wildcards):
 
 def untied_target(wildcards):
     """The run of the network at which an interpolation ends."""
+    if wildcards.target == wildcards.origin:
+        raise WorkflowError(f"target~{wildcards.target}: there is no way from a network to itself")
     return _untied_solution(wildcards.target, wildcards)
 
 

@@ -48,7 +48,7 @@ rule same_class_train:
         runtime="12h",
         gpu=cfg.gpus_per_run,
     params:
-        settings=cfg.same_class.run.plain(),
+        settings=same_class_settings,
         asked=[[{"images": cfg.same_class.images.identity}, SAME_CLASS_PAIRS_SETTINGS]],
         checkpoint=checkpoint_of(SAME_CLASS_RUN),
         code=fingerprint("same_class_train.py"),

@@ -54,7 +54,7 @@ rule untied_go_on:
         gpu=cfg.gpus_per_run,
     params:
         asked=UNTIED_ASKED,
-        settings=cfg.untied.continued_run.plain(),
+        settings=untied_continued_settings,
         checkpoint=checkpoint_of(UNTIED_SPLIT_RUN),
         code=fingerprint("untied_go_on.py"),
     message:

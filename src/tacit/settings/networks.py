@@ -18,7 +18,7 @@ class Network(Settings):
     """Channels of the first stage; 64 is what the ImageNet layouts have, and they have no other."""
     stem_stride: Literal[1, 2] = 2
     """Of the first convolution; 2 is what the ImageNet layouts have, and they have no other."""
-    dropout: Fraction = 0.0
+    dropout: Annotated[float, Field(ge=0, le=0.99)] = 0.0
     """Probability of dropping a feature after each stage but the last; 0 means no such layer."""
 
     @property

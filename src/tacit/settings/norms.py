@@ -77,7 +77,7 @@ class MatrixTask(Settings):
         """A name of exactly these values, for paths."""
         size = "x".join(map(str, self.shape))
         if self.kind == "block":
-            return f"{size}_" + "_".join(f"{value!r}" for value in self.observed)
+            return f"{size}_" + "_".join(repr(value + 0.0) for value in self.observed)  # as -0 is 0
         return f"{size}_{self.kind}_{digest(self.plain())}"
 
 
@@ -221,6 +221,9 @@ class MatrixNorms(Settings):
                 for block in (self.published, self.perturbed, *self.further)
             )
         )
+        runs = self.further_runs
+        if len(set(runs)) < len(runs):
+            raise ValueError("further asks for the same run twice: blocks of one problem need different variants")
         for problem in self.problems:
             sign = determinant_sign(problem, self.descent)
             if sign != 0 and problem.shape[0] != problem.shape[1]:
