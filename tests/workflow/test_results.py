@@ -18,6 +18,8 @@ from project import (
     same_class_file,
     untied_file,
 )
+from tacit import store
+from tacit.fingerprints import Sources
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +32,8 @@ DESCENTS = [
     for task in ("completion", "sensing")
 ]
 
+
+MATRIX = "results/smoke/norms/matrix/problem~2x2_*/depth~2/*/*/balanced~true/seed~0.h5"
 
 UNTIED = [untied_file(network="cnn")]
 UNTIED += [
@@ -46,8 +50,12 @@ def test_a_second_call_finds_nothing_to_do(smoke):
 
 
 def test_the_jobs_ran_the_code_of_their_own_project(smoke):
-    # Python leaves what it compiled beside the source that it imported; planning imports no kernel.
-    assert smoke.files("src/tacit/data/__pycache__/pathfinder_kernel.*.pyc")
+    sources = Sources(smoke / "src" / "tacit")
+    for run, script in ((run_file(path_length=3, coefficient=1), "pathfinder_train"), (MATRIX, "matrix_norms_train")):
+        (path,) = smoke.folder.glob(run)
+        name = f"{script}.py"
+        (made_by, *_) = store.describe(path).made_by
+        assert made_by == (name, sources.fingerprint(smoke / "workflow" / "scripts" / name))
 
 
 def test_every_declared_output_is_there(smoke):

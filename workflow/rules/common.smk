@@ -368,13 +368,6 @@ SENSING_PROBLEMS = {
 }
 
 
-# What a job asks of the file that its path names by a digest: the very values.
-SENSING_ASKED = [
-    [{"factorization": name, "problem": identity}, {"problem": plain}]
-    for (name, identity), plain in SENSING_PROBLEMS.items()
-]
-
-
 def sensing_problem(wildcards):
     """What a target and its observations depend on; the path must be that of the present settings."""
     try:
@@ -385,6 +378,16 @@ def sensing_problem(wildcards):
             f"problem~{wildcards.problem}: with the present settings it is problem~{' or problem~'.join(known)} "
             f"that a {wildcards.factorization} target has; change the settings to get another"
         ) from None
+
+
+def tensor_completion_asked(wildcards):
+    """What is asked of the observations of a tensor; their path has but a digest of it."""
+    return [[{}, {"problem": SENSING_PROBLEMS["tensor", wildcards.problem]}]]
+
+
+def rank_dynamics_asked(wildcards):
+    """What is asked of the observations that a run fits."""
+    return [[{}, {"problem": cfg.rank_dynamics.experiment(wildcards.factorization).problem.plain()}]]
 
 
 # Rank dynamics.

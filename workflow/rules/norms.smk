@@ -219,7 +219,7 @@ rule tensor_completion_train:
         gpu=cfg.gpus_per_run,
     params:
         settings=TENSOR_COMPLETION_SETTINGS,
-        asked=SENSING_ASKED,
+        asked=tensor_completion_asked,
         checkpoint=checkpoint_of(TENSOR_COMPLETION_RUN),
         code=fingerprint("tensor_completion_train.py"),
     message:
@@ -244,7 +244,7 @@ rule tensor_completion_linear:
         runtime="15m",
     params:
         settings=TENSOR_COMPLETION_LINEAR_SETTINGS,
-        asked=SENSING_ASKED,
+        asked=tensor_completion_asked,
         code=fingerprint("tensor_completion_linear.py"),
     message:
         "norms: complete a tensor linearly from {wildcards.num_observations} entries"

@@ -25,7 +25,7 @@ rule rank_dynamics_train:
         gpu=cfg.gpus_per_run,
     params:
         settings=rank_dynamics_experiment,
-        asked=SENSING_ASKED,
+        asked=rank_dynamics_asked,
         checkpoint=checkpoint_of(RANK_DYNAMICS_RUN),
         code=fingerprint("rank_dynamics_train.py"),
     message:
