@@ -382,7 +382,7 @@ def sensing_problem(wildcards):
 
 def tensor_completion_asked(wildcards):
     """What is asked of the observations of a tensor; their path has but a digest of it."""
-    return [[{}, {"problem": SENSING_PROBLEMS["tensor", wildcards.problem]}]]
+    return [[{}, {"problem": SENSING_PROBLEMS.get(("tensor", wildcards.problem))}]]
 
 
 def rank_dynamics_asked(wildcards):
