@@ -124,7 +124,7 @@ def test_data_in_the_place_of_others_are_refused(project):
 def test_a_target_of_other_settings_is_not_observed(project):
     run = descent_file(factorization="matrix")
     other = {"matrix": {"problem": {"seed": 5}}}
-    project.run("--until", "sensing_observe", run, rank_dynamics=other)
+    project.run(run, "--until", "sensing_observe", rank_dynamics=other)
     path = "results/data/sensing/factorization~matrix/*/task~completion.h5"
     old, new = sorted(project.folder.glob(path), key=lambda file: file.stat().st_mtime)
     shutil.copy(new, old)

@@ -27,7 +27,7 @@ def test_results_are_the_same_on_one_core_with_another_hash_seed_zone_and_locale
     call = project.call(*targets, "--cores", "1", environment=ELSEWHERE)
     assert call.code == 0, call.output
     found = project.files("results/data/**/*.h5", "results/smoke/**/*.*", "figures/*")
-    assert {*targets, "results/smoke/norms/claims.csv"} <= found.keys() and len(found) > 10
+    assert {*targets, "results/smoke/norms/matrix/claims.csv"} <= found.keys() and len(found) > 10
     assert found == {
         path: content for path, content in smoke.files("results/**/*.*", "figures/*").items() if path in found
     }
