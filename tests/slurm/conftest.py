@@ -51,6 +51,14 @@ class ClusterProject(Project):
         return self.cluster.of(self, name)
 
 
+@pytest.fixture(autouse=True)
+def nothing_left(cluster):
+    """Jobs that a failed test left would keep those of the next waiting."""
+    yield
+    for job in cluster.unfinished():
+        cluster.cancel(job)
+
+
 @pytest.fixture(scope="session")
 def on(cluster):
     """Have a project run on the cluster."""
