@@ -244,6 +244,8 @@ class Project:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # Tests in the background of a shell are deaf to Ctrl-C, and so would be what they start.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         started = Started(process, self / "started.txt")
         try:
