@@ -279,17 +279,8 @@ class Started:
             time.sleep(0.02)
 
     def interrupt(self):
-        """Press Ctrl-C, which reaches Snakemake alone here; as people do, again if nothing is said of it.
-
-        Python drops an interrupt that falls into some of its callbacks.
-        """
-        for _ in range(3):
-            self._process.send_signal(signal.SIGINT)
-            deadline = time.monotonic() + 20
-            while time.monotonic() < deadline:
-                if self._process.poll() is not None or "Terminating processes on user request" in self.output:
-                    return
-                time.sleep(0.1)
+        """Press Ctrl-C, which reaches Snakemake alone here."""
+        self._process.send_signal(signal.SIGINT)
 
     def wait(self, seconds=120):
         """The call, once it has ended by itself."""

@@ -34,11 +34,7 @@ def check_given_once(arguments: Sequence[str], profile: Mapping[str, object] | N
     """
     for names, short in ((("config",), "-C"), (("configfile", "configfiles"), None)):
         long = tuple(f"--{name}" for name in names)
-        places = [
-            place
-            for place, word in enumerate(arguments)
-            if word.partition("=")[0] in long or (short and word.startswith(short) and not word.startswith("--"))
-        ]
+        places = _places(arguments, long, short)
         if len(places) > 1:
             lost = " ".join(arguments[places[0] + 1 : places[1]]) or arguments[places[0]]
             raise CallError(
@@ -58,10 +54,10 @@ def check_named_once(arguments: Sequence[str]) -> None:
     Raises SettingsError if a block or list among them is not read as the settings of a file would be.
     """
     seen: dict[str, str] = {}
-    for place, word in enumerate(arguments):
-        if word.partition("=")[0] != "--config" and word != "-C":
-            continue
-        for value in [*([word.partition("=")[2]] if "=" in word else []), *_behind(arguments, place)]:
+    for place in _places(arguments, ("--config",), "-C"):
+        word = arguments[place]
+        attached = word.partition("=")[2] if word.startswith("--") else word.removeprefix("-C")
+        for value in [*([attached] if attached else []), *_behind(arguments, place)]:
             name, _, text = value.partition("=")
             if name in seen:
                 raise CallError(
@@ -71,6 +67,15 @@ def check_named_once(arguments: Sequence[str]) -> None:
             seen[name] = value
             if text.startswith(("{", "[")):
                 yaml_files.parse(f"{name}: {text}", "--config")
+
+
+def _places(arguments: Sequence[str], long: Sequence[str], short: str | None) -> list[int]:
+    """Return where an option stands, by one of its long names or its short one."""
+    return [
+        place
+        for place, word in enumerate(arguments)
+        if word.partition("=")[0] in long or (short and word.startswith(short) and not word.startswith("--"))
+    ]
 
 
 def _behind(arguments: Sequence[str], place: int) -> list[str]:

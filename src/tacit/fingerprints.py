@@ -16,7 +16,6 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 NEUTRAL = frozenset(
     {"tacit.runlog", "tacit.devices", "tacit.compiled", "tacit.jobs", "tacit.provenance", "tacit.imports"}
@@ -34,10 +33,10 @@ _SCOPE = _DEFINITION | ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | 
 class Sources:
     """The source files of the package in the folder `package`, each read at most once, if its text is not given."""
 
-    def __init__(self, package: Path = Path(__file__).parent, texts: Mapping[Path, str] = MappingProxyType({})):
+    def __init__(self, package: Path = Path(__file__).parent, texts: Mapping[Path, str] | None = None):
         self.package = package
         self._modules: dict[str, _Module] = {}
-        self._texts = dict(texts)
+        self._texts = dict(texts or {})
         self._files = self._listed()
 
     def fingerprint(self, script: str | Path) -> str:

@@ -32,9 +32,8 @@ def started(
 
     Of `params` it uses `code`, the planned fingerprint, and if they are there `asked`, what is asked of the inputs
     (provenance.Asked), `collected`, of which runs tables must be, `accept_older_code`, and `checkpoint`, which is
-    discarded in the end. With `parts` the inputs
-    are one content, however it is divided. Gives the origin of what the job makes. Errors end in the log and, with
-    status 1, the process.
+    discarded in the end. With `parts` the inputs are one content, however it is divided. Gives the origin of what the
+    job makes. Errors end in the log and, with status 1, the process.
     """
     script = Path(script)
     with runlog.to(log):

@@ -238,8 +238,8 @@ def describe(path: str | Path) -> provenance.Description:
             raise StoreError(_damaged(path, str(error) or type(error).__name__)) from error
 
 
-def _declared_digest(path: Path, descriptor: int) -> tuple[bytes, str]:
-    """Return the first bytes of an open file, and the digest that they declare."""
+def _check_digest(path: Path, descriptor: int) -> str:
+    """Return the digest of an open file; raises StoreError if it is not that of the content."""
     source = files.Source(descriptor)
     head = source.read(_USERBLOCK)
     if source.error is not None:
@@ -249,15 +249,9 @@ def _declared_digest(path: Path, descriptor: int) -> tuple[bytes, str]:
         if _is_hdf5(source):
             raise StoreError(_foreign(path))
         raise StoreError(_damaged(path, "it does not begin as one"))
-    return head, head[len(_MAGIC) :].partition(b"\n")[0].decode("ascii", "replace")
-
-
-def _check_digest(path: Path, descriptor: int) -> str:
-    """Return the digest of an open file; raises StoreError if it is not that of the content."""
-    head, declared = _declared_digest(path, descriptor)
-    source = files.Source(descriptor)
     found = files.hashed(descriptor, _USERBLOCK, source.size).hexdigest()
     if head != (_MAGIC + found.encode() + b"\n").ljust(_USERBLOCK, b"\0"):
+        declared = head[len(_MAGIC) :].partition(b"\n")[0].decode("ascii", "replace")
         raise StoreError(_damaged(path, f"its content has the digest {found[:12]}..., not {declared[:12]}..."))
     return found
 

@@ -118,6 +118,7 @@ def test_what_snakemake_would_forget_is_refused(words, forgotten, advice):
         (["--config", "scale=smoke", "scale=demo"], "scale is named twice behind --config.*forgets scale=smoke"),
         (["-n", "--config", "a={x: 1}", "b=2", "a={y: 2}", "--cores", "1"], "a is named twice.*forgets a={x: 1}"),
         (["--config", "a={x: 1, x: 2}"], "x: given twice"),
+        (["-Cscale=smoke", "scale=demo"], "scale is named twice behind --config.*forgets scale=smoke"),
         (["--config", "a=[1, 010]"], "010: YAML reads numbers with leading zeros as octal"),
     ],
 )

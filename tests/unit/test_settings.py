@@ -290,11 +290,8 @@ def further(problem, **changes):
     return {"norms": {"matrix": {"further": [block]}}}
 
 
-FURTHER = {
-    "problem": {"kind": "completion", "shape": [3, 3], "num_samples": 5},
-    "variants": [{"depth": 2, "learning_rate": 0.05, "init_scale": 0.01, "balanced": True}],
-    "seeds": 1,
-}
+TWICE = further({"kind": "completion", "shape": [3, 3], "num_samples": 5})
+TWICE["norms"]["matrix"]["further"] *= 2
 IMPOSSIBLE = {
     "unknown key in a list": (
         {"norms": {"matrix": {"published": {"variants": [{"depth": 2, "learning_rat": 0.006}]}}}},
@@ -371,10 +368,7 @@ IMPOSSIBLE = {
     "the folder of nobody": ({"images_folder": "~nouser/x"}, "~nouser stands for a home folder of the user nouser"),
     "a folder with too long a name": ({"images_folder": "a" * 300}, "longer than the name of a folder can be"),
     "one of two types": ({"untied": {"continued": {"splits": {"lcn": "x"}}}}, "valid integer; or .*valid array"),
-    "the same run twice": (
-        {"norms": {"matrix": {"further": [FURTHER, FURTHER]}}},
-        "further asks for the same run twice",
-    ),
+    "the same run twice": (TWICE, "further asks for the same run twice"),
     "all but no units": ({"pathfinder": {"network": {"dropout": 0.999999999}}}, "dropout = 0.999999999"),
     "nested too deep": ({"pathfinder": {"a": [[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]}}, "nested too deep"),
     "more digits than Python writes": ({"pathfinder": {"seeds": 10**5000}}, "pathfinder.seeds: a whole number beyond"),

@@ -43,7 +43,8 @@ rule pathfinder_assemble:
         mem_mb=PATHFINDER_ASSEMBLE_MEMORY,
         runtime="10m",
     params:
-        settings=PATHFINDER_DATASET_SETTINGS,
+        settings=cfg.pathfinder.dataset.plain(),
+        rendering=cfg.pathfinder.rendering.plain(),
         asked=[[{}, {"rendering": cfg.pathfinder.rendering.plain(), "seed": cfg.pathfinder.dataset.seed}]],
         code=fingerprint("pathfinder_assemble.py"),
     message:

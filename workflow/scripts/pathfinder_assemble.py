@@ -4,15 +4,14 @@ from tacit import jobs, store
 from tacit.studies import pathfinder
 
 
-def main(shards: list[str], out: str, *, path_length: int, settings: dict) -> None:
-    chosen = {name: value for name, value in settings.items() if name != "rendering"}
-    dataset = pathfinder.assemble(pathfinder.read_shards(shards), path_length=path_length, **chosen)
+def main(shards: list[str], out: str, *, path_length: int, settings: dict, rendering: dict) -> None:
+    dataset = pathfinder.assemble(pathfinder.read_shards(shards), path_length=path_length, **settings)
     mean, std = pathfinder.pixel_statistics(dataset.train_images)
     store.write(
         out,
         dataset._asdict(),
         kind=pathfinder.DATASET,
-        settings={"path_length": path_length} | settings,
+        settings={"path_length": path_length} | settings | {"rendering": rendering},
         attributes={"train_mean": mean, "train_std": std},
     )
 
@@ -24,4 +23,5 @@ if __name__ == "__main__":
             snakemake.output[0],
             path_length=int(snakemake.wildcards.path_length),
             settings=snakemake.params.settings,
+            rendering=snakemake.params.rendering,
         )
