@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from tacit import settings, status
 
@@ -32,6 +33,9 @@ def main() -> int:
 
 def _check(files: list[str]) -> int:
     """Check settings as the workflow does; Snakemake itself stumbles over some files before that."""
+    if not Path("config/config.yaml").exists():
+        print(f"There is no config/config.yaml in {Path.cwd()}; call this in the workflow's folder.", file=sys.stderr)
+        return 1
     try:
         loaded = settings.load({}, "config/scales", files=["config/config.yaml", *files])
     except settings.SettingsError as error:

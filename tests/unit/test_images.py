@@ -835,6 +835,7 @@ def test_more_than_there_are_is_refused():
         ({"source": "cifar10", "mean": [0.5]}, "3 channel"),
         ({"source": "digits", "mean": [float("nan")]}, "mean"),
         ({"source": "digits", "mean": [125.0]}, "less than or equal to 1"),
+        ({"source": "digits", "subset_seed": 1}, "subset_seed = 1 means nothing where all images are kept"),
         ({"source": "digits", "std": [0.0]}, "greater than or equal to 0.001"),
     ],
 )
@@ -850,7 +851,7 @@ def test_the_identity_is_that_of_the_images_and_not_of_their_normalisation():
         Images(source="digits", size=9),
         Images(source="digits", num_train=5),
         Images(source="digits", classes=(1, 2)),
-        Images(source="digits", subset_seed=1),
+        Images(source="digits", num_train=5, subset_seed=1),
         Images(source="mnist", size=8),
     ]
     assert len({plain.identity, *(other.identity for other in others)}) == 6

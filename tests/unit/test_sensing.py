@@ -159,6 +159,15 @@ def settings(**changes):
         ({"matrix": {"problem": {"shape": [8, 6], "symmetric": True}}}, "a symmetric matrix is square, not 8 x 6"),
         ({"matrix": {"problem": {"rank": 65}}}, "rank = 65: a matrix of 64 x 64 has at most 64"),
         ({"matrix": {"descent": {"momentum": 0.9}}}, "momentum = 0.9 is for the optimizer sgd"),
+        (
+            {"matrix": {"descent": {"optimizer": "sgd", "epsilon": 0.1}}},
+            "epsilon = 0.1 is for the optimizer group_rmsprop; sgd has none; leave it at 1e-06",
+        ),
+        ({"tensor": {"descent": {"optimizer": "sgd", "decay": 0.5}}}, "decay = 0.5 is for the optimizer group_rmsprop"),
+        (
+            {"tensor": {"descent": {"loss": "l1", "huber_threshold": 2.0}}},
+            "huber_threshold = 2.0 is for the loss huber",
+        ),
         ({"matrix": {"problem": {"norm": "unit"}}}, "matrix.problem.norm"),
         ({"tensor": {"model": {"initialization": "orthogonal"}}}, "one component an entry: components = 4096"),
         ({"tensor": {"descent": {"loss": "hinge"}}}, "loss = \"hinge\": .*'l2', 'l1' or 'huber'"),

@@ -216,6 +216,8 @@ BAD_YAML = {
     "a tag": (b"a: !!python/object:os.system x", "line 1: .*os.system: tags are not used"),
     "a number as name": (b"a: 1\n2: 3\n", "line 2: the name of a setting must be text, not 2"),
     "two documents": (b"a: 1\n---\nb: 2\n", "line 2: not readable as YAML"),
+    "nothing": (b"", "holds no settings, which Snakemake does not take; write {} if none are meant"),
+    "comments alone": (b"# a: 1\n---\n", "holds no settings"),
     "a list": (b"- 1\n", "must hold one block of settings"),
     "too large a file": (b"#" * 2**21, "larger than 1,048,576 bytes"),
 }
@@ -324,9 +326,17 @@ IMPOSSIBLE = {
     "a rank that cannot be": (further({"kind": "sensing", "shape": [3, 2], "rank": 100}), "of 3 x 2 has at most 2"),
     "a value without meaning": (
         further({"kind": "sensing", "observed": [1, 2, 3]}),
-        "observed is of kind: block, and means nothing with kind: sensing; leave it out",
+        r"observed = \[1.0, 2.0, 3.0\] is of kind: block, and means nothing with kind: sensing; leave it at \[1.0,",
     ),
-    "another value without meaning": (further({"kind": "block", "rank": 2}), "rank is of random matrices"),
+    "another value without meaning": (further({"kind": "block", "rank": 2}), "rank = 2 is of random matrices"),
+    "momentum for Adam": (
+        {"same_class": {"training": {"optimizer": "adam"}}},
+        "momentum = 0.9 is for the optimizer sgd; adam has its own; set momentum: 0",
+    ),
+    "observations that the grids have": (
+        {"norms": {"tensor": {"descent": {"num_observations": 7}}}},
+        "num_observations = 7 means nothing here, as each grid has its own; leave it at 2048",
+    ),
     "nothing to find": (
         {"norms": {"matrix": {"perturbed": {"observed": [0, 0], "epsilons": [1, 0]}}}},
         "of the observed entries one at least is not 0",

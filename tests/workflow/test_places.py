@@ -233,4 +233,7 @@ def test_what_snakemake_stumbles_over_is_said_by_the_check(fresh, tmp_path):
     (tmp_path / "mine.yaml").write_text("scale: smoke\npathfinder.seeds: 5\n", encoding="utf-8")
     called = call(fresh, str(tmp_path / "mine.yaml"), folder=fresh.folder, program=check)
     assert_refused(called, "--config 'pathfinder={seeds: ...}'")
+    assert_refused(
+        call(fresh, folder=tmp_path, program=check), "There is no config/config.yaml in ", "workflow's folder"
+    )
     assert call(fresh, folder=fresh.folder, program=check).output == "The settings are right, at scale demo.\n"

@@ -157,6 +157,14 @@ class Settings(BaseModel):
         return parse(cls, values, source_of=lambda path: source)
 
 
+def check_unused(block: Settings, *names: str, why: str) -> None:
+    """Raise ValueError if one of these settings, which nothing reads, is not at its default value."""
+    for name in names:
+        value, default = getattr(block, name), type(block).model_fields[name].default
+        if value != default:
+            raise ValueError(f"{name} = {short(value)} {why}; leave it at {short(default)}")
+
+
 def parse(model: type[Settings], values: Mapping[str, Any], *, source_of) -> Any:
     """Check `values` against `model`. `source_of(path)` names the file that the key at `path` came from."""
     for path, complaint in _not_plain(values):

@@ -19,6 +19,7 @@ from tacit.settings.base import (
     Seed,
     Settings,
     check_memory,
+    check_unused,
     digest,
 )
 from tacit.settings.mode_trees import ModeTree, Pattern, mode_tree
@@ -179,9 +180,13 @@ class Descent(Settings):
     precision: Literal["float32", "float64"] = "float32"
 
     @model_validator(mode="after")
-    def _momentum_is_used(self) -> Self:
-        if self.momentum and self.optimizer != "sgd":
-            raise ValueError(f"momentum = {self.momentum:g} is for the optimizer sgd; {self.optimizer} has none")
+    def _is_consistent(self) -> Self:
+        if self.optimizer == "sgd":
+            check_unused(self, "decay", "epsilon", why="is for the optimizer group_rmsprop; sgd has none")
+        else:
+            check_unused(self, "momentum", why=f"is for the optimizer sgd; {self.optimizer} has none")
+        if self.loss != "huber":
+            check_unused(self, "huber_threshold", why=f"is for the loss huber; {self.loss} has none")
         check_evaluations(self.epochs, self.evaluate_every)
         return self
 

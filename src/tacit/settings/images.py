@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from tacit.settings.base import Count, Distinct, NonNegativeInt, Seed, Settings, check_memory, digest
+from tacit.settings.base import Count, Distinct, NonNegativeInt, Seed, Settings, check_memory, check_unused, digest
 
 SourceName = Literal["cifar10", "cifar100", "mnist", "tiny_imagenet", "digits"]
 
@@ -71,6 +71,8 @@ class Images(Settings):
             raise ValueError(f"classes: those of {facts.title} are numbered from 0 to {facts.classes - 1}")
         if self.num_train is not None and self.train_fraction is not None:
             raise ValueError("give num_train or train_fraction, not both")
+        if (self.num_train, self.train_fraction, self.num_test) == (None, None, None):
+            check_unused(self, "subset_seed", why="means nothing where all images are kept")
         for name, most in (("num_train", facts.num_train), ("num_test", facts.num_test)):
             number = getattr(self, name)
             if number is not None and number > most:

@@ -62,7 +62,7 @@ class Training(Settings):
     optimizer: Literal["sgd", "adam"]
     learning_rate: Positive
     momentum: Fraction
-    """Of SGD; Adam has its own."""
+    """Of SGD; 0 with Adam, which has its own."""
     weight_decay: NonNegative
     batch_size: Count
     epochs: Count
@@ -71,6 +71,14 @@ class Training(Settings):
     precision: Precision
     channels_last: bool
     compile: bool
+
+    @model_validator(mode="after")
+    def _momentum_is_used(self) -> Self:
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(
+                f"momentum = {self.momentum:g} is for the optimizer sgd; {self.optimizer} has its own; set momentum: 0"
+            )
+        return self
 
 
 class LongRangeRegularizer(Settings):

@@ -18,6 +18,7 @@ from tacit.settings.base import (
     Settings,
     Some,
     check_runs,
+    check_unused,
     digest,
 )
 from tacit.settings.factorizations import (
@@ -58,11 +59,9 @@ class MatrixTask(Settings):
             raise ValueError("a block needs at least 2 rows and 2 columns")
         if self.kind == "block" and max(self.shape) == 2:
             check_block(self.observed)
-        fields = type(self).model_fields
         others = OF_RANDOM_MATRICES if self.kind == "block" else ("observed",)
-        if foreign := [name for name in others if getattr(self, name) != fields[name].default]:
-            whose = "random matrices (kind: completion or sensing)" if self.kind == "block" else "kind: block"
-            raise ValueError(f"{foreign[0]} is of {whose}, and means nothing with kind: {self.kind}; leave it out")
+        whose = "random matrices (kind: completion or sensing)" if self.kind == "block" else "kind: block"
+        check_unused(self, *others, why=f"is of {whose}, and means nothing with kind: {self.kind}")
         if self.kind == "completion" and self.num_samples > math.prod(self.shape):
             raise ValueError(f"num_samples = {self.num_samples}: the matrix has {math.prod(self.shape)} entries")
         if self.symmetric and self.shape[0] != self.shape[1]:
@@ -280,6 +279,12 @@ class TensorNorms(Settings):
     """Its num_observations are those of the grid."""
     ranks: Ranks
     grids: Annotated[tuple[TensorGrid, ...], Some]
+
+    @field_validator("descent")
+    @classmethod
+    def _observations_are_of_the_grid(cls, descent: Descent) -> Descent:
+        check_unused(descent, "num_observations", why="means nothing here, as each grid has its own")
+        return descent
 
     @field_validator("grids")
     @classmethod

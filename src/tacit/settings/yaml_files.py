@@ -64,7 +64,7 @@ class _Scanner(yaml.SafeLoader):
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Return the block of settings in the file at `path`; nothing but comments is an empty one.
+    """Return the block of settings in the file at `path`; {} is an empty one, nothing at all is none.
 
     Raises SettingsError.
     """
@@ -88,13 +88,13 @@ def parse(text: str, file: str) -> dict[str, Any]:
     loader = _Scanner(_printable(text, file))
     try:
         node = loader.get_single_node()
-        values = _Converter(file).value(node) if node is not None else {}
+        values = _Converter(file).value(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         raise _not_yaml(error, file, text) from error
     finally:
         loader.dispose()
     if values is None:
-        return {}
+        raise SettingsError(f"{file}: holds no settings, which Snakemake does not take; write {{}} if none are meant")
     if not isinstance(values, dict):
         raise SettingsError(f"{file}: must hold one block of settings, a name and a colon before each value")
     return values
