@@ -278,9 +278,9 @@ class Started:
             assert time.monotonic() < deadline, f"no {what} in {seconds} s:\n{self.output}"
             time.sleep(0.02)
 
-    def interrupt(self):
-        """Press Ctrl-C, which reaches Snakemake alone here."""
-        self._process.send_signal(signal.SIGINT)
+    def interrupt(self, *, jobs=False):
+        """Press Ctrl-C, which on a terminal reaches Snakemake and its `jobs`."""
+        (os.killpg if jobs else os.kill)(self._process.pid, signal.SIGINT)
 
     def wait(self, seconds=120):
         """The call, once it has ended by itself."""

@@ -1,6 +1,5 @@
 """Image sets: tiny files in the published formats, read by the code that reads the published ones."""
 
-import contextlib
 import errno
 import functools
 import gzip
@@ -12,7 +11,6 @@ import pickle
 import re
 import shutil
 import struct
-import subprocess
 import tarfile
 import tempfile
 import threading
@@ -25,6 +23,7 @@ import torchvision
 from PIL import EpsImagePlugin, Image, ImageFile
 from sklearn.datasets import load_digits
 
+import powerless
 from tacit import store
 from tacit.data import image_formats, image_sources, images
 from tacit.data.image_sources import SOURCES, File
@@ -458,29 +457,6 @@ def test_nothing_of_an_archive_is_unpacked(tmp_path, tiny_imagenet):
 # What the machine does not give, and what is in a file under another's name.
 
 
-@pytest.fixture
-def open_folder():
-    """A folder that any user may enter, as those of pytest may not be."""
-    folder = Path(tempfile.mkdtemp(prefix="tacit images "))
-    folder.chmod(0o755)
-    yield folder
-    subprocess.run(["chmod", "-R", "u+rwX", folder], check=True)
-    shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def without_privileges():
-    """Be a user whom permissions bind; only root has to become one."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 def forbid(path):
     path.chmod(0)
 
@@ -506,35 +482,35 @@ def put_in_its_place(make):
     ],
     ids=["file", "its folder", "a folder", "a pipe", "a link to nowhere", "a loop of links", "a file for its folder"],
 )
-def test_what_cannot_be_read_is_said_with_the_reason(open_folder, change, words):
-    cifar = Cifar(open_folder)
+def test_what_cannot_be_read_is_said_with_the_reason(tmp_path, change, words):
+    cifar = Cifar(tmp_path)
     source = cifar.source
-    batch = open_folder / cifar.base / "data_batch_2"
+    batch = tmp_path / cifar.base / "data_batch_2"
     cifar.without("archive")
     change(batch)
-    with without_privileges():
-        message = images.shortage(source, open_folder)
+    with powerless.for_a_while():
+        message = images.shortage(source, tmp_path)
         assert re.search(f"{cifar.base}/data_batch_2, .*: {words}", message), message
-        assert f"CIFAR-10 is not complete in the folder {open_folder}" in message
+        assert f"CIFAR-10 is not complete in the folder {tmp_path}" in message
         assert "images_folder" in message
         with pytest.raises(images.ImageSourceError) as error:
-            convert(source, open_folder)
+            convert(source, tmp_path)
         assert str(error.value) == message
 
 
-def test_an_archive_that_cannot_be_read_leaves_its_files(open_folder):
-    cifar = Cifar(open_folder)
+def test_an_archive_that_cannot_be_read_leaves_its_files(tmp_path):
+    cifar = Cifar(tmp_path)
     source = cifar.source
-    forbid(open_folder / "archive.tar.gz")
-    with without_privileges():
-        cifar.check(convert(source, open_folder))
+    forbid(tmp_path / "archive.tar.gz")
+    with powerless.for_a_while():
+        cifar.check(convert(source, tmp_path))
 
 
-def test_an_image_folder_that_may_not_be_entered_is_said(open_folder):
-    folder = open_folder / "images"
+def test_an_image_folder_that_may_not_be_entered_is_said(tmp_path):
+    folder = tmp_path / "images"
     folder.mkdir()
     forbid(folder)
-    with without_privileges():
+    with powerless.for_a_while():
         for name in ("cifar10", "cifar100", "mnist", "tiny_imagenet"):
             message = images.shortage(SOURCES[name], folder)
             assert message.count("cannot be read (Permission denied)") == sum(
@@ -542,26 +518,26 @@ def test_an_image_folder_that_may_not_be_entered_is_said(open_folder):
             )
 
 
-def test_what_cannot_be_read_is_not_fetched_over(open_folder, served):
+def test_what_cannot_be_read_is_not_fetched_over(tmp_path, served):
     folder, address = served
     source = Cifar(folder).source._replace(urls=(f"{address}/archive.tar.gz",))
-    there = open_folder / "archive.tar.gz"
+    there = tmp_path / "archive.tar.gz"
     # Of the right size, so that nobody can tell.
     perhaps = bytes(source.forms[0].files[0].size)
     there.write_bytes(perhaps)
     forbid(there)
-    open_folder.chmod(0o777)
-    with without_privileges(), pytest.raises(images.ImageSourceError, match=r"archive\.tar\.gz.*Permission denied"):
-        convert(source, open_folder, download=True)
+    with powerless.for_a_while(), pytest.raises(images.ImageSourceError, match=r"archive\.tar\.gz.*Permission denied"):
+        convert(source, tmp_path, download=True)
     there.chmod(0o600)
     assert there.read_bytes() == perhaps
 
 
-def test_a_folder_that_takes_no_download_is_said(open_folder, served):
+def test_a_folder_that_takes_no_download_is_said(tmp_path, served):
     folder, address = served
     source = Cifar(folder).source._replace(urls=(f"{address}/archive.tar.gz",))
-    with without_privileges(), pytest.raises(images.ImageSourceError) as error:
-        convert(source, open_folder / "new", download=True)
+    tmp_path.chmod(0o500)
+    with powerless.for_a_while(), pytest.raises(images.ImageSourceError) as error:
+        convert(source, tmp_path / "new", download=True)
     assert re.search(r"archive\.tar\.gz: could not be fetched .*Permission denied", str(error.value))
     assert "images_folder" in str(error.value)
 
@@ -704,14 +680,14 @@ def test_only_a_jpeg_of_the_right_size_is_decoded(tmp_path, tiny_imagenet, monke
         convert(source, tmp_path, size=64)
 
 
-def test_images_that_cannot_be_listed_are_not_said_to_be_missing(open_folder, tiny_imagenet):
+def test_images_that_cannot_be_listed_are_not_said_to_be_missing(tmp_path, tiny_imagenet):
     make, base, _ = tiny_imagenet
     source = make()
-    base.rename(open_folder / base.name)
-    forbid(open_folder / base.name / "train/n01443537/images")
-    (open_folder / base.name / "train/n02124075/images").rename(open_folder / "elsewhere")
-    with without_privileges():
-        message = images.shortage(source, open_folder)
+    in_the_folder(tmp_path)
+    forbid(base / "train/n01443537/images")
+    (base / "train/n02124075/images").rename(tmp_path / "elsewhere")
+    with powerless.for_a_while():
+        message = images.shortage(source, tmp_path)
     assert "train/n01443537/images/*.JPEG, 3 files: cannot be read (Permission denied)" in message
     assert "train/n02124075/images/*.JPEG, 3 files: missing" in message
 

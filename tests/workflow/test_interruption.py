@@ -65,11 +65,20 @@ def test_a_checkpoint_of_other_settings_is_not_taken_up(killed, smoke):
     assert not has_checkpoint(killed)
 
 
-def test_a_training_that_is_asked_to_end_saves_itself_and_goes_on_later(smoke, copy_of, undisturbed):
+def ask_the_job(workflow):
+    workflow.job("pathfinder_train.py").send_signal(signal.SIGTERM)
+
+
+def press_ctrl_c(workflow):
+    workflow.interrupt(jobs=True)
+
+
+@pytest.mark.parametrize("ask", [ask_the_job, press_ctrl_c])
+def test_a_training_that_is_asked_to_end_saves_itself_and_goes_on_later(smoke, copy_of, undisturbed, ask):
     project = copy_of(smoke)
     with project.started(RUN, **LONGER) as workflow:
         workflow.wait_until(lambda: has_checkpoint(project), what="checkpoint")
-        workflow.job("pathfinder_train.py").send_signal(signal.SIGTERM)
+        ask(workflow)
         call = workflow.wait()
     assert call.code != 0
     assert not (project / RUN).exists()
