@@ -14,7 +14,6 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/memory.smk"
 include: "workflow/rules/pathfinder.smk"
 include: "workflow/rules/images.smk"
 include: "workflow/rules/same_class.smk"

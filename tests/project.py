@@ -62,7 +62,8 @@ def rank_dynamics(**counts):
 
 def untied(*, plots=("plot", "plot_splits", "plot_deviation"), **counts):
     """A plan of the study on untied weights alone; `convert` reads the image set, plots of runs are made together."""
-    names = {verb: "images_convert" if verb == "convert" else f"untied_{verb}" for verb in counts}
+    special = {"convert": "images_convert", "continued": "untied_continue"}
+    names = {verb: special.get(verb, f"untied_{verb}") for verb in counts}
     return {names[verb]: count for verb, count in counts.items()} | {f"untied_{plot}": 1 for plot in plots}
 
 

@@ -168,7 +168,7 @@ def _untie(loaded, path, folder):
     network, split = next(
         ((name.partition("-")[0], int(name.partition("-")[2])) for name in pair if "-" in name), ("lcn", 1)
     )
-    arrays = untied.go_on(
+    arrays = untied.continue_from(
         chosen,
         cnn,
         study.continued_run,

@@ -13,7 +13,7 @@ def main() -> int:
     """Run one command; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tacit", description="Tacit beside Snakemake.")
     commands = parser.add_subparsers(dest="command", required=True)
-    shown = commands.add_parser("status", help="say, figure by figure, what is done, missing or failed")
+    shown = commands.add_parser("status", help="say, figure by figure, what is done, running, missing or failed")
     shown.add_argument("figures", nargs="*", metavar="figures/NAME.pdf", help="default: all figures")
     shown.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="as for Snakemake")
     checked = commands.add_parser("check", help="say what is wrong with files of settings, in which line")
@@ -21,10 +21,11 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.command == "check":
         return _check(arguments.files)
+    if stray := [word for word in arguments.config if "=" not in word]:
+        shown.error(f"{stray[0]} is no KEY=VALUE; figures stand before --config")
     passed_on = ["--config", *arguments.config] if arguments.config else []
     try:
-        figures = arguments.figures or status.all_figures(passed_on)
-        print(status.report(status.figure_status(figure, passed_on) for figure in figures))
+        print(status.report(status.statuses(arguments.figures, passed_on)))
     except status.StatusError as error:
         print(error, file=sys.stderr)
         return 1

@@ -13,7 +13,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tacit import paths
 from tacit.errors import UserError
+from tacit.paths import Axes
 from tacit.settings import yaml_files
 
 OWNER = ".folder"
@@ -87,28 +89,17 @@ def _values(arguments: Sequence[str], places: Sequence[int]) -> str:
     return " ".join(f"'{word}'" if set(word) & set(" {}[]") else word for word in words)
 
 
-def check_axes(path: str, canonical: Mapping[str, object]) -> None:
-    """Raise CallError if `path` has an axis~value whose value is not the text that this value has in paths.
+def check_axes(path: str, kinds: Iterable[Axes]) -> None:
+    """Raise CallError if `path` has an axis~value that files of these `kinds` write otherwise.
 
-    `canonical` gives, by axis, a function from the text of a value to the text it has in paths, which may raise
-    ValueError. So `coefficient~1.0` does not train a second copy of `coefficient~1`.
+    So `coefficient~1.0` does not train a second copy of `coefficient~1`.
     """
-    parts = path.split("/")
-    proper = list(parts)
-    for place, part in enumerate(parts):
-        axis, tilde, rest = part.partition("~")
-        if not tilde or axis not in canonical:
-            continue
-        # The last part of a path has a suffix behind its value.
-        value, suffix = (Path(rest).stem, Path(rest).suffix) if place == len(parts) - 1 else (rest, "")
-        try:
-            proper[place] = f"{axis}~{canonical[axis](value)}{suffix}"
-        except ValueError:
-            continue
-    if proper != parts:
-        wrong = next(part for part, right in zip(parts, proper, strict=True) if part != right)
-        right = proper[parts.index(wrong)]
-        raise CallError(f"{path}: {wrong} is written {right}, as each value has one name; ask for {'/'.join(proper)}")
+    right = paths.proper(path, kinds)
+    if right != path:
+        wrong, written = next(
+            pair for pair in zip(path.split("/"), right.split("/"), strict=True) if pair[0] != pair[1]
+        )
+        raise CallError(f"{path}: {wrong} is written {written}, as each value has one name; ask for {right}")
 
 
 def no_such_target(target: str, names: Iterable[str], *, scale: str, scales: Iterable[str]) -> CallError:

@@ -12,15 +12,22 @@ fingerprint of exactly what depends on it, and nothing else does. Modules that c
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
+import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 NEUTRAL = frozenset(
     {"tacit.runlog", "tacit.devices", "tacit.compiled", "tacit.jobs", "tacit.provenance", "tacit.imports"}
 )
 """Modules that say what a job does, where, and with what right, but enter no number of a result."""
+
+CACHE = Path(".snakemake", "tacit", "fingerprints")
+"""In the folder of a workflow: fingerprints of the code that was last planned with, for its jobs and its next start."""
 
 _SCRIPT = "(script)"
 
@@ -30,27 +37,93 @@ _SCOPE = _DEFINITION | ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | 
 """What has variables of its own, which are not those of the function around it."""
 
 
-class Sources:
-    """The source files of the package in the folder `package`, each read at most once, if its text is not given."""
+class Reached(NamedTuple):
+    """What is known of a program."""
 
-    def __init__(self, package: Path = Path(__file__).parent, texts: Mapping[Path, str] | None = None):
+    fingerprint: str
+    """16 hexadecimal digits."""
+    modules: tuple[str, ...]
+    """Of Tacit, that it can reach."""
+
+
+class Sources:
+    """The source files of the package in the folder `package`, each read at most once, if its text is not given.
+
+    Where the folder `cache` holds fingerprints of exactly these sources they are taken from there, and nothing is
+    parsed; `save` puts there what was worked out.
+    """
+
+    def __init__(
+        self,
+        package: Path = Path(__file__).parent,
+        texts: Mapping[Path, str] | None = None,
+        cache: Path | None = None,
+    ):
         self.package = package
         self._modules: dict[str, _Module] = {}
         self._texts = dict(texts or {})
         self._files = self._listed()
+        self._known: dict[str, Reached] = {}
+        self._cache = cache and self._named_by_content(cache)
+        self._saved = self._remembered()
 
-    def fingerprint(self, script: str | Path) -> str:
-        """Return the fingerprint (16 hexadecimal digits) of a script and all it uses of Tacit.
+    def fingerprint(self, script: str | Path, uses: str = "") -> str:
+        """Return the fingerprint (16 hexadecimal digits) of a script, all it uses of Tacit, and all that `uses` does.
 
-        Raises FileNotFoundError if there is no such script, SyntaxError if it or a module it uses does not parse.
+        `uses` is a dotted name in Tacit that the script is told. Raises FileNotFoundError if there is no such script,
+        SyntaxError if it or a module it uses does not parse, ModuleNotFoundError if one is missing.
         """
-        reached = self._reach(script)
-        text = "".join(f"{module}:{name}={source}\n" for (module, name), source in sorted(reached.items()))
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return self._of(script, uses).fingerprint
 
-    def modules(self, script: str | Path) -> set[str]:
-        """Return the modules of Tacit that a script can reach, as they are imported. Raises as `fingerprint` does."""
-        return {module for module, _ in self._reach(script)} - {_SCRIPT}
+    def modules(self, script: str | Path, uses: str = "") -> set[str]:
+        """Return the modules of Tacit that these can reach, as they are imported. Raises as `fingerprint` does."""
+        return set(self._of(script, uses).modules)
+
+    def _of(self, script: str | Path, uses: str) -> Reached:
+        content = self._text(Path(script))
+        key = hashlib.blake2b(f"{content}\0{uses}".encode(), digest_size=16).hexdigest()
+        if key not in self._known:
+            self._known[key] = self._saved[key] if key in self._saved else self._worked_out(script, uses)
+        return self._known[key]
+
+    def _worked_out(self, script: str | Path, uses: str) -> Reached:
+        reached = self._reach(script, uses)
+        text = "".join(f"{module}:{name}={source}\n" for (module, name), source in sorted(reached.items()))
+        modules = {module for module, _ in reached} - {_SCRIPT}
+        return Reached(hashlib.blake2b(text.encode(), digest_size=8).hexdigest(), tuple(sorted(modules)))
+
+    def _named_by_content(self, cache: Path) -> Path | None:
+        """Return the file in `cache` for all sources as they are; None if one cannot be read, which may not matter."""
+        found = hashlib.blake2b(digest_size=16)
+        try:
+            for path in sorted(self._files):
+                found.update(f"{path.relative_to(self.package)}\0{self._text(path)}\0".encode())
+        except (OSError, UnicodeDecodeError):
+            return None
+        return cache / f"{found.hexdigest()}.json"
+
+    def _remembered(self) -> dict[str, Reached]:
+        try:
+            found = json.loads(self._cache.read_text(encoding="utf-8")) if self._cache else {}
+            return {key: Reached(fingerprint, tuple(modules)) for key, (fingerprint, modules) in found.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+    def save(self) -> None:
+        """Put what is known into the cache, in place of what other sources left there; never fails."""
+        if self._cache is None or self._known.keys() <= self._saved.keys():
+            return
+        part = self._cache.with_suffix(f".{os.getpid()}")
+        try:
+            self._cache.parent.mkdir(parents=True, exist_ok=True)
+            others = [path for path in self._cache.parent.glob("*.json") if path != self._cache]
+            part.write_text(json.dumps(self._saved | self._known), encoding="utf-8")
+            part.replace(self._cache)
+            for path in others:
+                path.unlink(missing_ok=True)
+        except OSError:
+            with contextlib.suppress(OSError):
+                part.unlink()
 
     def are_current(self) -> bool:
         """Tell whether all that was read so far is still there, to the letter, and no file has come or gone."""
@@ -67,16 +140,25 @@ class Sources:
     def _listed(self) -> set[Path]:
         return set(self.package.rglob("*.py"))
 
-    def _parsed(self, name: str, path: Path) -> _Module:
+    def _text(self, path: Path) -> str:
         if path not in self._texts:
             self._texts[path] = path.read_text(encoding="utf-8")
-        return _Module(name, self._texts[path], path)
+        return self._texts[path]
 
-    def _reach(self, script: str | Path) -> dict[tuple[str, str], str]:
-        """Return the meaning of each definition that a script reaches, by module and name."""
+    def _parsed(self, name: str, path: Path) -> _Module:
+        return _Module(name, self._text(path), path)
+
+    def _reach(self, script: str | Path, uses: str) -> dict[tuple[str, str], str]:
+        """Return the meaning of each definition that a script and what it is told to use reach, by module and name."""
         start = self._parsed(_SCRIPT, Path(script))
         reached: dict[tuple[str, str], str] = {}
         pending = [(start, name) for name in ("", *start.definitions)]
+        if uses:
+            package, *chain = uses.split(".")
+            told = list(self._descend(package, chain))
+            if not any(name == chain[-1] for _, name in told):
+                raise ModuleNotFoundError(f"no {uses} in {self.package}")
+            pending += told
         while pending:
             module, name = pending.pop()
             if (module.name, name) in reached or module.name in NEUTRAL:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import importlib
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tacit
 from tacit import imports, provenance, runlog, store
 from tacit.errors import UserError
-from tacit.fingerprints import Sources
+from tacit.fingerprints import CACHE, Sources
 from tacit.runlog import log
 
 
@@ -25,29 +25,28 @@ class CodeError(UserError):
 
 
 @contextlib.contextmanager
-def started(
-    script: str | Path, *, log: str | Path, inputs: Sequence[str], params: Mapping[str, Any], parts: bool = False
-) -> Iterator[provenance.Origin]:
-    """Do the work in the block as the job of `script`, with its log, inputs and parameters.
+def started(script: str | Path, snakemake: Any, *, parts: bool = False) -> Iterator[provenance.Origin]:
+    """Do the work in the block as the job of `script` that Snakemake described to it: log, inputs, parameters.
 
-    Of `params` it uses `code`, the planned fingerprint, and if they are there `asked`, what is asked of the inputs
-    (provenance.Asked), `collected`, of which runs tables must be, `accept_older_code`, and `checkpoint`, which is
-    discarded in the end. With `parts` the inputs are one content, however it is divided. Gives the origin of what the
-    job makes. Errors end in the log and, with status 1, the process.
+    Of the parameters it uses `code`, the planned fingerprint, and if they are there `uses`, a dotted name in Tacit that
+    the script is told to use (`used`), `asked`, what is asked of the inputs (provenance.Asked), `collected`, of which
+    runs tables must be, `accept_older_code`, and `checkpoint`, which is discarded in the end. With `parts` the inputs
+    are one content, however it is divided. Gives the origin of what the job makes. Errors end in the log and, with
+    status 1, the process.
     """
-    script = Path(script)
-    with runlog.to(log):
-        sources = Sources()
-        require_code(script, params["code"], sources)
-        import_all(script, sources)
-        require_current(script, params["code"], sources)
-        files = {path: store.describe(path) for path in inputs if Path(path).suffix in (".h5", ".csv")}
-        asked = provenance.asked_from(params.get("asked", ()))
+    params, script = snakemake.params, Path(script)
+    with runlog.to(snakemake.log[0]):
+        program = Program(script, params.get("uses", ""), params["code"])
+        sources = Sources(cache=CACHE)
+        program.require(sources)
+        program.import_all(sources)
+        program.require_current(sources)
+        inputs = [path for path in snakemake.input if Path(path).suffix in (".h5", ".csv")]
         origin = provenance.gather(
-            script.name,
+            program.name,
             params["code"],
-            files,
-            asked=asked,
+            {path: store.describe(path) for path in inputs},
+            asked=provenance.asked_from(params.get("asked", ())),
             accept_older=params.get("accept_older_code"),
             parts=parts,
             collected=params.get("collected"),
@@ -55,39 +54,55 @@ def started(
         provenance.begin(origin)
         _say(params["code"], origin)
         yield origin
-        require_current(script, params["code"], sources)
+        program.require_current(sources)
         if checkpoint := params.get("checkpoint"):
             from tacit import checkpoints
 
             checkpoints.discard(checkpoint)
 
 
-def import_all(script: Path, sources: Sources) -> None:
-    """Import every module of Tacit that a script can reach, so that a later edit reaches none of its work."""
-    for module in sorted(sources.modules(script)):
-        importlib.import_module(module)
+def used(uses: str) -> Any:
+    """Return what in Tacit has the dotted name `uses`, such as tacit.figures.pathfinder.ACCURACY."""
+    module, _, name = uses.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
-def require_code(script: Path, planned: str, sources: Sources) -> None:
-    """Raise CodeError if the code that was read is not the one that was planned."""
-    try:
-        found = sources.fingerprint(script)
-    except (OSError, SyntaxError, UnicodeDecodeError, ModuleNotFoundError) as error:
-        found = f"none that can be read ({error})"
-    if found != planned:
-        raise CodeError(
-            f"the code was changed since this job was planned ({script.name}: {planned} then, {found} now), so its "
-            "result would be recorded as what it is not; run the same command again"
-        )
+class Program(NamedTuple):
+    """What a job runs, and the fingerprint that was planned for it."""
 
+    script: Path
+    uses: str
+    planned: str
 
-def require_current(script: Path, planned: str, sources: Sources) -> None:
-    """Raise CodeError if code on disk, or what was imported, is not that of `sources` and means something else."""
-    # Compared as text first, as parsing takes a good part of a short job.
-    if not sources.are_current():
-        require_code(script, planned, Sources())
-    if not sources.are(imports.sources):
-        require_code(script, planned, Sources(texts=imports.sources))
+    @property
+    def name(self) -> str:
+        """As files say what made them."""
+        return provenance.program(self.script.name, self.uses)
+
+    def import_all(self, sources: Sources) -> None:
+        """Import every module of Tacit that it can reach, so that a later edit reaches none of its work."""
+        for module in sorted(sources.modules(self.script, self.uses)):
+            importlib.import_module(module)
+
+    def require(self, sources: Sources) -> None:
+        """Raise CodeError if the code that was read is not the one that was planned."""
+        try:
+            found = sources.fingerprint(self.script, self.uses)
+        except (OSError, SyntaxError, UnicodeDecodeError, ModuleNotFoundError) as error:
+            found = f"none that can be read ({error})"
+        if found != self.planned:
+            raise CodeError(
+                f"the code was changed since this job was planned ({self.name}: {self.planned} then, {found} now), so "
+                "its result would be recorded as what it is not; run the same command again"
+            )
+
+    def require_current(self, sources: Sources) -> None:
+        """Raise CodeError if code on disk, or what was imported, is not that of `sources` and means something else."""
+        # Compared as text first, as parsing takes a good part of a short job.
+        if not sources.are_current():
+            self.require(Sources())
+        if not sources.are(imports.sources):
+            self.require(Sources(texts=imports.sources))
 
 
 def _say(code: str, origin: provenance.Origin) -> None:

@@ -3,7 +3,7 @@
 Snakemake remembers in `.snakemake/` with which settings and code a file was made. That memory can be deleted, copied
 without, or overruled, and jobs start long after they were planned. So every file says itself what made it:
 
-* `made_by`: pairs of script and fingerprint of its code, its own first, then those of all that it was made from;
+* `made_by`: pairs of program and fingerprint of its code, its own first, then those of all that it was made from;
 * `inputs`: digests of the files that it was made from, in the order of the rule;
 
 and every job compares, before it reads a file, settings, code and place with what is asked of it. Files of older code
@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tacit.errors import UserError
+from tacit.paths import axes_in, text_of
 
 CODE_VARIABLE = "TACIT_CODE"
-"""Environment variable with the fingerprint of each script when jobs were planned, as JSON; the workflow sets it."""
+"""Environment variable with the fingerprint of each program when jobs were planned, as JSON; the workflow sets it."""
 
 Asked = Sequence[tuple[Mapping[str, str | None], Mapping[str, Any]]]
 """Pairs of axes and settings: a file in whose path all these axes have these values (None: the axis is not there) must
@@ -42,7 +43,7 @@ class ProvenanceError(UserError):
 
 
 Made = tuple[tuple[str, str], ...]
-"""Pairs of script and fingerprint."""
+"""Pairs of program (`program`) and fingerprint."""
 
 
 class Description(NamedTuple):
@@ -73,6 +74,8 @@ class Origin(NamedTuple):
     """What was asked of the inputs."""
     paths: tuple[str, ...] = ()
     """Of the inputs."""
+    missing: int = 0
+    """Runs that are asked for, and that the tables among the inputs lack, as the settings allow."""
 
 
 _origin = Origin()
@@ -101,13 +104,18 @@ def attributes() -> dict[str, str]:
     return {"made_by": json.dumps(_origin.made_by), "inputs": json.dumps(_origin.inputs)}
 
 
+def program(script: str, uses: str = "") -> str:
+    """Return what a job runs: the name of its script, and what of Tacit the script is told to use, if anything."""
+    return f"{script} {uses}".rstrip()
+
+
 def planned_code() -> dict[str, str]:
-    """Return the fingerprint of each script when jobs were planned."""
+    """Return the fingerprint of each program when jobs were planned."""
     return json.loads(os.environ.get(CODE_VARIABLE, "{}"))
 
 
 def gather(
-    script: str,
+    program: str,
     code: str,
     files: Mapping[str | Path, Description],
     *,
@@ -138,28 +146,30 @@ def gather(
     }
     refused = wrong or of_others or ({} if accept_older else old)
     if refused:
-        made = [files[path].made_by for path in refused] if of_others else []
-        made = made or [made for path in refused for made, _ in files[path].runs]
-        rules = {Path(scripts[0][0]).stem for scripts in made if scripts}
+        made = [made for path in refused for made, _ in files[path].runs]
+        # Tables by their path, as the script that collects them serves many rules.
+        again = set(map(str, of_others)) or {Path(programs[0][0]).stem for programs in made if programs}
         may_accept = refused is old and accept_older is not None
-        raise ProvenanceError(_refusal(refused, rules, may_accept=may_accept))
-    made_by, runs = {(script, code): None}, Counter()
+        raise ProvenanceError(_refusal(refused, again, may_accept=may_accept))
+    made_by, runs = {(program, code): None}, Counter()
     for file in files.values():
         made_by |= dict.fromkeys(file.made_by)
         runs.update(dict(file.runs))
     older = sum(count for made, count in runs.items() if outdated(made))
     digests = () if parts else tuple(file.digest for file in files.values())
-    return Origin(tuple(made_by), digests, tuple(runs.items()), older, asked, tuple(map(str, files)))
+    there = {path for file in files.values() for path in file.collected}
+    missing = len(set(collected["runs"]) - there) if collected else 0
+    return Origin(tuple(made_by), digests, tuple(runs.items()), older, asked, tuple(map(str, files)), missing)
 
 
-def _refusal(wrong: Mapping[str | Path, str], rules: set[str], *, may_accept: bool) -> str:
+def _refusal(wrong: Mapping[str | Path, str], again: set[str], *, may_accept: bool) -> str:
     shown = "".join(f"\n  {path}: {complaint}" for path, complaint in list(wrong.items())[:_SHOWN])
     more = f"\n  and {len(wrong) - _SHOWN} more files" if len(wrong) > _SHOWN else ""
-    again = f", or add --forcerun {' '.join(sorted(rules))} (after the target)" if rules else ""
+    forced = f", or add --forcerun {' '.join(sorted(again))} (after the target)" if again else ""
     accept = "; accept_older_code: true takes them as they are, and the figure says so" if may_accept else ""
     return (
         f"made otherwise than is asked now:{shown}{more}\nSnakemake has no record of that, or was told to overlook it. "
-        f"To make them again, delete them and call again{again}{accept}"
+        f"To make them again, delete them and call again{forced}{accept}"
     )
 
 
@@ -181,15 +191,15 @@ def _of_other_runs(files: Mapping[str | Path, Description], collected: Collected
 
 def _complaints(path: str | Path, file: Description, asked: Asked) -> list[str]:
     """Return what is wrong with a file, the first few of many."""
-    axes = axes_of(path)
+    axes = axes_in(path)
     if file.asked is not None:
         found = list(_differences(_as_settings(asked), _as_settings(file.asked)))
         made = "collected from runs with"
     else:
         for axis, value in axes.items():
             own = _setting(file.settings, axis)
-            if own is not None and axis_text(own) != value:
-                return [f"holds {axis} {axis_text(own)}; was it copied or renamed?"]
+            if own is not None and text_of(own) != value:
+                return [f"holds {axis} {text_of(own)}; was it copied or renamed?"]
         fitting = (settings for where, settings in asked if all(axes.get(axis) == own for axis, own in where.items()))
         found = list(_differences(next(fitting, {}), file.settings))
         made = "made with"
@@ -220,23 +230,6 @@ def _setting(settings: Mapping[str, Any], axis: str) -> Any:
     blocks = [settings] if own else [value for value in settings.values() if isinstance(value, Mapping)]
     found = [block[name] for block in blocks for name in (axis, f"num_{axis}") if name in block]
     return found[0] if len(found) == 1 and isinstance(found[0], bool | int | float | str) else None
-
-
-def axes_of(path: str | Path) -> dict[str, str]:
-    """Return the axes in a path, such as {"seed": "3"}, with their values as they stand there."""
-    parts = (part.removesuffix(".h5").partition("~") for part in Path(path).parts)
-    return {axis: value for axis, mark, value in parts if mark}
-
-
-def axis_text(value: bool | int | float | str) -> str:
-    """Return a value as it stands in paths: 0.1, 3 and not 3.0, true, with as many digits as a number has."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | int):
-        return str(value)
-    value += 0  # as -0 is 0
-    short = f"{value:g}"
-    return short if float(short) == value else repr(value)
 
 
 def asked_from(plain: Iterable[Sequence[Any]]) -> Asked:

@@ -1,14 +1,16 @@
-"""What is done, missing or failed, figure by figure.
+"""What is done, running, missing or failed, figure by figure.
 
-Asks Snakemake, which alone knows, by way of its public `--summary`, and reads the logs of what is missing.
+Asks Snakemake, which alone knows, once and by way of its public `--detailed-summary`, and reads the logs of what is
+missing.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +30,8 @@ class File(NamedTuple):
     """"ok", "missing", or why it is out of date."""
     planned: bool
     """Whether the next call would make it anew."""
+    inputs: tuple[str, ...]
+    logs: tuple[str, ...]
 
 
 class Stage(NamedTuple):
@@ -36,82 +40,110 @@ class Stage(NamedTuple):
     rule: str
     done: int
     total: int
+    running: tuple[str, ...]
+    """Logs of jobs under way."""
     failed: tuple[str, ...]
     """Logs that end in an error."""
 
 
 class FigureStatus(NamedTuple):
-    """A figure and the stages it stands on, last stage first."""
+    """A figure and the stages it stands on, first stage first."""
 
     figure: str
     state: str
-    """drawn, out of date, incomplete or failed."""
+    """drawn, out of date, running, incomplete or failed."""
     stages: tuple[Stage, ...]
 
 
-def figure_status(figure: str, arguments: Sequence[str] = ()) -> FigureStatus:
-    """Return how far the file `figure` is; `arguments` are passed on to Snakemake, such as ("--config", "scale=paper").
+def statuses(figures: Sequence[str] = (), arguments: Sequence[str] = ()) -> list[FigureStatus]:
+    """Return how far files in `figures` are, or all figures there are.
 
-    Raises StatusError if Snakemake fails.
+    `arguments` are passed on to Snakemake, such as ("--config", "scale=paper"). Raises StatusError if Snakemake fails.
     """
-    files = _summary([figure, *arguments])
+    files = {file.path: file for file in _summary([*figures, *arguments])}
+    asked = figures or [path for path in files if path.startswith("figures/") and path.endswith(".pdf")]
+    at_work = _is_locked()
+    return [_of_figure(figure, files, at_work=at_work) for figure in asked]
+
+
+def _of_figure(figure: str, files: Mapping[str, File], *, at_work: bool) -> FigureStatus:
+    needed = list(_needed(figure, files, set()))
     stages = []
-    for rule in dict.fromkeys(file.rule for file in files):
-        own = [file for file in files if file.rule == rule]
-        logs = {log_of(file.path) for file in own if file.planned}
-        failed = tuple(sorted(str(log) for log in logs if _ends_in_error(log)))
-        stages.append(Stage(rule, sum(not file.planned for file in own), len(own), failed))
+    for rule in dict.fromkeys(file.rule for file in needed):
+        own = [file for file in needed if file.rule == rule]
+        ends = {log: _end_of(log) for file in own if file.planned for log in file.logs}
+        running = tuple(sorted(log for log, end in ends.items() if end == "none")) if at_work else ()
+        failed = tuple(sorted(log for log, end in ends.items() if end == "failed"))
+        stages.append(Stage(rule, sum(not file.planned for file in own), len(own), running, failed))
     if all(stage.done == stage.total for stage in stages):
         state = "drawn"
+    elif any(stage.running for stage in stages):
+        state = "running"
     elif any(stage.failed for stage in stages):
         state = "failed"
-    elif any(file.path == figure and file.status != "missing" for file in files):
+    elif figure in files and files[figure].status != "missing":
         state = "out of date"
     else:
         state = "incomplete"
     return FigureStatus(figure, state, tuple(stages))
 
 
-def all_figures(arguments: Sequence[str] = ()) -> list[str]:
-    """Return the figures of the workflow, in the order of its summary."""
-    return [
-        file.path for file in _summary(arguments) if file.path.startswith("figures/") and file.path.endswith(".pdf")
-    ]
+def _needed(path: str, files: Mapping[str, File], seen: set[str]) -> Iterator[File]:
+    """Yield all that the file at `path` is made from and is not `seen` yet, each after what it is made from itself."""
+    if path in seen or path not in files:
+        return
+    seen.add(path)
+    for name in files[path].inputs:
+        yield from _needed(name, files, seen)
+    yield files[path]
 
 
-def report(statuses: Iterable[FigureStatus]) -> str:
-    """Return each figure with its state, and below it what is done, missing and failed of each stage."""
+def report(found: Iterable[FigureStatus]) -> str:
+    """Return each figure with its state, and below it what is done, running, missing and failed of each stage."""
     lines = []
-    for status in statuses:
+    for status in found:
         lines.append(f"{status.figure}: {status.state}")
-        for stage in reversed(status.stages):
-            missing = stage.total - stage.done - len(stage.failed)
-            parts = [f"{stage.done} done", f"{missing} to do", f"{len(stage.failed)} failed"]
-            lines.append(f"  {stage.rule:32}" + ", ".join(parts))
-            lines += [f"    see {log}" for log in stage.failed]
+        for stage in status.stages:
+            missing = stage.total - stage.done - len(stage.running) - len(stage.failed)
+            parts = [f"{stage.done} done", f"{len(stage.running)} running", f"{missing} to do"]
+            lines.append(f"  {stage.rule:32}" + ", ".join([*parts, f"{len(stage.failed)} failed"]))
+            lines += [f"    see {log}" for log in (*stage.running, *stage.failed)]
     return "\n".join(lines)
 
 
 def _summary(arguments: Sequence[str]) -> list[File]:
     # The targets stand first: several of Snakemake's options take everything that follows them.
-    command = [sys.executable, "-m", "snakemake", *arguments, "--summary", "--nolock"]
+    command = [sys.executable, "-m", "snakemake", *arguments, "--detailed-summary", "--nolock"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise StatusError(done.stderr.strip())
     rows = csv.DictReader(done.stdout.splitlines(), delimiter="\t")
-    return [File(row["output_file"], row["rule"], row["status"], row["plan"] != "no update") for row in rows]
+    return [
+        File(
+            path=row["output_file"],
+            rule=row["rule"],
+            status=row["status"],
+            planned=row["plan"] != "no update",
+            inputs=tuple(row["input-file(s)"].split(",")),
+            logs=tuple(row["log-file(s)"].split(",")),
+        )
+        for row in rows
+    ]
 
 
-def log_of(output: str) -> Path:
-    """Return the log of the job that makes `output`: the same tail under logs/."""
-    path = Path(output)
-    tail = path.relative_to("results") if path.parts[0] == "results" else path
-    return Path("logs", tail).with_suffix(".log")
+def _is_locked() -> bool:
+    """Tell whether a Snakemake is at work in this folder, or was killed and left its lock."""
+    return any(Path(".snakemake", "locks").glob("*.lock"))
 
 
-def _ends_in_error(log: Path) -> bool:
+_END = re.compile(r" (?:INFO (done) in |ERROR (failed)$)", re.M)
+
+
+def _end_of(log: str | Path) -> str:
+    """Return how the last job with this log ended: done, failed, none if it has not yet; nothing if there is no log."""
     try:
-        text = log.read_text(encoding="utf-8")
+        text = Path(log).read_text(encoding="utf-8")
     except OSError:
-        return False
-    return " ERROR failed\n" in text
+        return ""
+    ends = [done or failed for done, failed in _END.findall(text)]
+    return ends[-1] if ends else "none"

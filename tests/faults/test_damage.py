@@ -15,7 +15,7 @@ from tacit import checkpoints
 pytestmark = pytest.mark.slow
 
 RUN = run_file(path_length=3, coefficient=1)
-DATASET = "results/data/pathfinder/*/seed~0/path_length~3/size~32/*/*.h5"
+DATASET = "results/data/pathfinder/*/seed~0/datasets/path_length~3/size~32/*/*.h5"
 
 
 @pytest.fixture
@@ -110,12 +110,12 @@ def test_a_checkpoint_that_does_not_belong_is_refused_and_the_training_starts_an
     "content", [b"\xff\xfe\x00", b"pathfinder: [", b"", b"- 1\n- 2\n"], ids=["binary", "cut", "empty", "list"]
 )
 def test_a_corrupt_scale_file_is_named_before_any_job(project, content):
-    file = project / "config/scales/smoke.yaml"
+    file = project / "config/scales/smoke/pathfinder.yaml"
     before = file.read_bytes()
     file.write_bytes(content)
     call = project.call(FIGURE, "--cores", "1")
     assert call.code != 0
-    assert "config/scales/smoke.yaml" in call.output
+    assert "config/scales/smoke/pathfinder.yaml" in call.output
     assert "Traceback" not in call.output
     file.write_bytes(before)
     assert project.plan(FIGURE) == {}

@@ -20,7 +20,7 @@ JOBS = (
     "same_class_train",
     "rank_dynamics_train",
     "tensor_completion_train",
-    "untied_go_on",
+    "untied_continue",
     "untied_train",
 )
 
@@ -48,7 +48,7 @@ def job_of(script, smoke):
                 "coefficient": 1.0,
                 "settings": lengthened(SMOKE.pathfinder.run.plain(), epochs=8),
             }
-            inputs = [data("pathfinder/*/seed~0/path_length~3/size~32/*/*.h5")]
+            inputs = [data("pathfinder/*/seed~0/datasets/path_length~3/size~32/*/*.h5")]
         case "same_class_train":
             arguments = {
                 "distance": 8,
@@ -68,7 +68,7 @@ def job_of(script, smoke):
             plain = lengthened(plain, epochs=6000, tolerance=1e-12)
             arguments = {"num_observations": 40, "init_std": 0.01, "settings": plain}
             inputs = [data(f"sensing/factorization~tensor/problem~{grid.problem.identity}/task~completion.h5")]
-        case "untied_go_on":
+        case "untied_continue":
             several = {"epochs": 60, "measured": [0, 30, 60]}
             arguments = {
                 "network": "lcn",
@@ -83,7 +83,8 @@ def job_of(script, smoke):
             settings = SMOKE.untied.scratch_run("cnn").plain() | several
             arguments = {"network": "cnn", "learning_rate": 0.05, "settings": settings}
             inputs = [data("images/source~digits/size~32.h5")]
-    return Job(script, tuple(inputs), arguments | {"seed": 0})
+    plain = arguments.pop("settings")
+    return Job(script, tuple(inputs), arguments | {"seed": 0}, plain)
 
 
 class Undisturbed(NamedTuple):

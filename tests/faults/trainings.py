@@ -20,11 +20,12 @@ _context.set_forkserver_preload(["tacit.studies.pathfinder", "tacit.training.net
 
 
 class Job(NamedTuple):
-    """A training as its script runs it; `arguments` are all but dataset, output and checkpoint."""
+    """A training as its script runs it."""
 
     script: str
     inputs: tuple[str, ...]
-    arguments: dict
+    identity: dict
+    settings: dict
 
 
 class Outcome(NamedTuple):
@@ -85,7 +86,9 @@ def _main(job, folder, dies_writing_checkpoint, dies_keeping):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     checkpoint = str(folder / "checkpoints" / "run.pt")
-    module.main(*job.inputs, str(folder / "run.h5"), **job.arguments, checkpoint=checkpoint)
+    module.main(
+        *job.inputs, str(folder / "run.h5"), identity=job.identity, settings=job.settings, checkpoint=checkpoint
+    )
     # As a job does when its result is safe.
     checkpoints.discard(checkpoint)
 

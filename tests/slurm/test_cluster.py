@@ -55,7 +55,7 @@ def in_mb(job):
     return int(job["MinMemoryNode"].removesuffix("M"))
 
 
-@pytest.mark.parametrize(("rule", "number"), [("pathfinder_train", 4), ("same_class_train", 4), ("untied_go_on", 4)])
+@pytest.mark.parametrize(("rule", "number"), [("pathfinder_train", 4), ("same_class_train", 4), ("untied_continue", 4)])
 def test_trainings_get_what_their_rule_asks_for(everything, memory, rule, number):
     jobs = everything.jobs(rule)
     assert len(jobs) == number

@@ -1,7 +1,5 @@
 """What is wrong with a call of the workflow is said before anything is planned."""
 
-import ast
-import math
 import os
 import re
 import shutil
@@ -9,90 +7,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from tacit import calls
 from tacit.errors import UserError
-from tacit.provenance import axis_text
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "workflow" / "rules"
-
-
-def of_rules(*names):
-    """Functions and constants of common.smk that need nothing of Snakemake, by name."""
-    text = (RULES / "common.smk").read_text(encoding="utf-8")
-    # The first directive ends the part that is Python alone.
-    tree = ast.parse(re.split(r"^wildcard_constraints:", text, flags=re.M)[0])
-    wanted = [
-        node
-        for node in tree.body
-        if getattr(node, "name", None) in names
-        or (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) in names)
-    ]
-    found = {"axis_text": axis_text, "math": math}
-    exec(compile(ast.Module(wanted, []), "common.smk", "exec"), found)
-    return found
-
-
-PATHS = of_rules("whole", "wholes", "decimal", "CANONICAL", "WHOLE", "DECIMAL")
-CANONICAL = PATHS["CANONICAL"]
-
-
-# Values in paths.
-
-
-@given(st.floats(0, 1e30) | st.integers(0, 10**9).map(float))
-@example(1234567.0)
-@example(1e16)
-@example(1e-5)
-@example(0.1)
-@example(-0.0)
-def test_every_number_has_one_name_that_rules_match(number):
-    name = axis_text(number)
-    assert re.fullmatch(PATHS["DECIMAL"], name)
-    assert CANONICAL["coefficient"](name) == name
-    assert float(name) == number
-
-
-@pytest.mark.parametrize("other", ["1.0", "01", "1.50", "1e5", "1E-05", "+1", "-0", "1e-5", ".5", "1."])
-def test_no_rule_matches_another_name(other):
-    assert not re.fullmatch(PATHS["DECIMAL"], other)
-    assert CANONICAL["coefficient"](other) != other
-
-
-@pytest.mark.parametrize("other", ["00", "01", "-1", "1.0", ""])
-def test_no_rule_matches_another_name_of_a_whole_number(other):
-    assert not re.fullmatch(PATHS["WHOLE"], other)
-
-
-def test_another_name_is_refused_with_the_right_one():
-    run = "results/demo/pathfinder/path_length~3/coefficient~{}/seed~{}.h5"
-    calls.check_axes(run.format("1", "0"), CANONICAL)
-    calls.check_axes("figures/coefficient~x/seed~y.pdf", CANONICAL)
-    for wrong in (run.format("1.0", "0"), run.format("1", "00"), run.format("01", "0")):
-        with pytest.raises(calls.CallError, match=re.escape(f"ask for {run.format('1', '0')}")):
-            calls.check_axes(wrong, CANONICAL)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "right"),
-    [
-        ("raw/images~00-95.h5", "raw/images~0-95.h5"),
-        ("origin~cnn/target~fcn-01/seed~0.h5", "origin~cnn/target~fcn-1/seed~0.h5"),
-        ("size~032/train~128/test~064.h5", "size~32/train~128/test~64.h5"),
-    ],
-)
-def test_another_name_in_the_middle_of_a_path_is_refused_too(wrong, right):
-    with pytest.raises(calls.CallError, match=re.escape(f"ask for results/{right}")):
-        calls.check_axes(f"results/{wrong}", CANONICAL)
-
-
-@pytest.mark.parametrize("path", ["images~0012345678/seed~0.h5", "coefficient~1e999/seed~0.h5", "origin~cnn/x.h5"])
-def test_what_is_no_number_is_left_alone(path):
-    calls.check_axes(path, CANONICAL)
-
 
 # The command line.
 

@@ -184,7 +184,13 @@ def test_a_missing_module_is_named(package):
         fingerprint(package)
 
 
-STAGES = ("render", "assemble", "train", "collect", "plot")
+STAGES = {
+    "render": ("pathfinder_render.py", ""),
+    "assemble": ("pathfinder_assemble.py", ""),
+    "train": ("pathfinder_train.py", ""),
+    "collect": ("collect.py", "tacit.studies.pathfinder.tables"),
+    "plot": ("plot.py", "tacit.figures.pathfinder.ACCURACY"),
+}
 
 
 @pytest.mark.parametrize(
@@ -206,9 +212,72 @@ STAGES = ("render", "assemble", "train", "collect", "plot")
 )
 def test_edits_of_this_package_reach_the_stages_that_depend_on_them(tmp_path, name, old, new, stages):
     shutil.copytree(ROOT / "src" / "tacit", tmp_path / "tacit")
-    scripts = [SCRIPTS / f"pathfinder_{stage}.py" for stage in STAGES]
-    before = [fingerprints.Sources(tmp_path / "tacit").fingerprint(script) for script in scripts]
+
+    def found():
+        sources = fingerprints.Sources(tmp_path / "tacit")
+        return {stage: sources.fingerprint(SCRIPTS / script, uses) for stage, (script, uses) in STAGES.items()}
+
+    before = found()
     change(tmp_path / "tacit", name, old, new)
-    after = [fingerprints.Sources(tmp_path / "tacit").fingerprint(script) for script in scripts]
-    changed = {stage for stage, x, y in zip(STAGES, before, after, strict=True) if x != y}
-    assert changed == stages
+    after = found()
+    assert {stage for stage in STAGES if before[stage] != after[stage]} == stages
+
+
+# What is kept of them.
+
+
+def kept(package, **options):
+    sources = fingerprints.Sources(package / "tacit", cache=package / "cache", **options)
+    found = sources.fingerprint(package / "script.py"), sources.modules(package / "script.py")
+    sources.save()
+    return found
+
+
+def test_fingerprints_are_kept_and_parse_nothing(package, monkeypatch):
+    plain = fingerprints.Sources(package / "tacit")
+    expected = plain.fingerprint(package / "script.py"), plain.modules(package / "script.py")
+    assert kept(package) == expected
+    assert len(list((package / "cache").iterdir())) == 1
+    monkeypatch.setattr(fingerprints.ast, "parse", lambda *_, **__: pytest.fail("parsed"))
+    assert kept(package) == expected
+
+
+@pytest.mark.parametrize("edited", ["tacit/store.py", "tacit/data/shapes.py", "script.py"])
+def test_what_is_kept_is_of_exactly_these_sources(package, edited):
+    before = kept(package)[0]
+    text = (package / edited).read_text()
+    (package / edited).write_text(f"{text}\n\ndef main():\n    return 'another'\n\n\nread = main\n")
+    plain = fingerprints.Sources(package / "tacit").fingerprint(package / "script.py")
+    assert kept(package)[0] == plain
+    (package / edited).write_text(text)
+    assert kept(package)[0] == before
+    # Of other sources nothing stays.
+    assert len(list((package / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"x": 1}', '{"x": ["a"]}', "\0"])
+def test_a_damaged_account_is_made_again(package, content):
+    expected = kept(package)
+    (file,) = (package / "cache").iterdir()
+    file.write_text(content)
+    assert kept(package) == expected
+    assert kept(package) == expected
+
+
+def test_where_nothing_can_be_kept_nothing_is(package):
+    (package / "cache").write_text("a file")
+    assert kept(package) == kept(package)
+    # A file that no script needs may be anything.
+    (package / "cache").unlink()
+    (package / "tacit" / "other.py").write_bytes(b"\xff")
+    assert kept(package) == kept(package)
+    assert not (package / "cache").exists()
+
+
+def test_what_a_script_is_told_to_use_counts(package):
+    sources = fingerprints.Sources(package / "tacit")
+    plain, told = (sources.fingerprint(package / "script.py", uses) for uses in ("", "tacit.data.shapes.Square"))
+    assert plain != told
+    assert "tacit.data.shapes" in sources.modules(package / "script.py", "tacit.data.shapes.Square")
+    with pytest.raises(ModuleNotFoundError, match=r"tacit\.data\.shapes\.Triangle"):
+        sources.fingerprint(package / "script.py", "tacit.data.shapes.Triangle")

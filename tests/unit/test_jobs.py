@@ -323,7 +323,7 @@ def test_a_log_holds_messages_progress_and_the_traceback(tmp_path, capsys):
     assert "Traceback" in text
     assert "ZeroDivisionError: by nothing" in text
     assert "\r" not in text
-    assert status._ends_in_error(path)
+    assert status._end_of(path) == "failed"
     capsys.readouterr()
 
 
@@ -348,13 +348,14 @@ def test_a_job_that_ends_well_is_no_failure(tmp_path):
     with runlog.to(tmp_path / "job.log"):
         logging.getLogger("tacit").info("all is well")
     assert "all is well" in (tmp_path / "job.log").read_text()
-    assert not status._ends_in_error(tmp_path / "job.log")
-    assert not status._ends_in_error(tmp_path / "none.log")
+    assert status._end_of(tmp_path / "job.log") == "done"
+    assert status._end_of(tmp_path / "none.log") == ""
 
 
-def test_logs_have_the_tail_of_what_they_tell_of():
-    assert str(status.log_of("results/demo/x/seed~0.h5")) == "logs/demo/x/seed~0.log"
-    assert str(status.log_of("figures/pathfinder.pdf")) == "logs/figures/pathfinder.log"
+def test_a_job_under_way_has_no_end_yet(tmp_path):
+    with runlog.to(tmp_path / "job.log"):
+        logging.getLogger("tacit").info("at work")
+        assert status._end_of(tmp_path / "job.log") == "none"
 
 
 def full_disk(folder):

@@ -5,7 +5,8 @@ import yaml
 
 import peak
 from project import CHECKOUT
-from tacit import memory, settings
+from tacit import settings
+from tacit.memory import networks, pathfinder, same_class, untied
 from tacit.nn import convnets, resnets, untying
 from tacit.settings.images import Images
 from tacit.settings.networks import Network
@@ -26,7 +27,7 @@ def test_weights_of_untied_networks_are_counted_right(kind, name):
     if kind != "cnn":
         network = {"lcn": untying.to_local, "fcn": untying.to_dense}[kind](network, side=32)
     sizes = [module.weight.numel() for module in untying.weighted(network)]
-    total, largest, _ = memory.untied_weights(architecture, kind, images)
+    total, largest, _ = untied.weights_of(architecture, kind, images)
     # Places that pooling leaves over have no weights in a locally connected network, and are counted all the same.
     assert sum(sizes) <= total <= (1.4 if kind == "lcn" else 1) * sum(sizes)
     assert max(sizes) <= largest <= (1.4 if kind == "lcn" else 1) * max(sizes)
@@ -36,9 +37,9 @@ def test_weights_of_untied_networks_are_counted_right(kind, name):
 def test_weights_of_residual_networks_are_counted_right(name):
     network = Network(name=name)
     weights = sum(part.numel() for part in resnets.build(network, in_channels=3).parameters())
-    one, other = (memory._residual(network, (64, 64), 3, batch) for batch in (0, 1))
+    one, other = (networks.residual(network, (64, 64), 3, batch) for batch in (0, 1))
     assert other > one
-    test_batch = memory._residual(network, (1, 1), 3, 0)
+    test_batch = networks.residual(network, (1, 1), 3, 0)
     assert test_batch / 24 == pytest.approx(weights, rel=0.1)
 
 
@@ -46,10 +47,10 @@ def test_more_asks_for_more():
     demo, paper = scale("demo"), scale("paper")
     for gpu in (False, True):
         for ask in (
-            lambda cfg, gpu=gpu: memory.pathfinder_train(cfg.pathfinder, gpu=gpu),
-            lambda cfg, gpu=gpu: memory.same_class_train(cfg.same_class, gpu=gpu),
-            lambda cfg, gpu=gpu: memory.untied_train(cfg.untied, "fcn", gpu=gpu),
-            lambda cfg, gpu=gpu: memory.untied_interpolate(cfg.untied, ["cnn", "fcn"], gpu=gpu),
+            lambda cfg, gpu=gpu: pathfinder.train(cfg.pathfinder, gpu=gpu),
+            lambda cfg, gpu=gpu: same_class.train(cfg.same_class, gpu=gpu),
+            lambda cfg, gpu=gpu: untied.train(cfg.untied, "fcn", gpu=gpu),
+            lambda cfg, gpu=gpu: untied.interpolate(cfg.untied, ["cnn", "fcn"], gpu=gpu),
         ):
             assert ask(demo) < ask(paper)
 
@@ -84,7 +85,7 @@ def measured(folder, network, width, epochs=1, keep="last epoch"):
 @pytest.mark.parametrize(("network", "width"), [("fcn", 48), ("lcn", 96)])
 def test_a_large_network_takes_less_than_is_asked_for_it(tmp_path, network, width):
     untied = scale("demo", untied={"architecture": {"name": "skinny", "width": width}}).untied
-    assert measured(tmp_path, network, width) < memory.untied_train(untied, network, gpu=False)
+    assert measured(tmp_path, network, width) < untied.train(untied, network, gpu=False)
 
 
 @pytest.mark.slow

@@ -3,10 +3,12 @@
 import json
 import os
 import py_compile
+import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -191,11 +193,11 @@ def test_a_table_is_of_the_runs_that_are_asked_for(tmp_path, asked, partial, wor
     store.write_table(table, pd.DataFrame({"seed": [0, 1], "x": [1.0, 2.0]}))
     collected = {"runs": [str(tmp_path / f"seed~{seed}.h5") for seed in asked], "partial": partial}
     if words is None:
-        read_by("collect.py", table, collected=collected)
+        assert read_by("collect.py", table, collected=collected).missing == len(asked) - 2
     else:
         message = refused("collect.py", table, collected=collected)
         assert f"{table}: {words.format(tmp_path)}" in message
-        assert "--forcerun collect " in message
+        assert f"--forcerun {table} " in message
 
 
 def test_a_damaged_file_is_not_taken_at_its_word(tmp_path):
@@ -250,13 +252,15 @@ def package(tmp_path, monkeypatch):
     real = jobs.Sources
     monkeypatch.setattr(jobs, "Sources", lambda **texts: real(tmp_path / "tacit", **texts))
     monkeypatch.setattr(imports, "sources", {})
-    monkeypatch.setattr(jobs, "import_all", lambda script, sources: None)
+    monkeypatch.setattr(jobs.Program, "import_all", lambda program, sources: None)
     return tmp_path
 
 
 def start(package, code, **params):
-    log = package / "logs" / "job.log"
-    return jobs.started(package / "script.py", log=log, inputs=[], params={"code": code, **params})
+    params = {"code": code, **params}
+    return jobs.started(
+        package / "script.py", SimpleNamespace(log=[package / "logs" / "job.log"], input=[], params=params)
+    )
 
 
 def test_a_job_whose_code_is_not_the_planned_one_refuses_at_its_start(package, capfd):
@@ -295,7 +299,8 @@ def test_a_job_whose_code_changes_under_way_refuses_and_keeps_its_checkpoint(pac
 
 def test_a_job_whose_code_changes_while_it_is_imported_refuses_at_its_start(package, capfd, monkeypatch):
     code = jobs.Sources().fingerprint(package / "script.py")
-    monkeypatch.setattr(jobs, "import_all", lambda script, sources: CHANGES["an edit"](package / "tacit" / "work.py"))
+    change = CHANGES["an edit"]
+    monkeypatch.setattr(jobs.Program, "import_all", lambda program, sources: change(package / "tacit" / "work.py"))
     begun = []
     with pytest.raises(SystemExit), start(package, code):
         begun.append(True)
@@ -361,7 +366,7 @@ def test_a_job_imports_everything_that_it_can_reach_before_it_works(tmp_path):
     program = """
         import sys
         from tacit import jobs
-        jobs.import_all(jobs.Path(sys.argv[1]), jobs.Sources())
+        jobs.Program(jobs.Path(sys.argv[1]), "", "").import_all(jobs.Sources())
         print(*sys.modules)
     """
     command = [sys.executable, "-c", textwrap.dedent(program), str(script)]
@@ -377,14 +382,19 @@ def test_jobs_that_need_no_torch_do_not_import_it():
     program = """
         import sys
         from tacit import jobs
-        for script in sys.argv[1:]:
-            jobs.import_all(jobs.Path(script), jobs.Sources())
+        for program in sys.argv[1:]:
+            script, _, uses = program.partition(" ")
+            jobs.Program(jobs.Path(script), uses, "").import_all(jobs.Sources())
         print("tacit.training.matrix_descent" in sys.modules, "torch" in sys.modules)
     """
-    without = [*SCRIPTS.glob("*_collect.py"), *SCRIPTS.glob("*_plot.py"), *SCRIPTS.glob("pathfinder_[ra]*.py")]
-    without += [SCRIPTS / f"{name}.py" for name in ("matrix_norms_train", "tensor_completion_linear", "images_convert")]
+    rules = "".join(path.read_text(encoding="utf-8") for path in SCRIPTS.parent.glob("rules/*.smk"))
+    told = re.findall(r'fingerprint\("(\w+\.py)", "([\w.]+)"\)', rules)
+    without = [f"{SCRIPTS / name} {uses}" for name, uses in told]
     assert len(without) > 15
-    command = [sys.executable, "-c", textwrap.dedent(program), *map(str, without)]
+    without += map(str, SCRIPTS.glob("pathfinder_[ra]*.py"))
+    names = ("matrix_norms_train", "tensor_completion_linear", "images_convert", "same_class_pair")
+    without += [str(SCRIPTS / f"{name}.py") for name in names]
+    command = [sys.executable, "-c", textwrap.dedent(program), *without]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["True", "False"]
 
 

@@ -126,16 +126,23 @@ def test_all_mistakes_are_said_at_once():
 
 def test_a_mistake_in_a_scale_file_names_that_file(tmp_path):
     shutil.copytree(SCALES, tmp_path / "scales")
-    file = tmp_path / "scales" / "demo.yaml"
+    file = tmp_path / "scales" / "demo" / "pathfinder.yaml"
     right = file.read_text()
     file.write_text(right.replace("momentum:", "momentun:"))
     text = message(CONFIG, tmp_path / "scales")
-    assert "demo.yaml: pathfinder.training.momentun: unknown key; did you mean momentum?" in text
+    assert "demo/pathfinder.yaml: pathfinder.training.momentun: unknown key; did you mean momentum?" in text
     assert "pathfinder.training.momentum: missing" in text
     file.write_text(right + "\npathfindre: {}\n")
-    assert "demo.yaml: pathfindre: unknown key; did you mean pathfinder?" in message(CONFIG, tmp_path / "scales")
+    assert "demo/pathfinder.yaml: pathfindre: unknown key; did you mean pathfinder?" in message(
+        CONFIG, tmp_path / "scales"
+    )
     file.write_text("- 1\n")
-    assert "demo.yaml: must hold one block of settings" in message(CONFIG, tmp_path / "scales")
+    assert "demo/pathfinder.yaml: must hold one block of settings" in message(CONFIG, tmp_path / "scales")
+    file.unlink()
+    assert "demo/pathfinder.yaml: pathfinder: missing; it must be given here" in message(CONFIG, tmp_path / "scales")
+    file.with_name("pathfindre.yaml").write_text(right)
+    text = message(CONFIG, tmp_path / "scales")
+    assert "demo/pathfindre.yaml: there is no study of this name; did you mean pathfinder?" in text
 
 
 def test_blocks_from_the_command_line_are_read_as_yaml():
@@ -184,7 +191,7 @@ def test_settings_do_not_change():
 def scales_with(tmp_path, content):
     """Scales of which `demo` is `content`."""
     shutil.copytree(SCALES, tmp_path / "scales")
-    (tmp_path / "scales" / "demo.yaml").write_bytes(content)
+    (tmp_path / "scales" / "demo" / "pathfinder.yaml").write_bytes(content)
     return tmp_path / "scales"
 
 
@@ -227,7 +234,7 @@ BAD_YAML = {
 def test_a_file_is_refused_with_its_line(tmp_path, kind):
     content, expected = BAD_YAML[kind]
     text = message(CONFIG, scales_with(tmp_path, content))
-    assert re.search(f"demo.yaml.*{expected}", text), text
+    assert re.search(f"demo/pathfinder.yaml.*{expected}", text), text
     assert len(text.splitlines()) == 1
 
 

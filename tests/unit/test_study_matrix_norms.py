@@ -161,6 +161,10 @@ def test_the_claims_hold_for_what_they_are_about(runs):
     assert study.claims(tables.runs, broken)["held"].tolist()[2] == "no"
 
 
+def drawn_with(seeds, tolerance):
+    return {"scale": "tiny", "seeds": seeds, "descent": {"tolerance": tolerance, "schatten": [0.5]}}
+
+
 def test_perturbed_claims_compare_with_the_closed_form(tmp_path):
     task, descent = MatrixTask(observed=(-2.0, 0.5, 0.5)), MatrixDescent(epochs=400_000)
     arrays = study.train(task, variant(3, True, 1e-3), descent, seed=0)
@@ -173,14 +177,14 @@ def test_perturbed_claims_compare_with_the_closed_form(tmp_path):
     assert "towards 2 " in reached["claim"]
     low = tables.curves.assign(unobserved=tables.curves["unobserved"] / 2)
     assert study.perturbed_claims(tables.runs, low)["held"].tolist() == ["yes", "no"]
-    drawn = figure.draw_perturbed(tables.curves, scale="tiny", seeds=1, tolerance=1e-4, missing=0)
+    drawn = figure.draw_perturbed(tables.curves, settings=drawn_with(1, 1e-4), missing=0)
     assert [axes.get_title() for axes in drawn.axes] == ["depth 3"]
     style.save(drawn, tmp_path / "figure.pdf")
 
 
 def test_figures_show_every_depth_and_the_theory(runs, tmp_path):
     curves = study.until_fitted(study.collect(runs).curves, 1e-3)
-    drawn = figure.draw_entries(curves, scale="tiny", seeds=2, tolerance=1e-3, missing=1)
+    drawn = figure.draw_entries(curves, settings=drawn_with(2, 1e-3), missing=1)
     panels = [axes for axes in drawn.axes if axes.get_title()]
     assert [axes.get_title() for axes in panels] == ["depth 2", "depth 3"]
     assert drawn._supxlabel.get_text() == "PARTIAL: 1 run missing, tiny scale, 2 seeds"
@@ -192,14 +196,14 @@ def test_figures_show_every_depth_and_the_theory(runs, tmp_path):
         assert len(labels) == 2
         assert labels[1].endswith("(b)")
     style.save(drawn, tmp_path / "entries.pdf")
-    drawn = figure.draw_measures(curves, scale="tiny", seeds=2, tolerance=1e-3, schatten=[0.5], missing=0)
+    drawn = figure.draw_measures(curves, settings=drawn_with(2, 1e-3), missing=0)
     titles = [axes.get_title() for axes in drawn.axes]
     assert titles == [
         "Frobenius norm", "nuclear norm", "Schatten-0.5 quasi-norm", "effective rank", "distance to rank one",
     ]  # fmt: skip
     style.save(drawn, tmp_path / "measures.pdf")
     first = (tmp_path / "measures.pdf").read_bytes()
-    again = figure.draw_measures(curves, scale="tiny", seeds=2, tolerance=1e-3, schatten=[0.5], missing=0)
+    again = figure.draw_measures(curves, settings=drawn_with(2, 1e-3), missing=0)
     style.save(again, tmp_path / "measures.pdf")
     assert (tmp_path / "measures.pdf").read_bytes() == first
 
@@ -207,7 +211,7 @@ def test_figures_show_every_depth_and_the_theory(runs, tmp_path):
 def test_curves_are_marked_where_the_loss_first_falls_below_the_marks(runs):
     tables = study.collect(runs)
     curves = study.until_fitted(tables.curves, 1e-3)
-    drawn = figure.draw_entries(curves, scale="tiny", seeds=2, tolerance=1e-3, missing=0)
+    drawn = figure.draw_entries(curves, settings=drawn_with(2, 1e-3), missing=0)
     for path in runs:
         run = store.read(path, kind=study.RUN)
         if run.settings["seed"] != 0:

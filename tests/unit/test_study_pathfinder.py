@@ -8,7 +8,7 @@ from PIL import Image
 from tacit import store
 from tacit.figures import pathfinder as figure
 from tacit.figures import style
-from tacit.studies import locality, tables
+from tacit.studies import locality
 from tacit.studies import pathfinder as study
 
 RANDOM = np.random.default_rng(0)
@@ -143,14 +143,6 @@ def test_what_cannot_be_judged_is_not(runs):
     assert list(judged["claim"]) == ["At path length 7, accuracy with coefficient 9 is above that without"]
 
 
-def test_missing_runs_are_an_error_unless_allowed(runs):
-    table = locality.collect(study.TASK, runs[1:])
-    with pytest.raises(tables.MissingRunsError, match=r"1 of 12 runs are missing.*partial: true"):
-        tables.count_missing(table, 12, partial=False)
-    assert tables.count_missing(table, 12, partial=True) == 1
-    assert tables.count_missing(locality.collect(study.TASK, runs), 12, partial=False) == 0
-
-
 SETTINGS = {
     "dataset": {"size": 32, "num_train": 3000, "num_test": 2000},
     "network": {"name": "resnet8", "width": 16},
@@ -159,7 +151,7 @@ SETTINGS = {
 
 def draw(runs, missing=0):
     summary = locality.summarize(study.TASK, locality.collect(study.TASK, runs))
-    return summary, figure.draw(summary, scale="demo", settings=SETTINGS, missing=missing)
+    return summary, figure.draw(summary, settings=SETTINGS | {"scale": "demo"}, missing=missing)
 
 
 def texts(drawn):

@@ -234,7 +234,7 @@ def test_figures_show_every_panel_and_say_what_they_are(runs, tmp_path):
     tables = study.collect(runs)
     panels = figure.factorization_panels(study.main_quantities(tables.components))
     summary = study.summarize(tables.curves, tables.runs, [(panel.factorization, panel.quantity) for panel in panels])
-    drawn = figure.draw(summary, panels, scale="tiny", settings=SETTINGS.plain(), missing=3)
+    drawn = figure.draw(summary, panels, settings=SETTINGS.plain() | {"scale": "tiny"}, missing=3)
     assert len(drawn.axes) == 6
     assert [axes.get_ylabel() for axes in drawn.axes[:3]] == [
         "singular values",
@@ -256,7 +256,7 @@ def test_figures_show_every_panel_and_say_what_they_are(runs, tmp_path):
     style.save(drawn, tmp_path / "figure.pdf")
     first = (tmp_path / "figure.pdf").read_bytes()
     style.save(
-        figure.draw(summary, panels, scale="tiny", settings=SETTINGS.plain(), missing=3), tmp_path / "figure.pdf"
+        figure.draw(summary, panels, settings=SETTINGS.plain() | {"scale": "tiny"}, missing=3), tmp_path / "figure.pdf"
     )
     assert (tmp_path / "figure.pdf").read_bytes() == first
 
@@ -311,7 +311,7 @@ def test_figures_of_what_is_there(tmp_path):
     tables = study.collect(paths)
     panels = figure.factorization_panels(study.main_quantities(tables.components))
     summary = study.summarize(tables.curves, tables.runs, [(panel.factorization, panel.quantity) for panel in panels])
-    drawn = figure.draw(summary, panels, scale="tiny", settings=SETTINGS.plain(), missing=3)
+    drawn = figure.draw(summary, panels, settings=SETTINGS.plain() | {"scale": "tiny"}, missing=3)
     assert next(axes.texts[0].get_text() for axes in drawn.axes if axes.texts) == "no run yet"
     style.save(drawn, tmp_path / "figure.pdf")
     with pytest.raises(MissingRunsError, match="no run of a hierarchical factorization"):

@@ -459,7 +459,7 @@ def test_the_published_numbers_make_the_claims_hold(runs):
 def test_the_figure_says_what_it_shows(runs):
     summary = locality.summarize(study.TASK, locality.collect(study.TASK, runs))
     chosen = SameClassSettings.from_plain(whole(images={"source": "digits"})).plain()
-    drawn = figure.draw(summary, scale="demo", settings=chosen, missing=1)
+    drawn = figure.draw(summary, settings=chosen | {"scale": "demo"}, missing=1)
     words = " ".join(text.get_text() for text in drawn.findobj(lambda artist: hasattr(artist, "get_text")))
     for part in (
         "Is Same Class, PARTIAL: 1 run missing, demo scale",

@@ -343,7 +343,7 @@ def go_on(cnn, folder, network, *, split=1, seed=0, run=None, data=None):
     """Let a network go on, and return its run file."""
     run = run or settings(2, (0, 1, 2), keep="last epoch")
     identity = {"network": network, "split": split, "learning_rate": 0.01, "seed": seed}
-    arrays = untied.go_on(data or images(), cnn, run, **identity, checkpoint=folder / "c.pt")
+    arrays = untied.continue_from(data or images(), cnn, run, **identity, checkpoint=folder / "c.pt")
     path = folder / f"{network}-{split}-{seed}.h5"
     store.write(path, arrays, kind=untied.RUN, settings={"cnn_learning_rate": 0.1} | identity | run.plain())
     return path
@@ -703,7 +703,7 @@ def test_a_norm_that_some_seeds_lack_is_left_out():
 
 def drawn(missing=0):
     plain = published().plain() | {"images": IMAGES.plain(), "shown": SHOWN.plain()}
-    return {"scale": "demo", "settings": plain, "missing": missing}
+    return {"settings": plain | {"scale": "demo"}, "missing": missing}
 
 
 def test_the_main_figure_shows_what_there_is(table):

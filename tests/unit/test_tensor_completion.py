@@ -262,7 +262,7 @@ def test_claims(table):
 def test_the_figure_has_two_panels_a_target(table, tmp_path):
     other = table.assign(shape="4 x 4 x 4 x 4")
     summary = study.summarize(pd.concat([table, other]))
-    drawn = figure.draw(summary, scale="tiny", missing=2)
+    drawn = figure.draw(summary, settings={"scale": "tiny"}, missing=2)
     assert [axes.get_ylabel() for axes in drawn.axes] == ["reconstruction error", "estimated CP rank"] * 2
     assert drawn._supxlabel.get_text() == "PARTIAL: 2 runs missing, tiny scale, 4 seeds"
     labels = [text.get_text() for text in drawn.legends[0].get_texts()]

@@ -132,17 +132,21 @@ def test_a_typo_in_the_configuration_is_refused(project):
 
 
 def test_a_typo_in_a_scale_file_is_refused_by_its_name(project):
-    with project.edited("config/scales/smoke.yaml", "images_per_shard:", "images_per_shart:"):
+    with project.edited("config/scales/smoke/pathfinder.yaml", "images_per_shard:", "images_per_shart:"):
         call = project.call("--cores", "1", FIGURE)
     assert_refused(
-        project, call, "config/scales/smoke.yaml", "pathfinder.images_per_shart", "did you mean images_per_shard?"
+        project,
+        call,
+        "config/scales/smoke/pathfinder.yaml",
+        "pathfinder.images_per_shart",
+        "did you mean images_per_shard?",
     )
 
 
 def test_a_scale_file_that_is_no_yaml_is_refused_by_its_name(project):
-    with project.changed("config/scales/smoke.yaml", "{}]\n".format):
+    with project.changed("config/scales/smoke/pathfinder.yaml", "{}]\n".format):
         call = project.call("--cores", "1", FIGURE)
-    assert_refused(project, call, "config/scales/smoke.yaml, line ", "not readable as YAML")
+    assert_refused(project, call, "config/scales/smoke/pathfinder.yaml, line ", "not readable as YAML")
 
 
 def test_a_configuration_that_is_no_yaml_is_refused(project):

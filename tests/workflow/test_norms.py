@@ -129,7 +129,7 @@ def test_a_killed_completion_goes_on_and_ends_in_the_same_bytes(smoke, copy_of):
 
 @pytest.fixture(scope="module")
 def demo(fresh):
-    scale = yaml.safe_load((fresh / "config/scales/demo.yaml").read_text(encoding="utf-8"))
+    scale = yaml.safe_load((fresh / "config/scales/demo/norms.yaml").read_text(encoding="utf-8"))
     return NormsSettings.from_plain(scale["norms"])
 
 

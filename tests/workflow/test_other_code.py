@@ -108,12 +108,15 @@ def test_without_the_memory_of_snakemake_tables_of_other_runs_are_refused(projec
     call = project.call(FIGURE, "--cores", "1", pathfinder=changed)
     assert call.code != 0
     assert re.search(words, call.output)
-    assert "--forcerun pathfinder_collect" in call.output
+    assert "--forcerun results/smoke/pathfinder/runs.csv (after the target)" in call.output
+    # What is advised helps.
+    call = project.run(FIGURE, "--forcerun", "results/smoke/pathfinder/runs.csv", pathfinder=changed)
+    assert call.plan["pathfinder_collect"] == 1
 
 
 def test_data_in_the_place_of_others_are_refused(project):
-    (dataset,) = project.folder.glob("results/data/pathfinder/*/*/path_length~2/size~32/*/*.h5")
-    raw = sorted((dataset.parents[2] / "raw").iterdir())
+    (dataset,) = project.folder.glob("results/data/pathfinder/*/*/datasets/path_length~2/size~32/*/*.h5")
+    raw = sorted((dataset.parents[4] / "raw" / "path_length~2").iterdir())
     shutil.copy(raw[0], raw[1])
     dataset.unlink()
     call = project.call(str(dataset.relative_to(project.folder)), "--cores", "1")

@@ -172,7 +172,7 @@ def test_another_name_of_a_run_is_refused(fresh):
         ("results/smoke/same_class/distance~999/coefficient~1/seed~0.h5", "distance~999: two images of 8 px"),
         ("results/smoke/pathfinder/path_length~0/coefficient~1/seed~0.h5", "there is no such target"),
         (f"{CONTINUED}/split~99/learning_rate~0.01/seed~0.h5", "split~99: the CNN ends with epoch 3"),
-        (f"{WAY}/origin~cnn/target~cnn/seed~0.h5", "target~cnn: there is no way from a network to itself"),
+        (f"{WAY}/origin~cnn/target~cnn/seed~0.h5", "target~cnn: there is no path from a network to itself"),
         (f"{WAY}/origin~cnn/target~fcn-01/seed~0.h5", "target~fcn-01 is written target~fcn-1"),
         ("results/data/images/source~digits/size~99999999.h5", "size = 99999999: input should be less than"),
     ],

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def paper(fresh):
     """The published grid: four path lengths of 20,000 images, three coefficients, five seeds."""
-    scale = yaml.safe_load((fresh / "config/scales/paper.yaml").read_text(encoding="utf-8"))
+    scale = yaml.safe_load((fresh / "config/scales/paper/pathfinder.yaml").read_text(encoding="utf-8"))
     shards = math.ceil(20_000 / scale["pathfinder"]["images_per_shard"])
     return pathfinder(render=4 * shards, assemble=4, train=4 * 3 * 5, collect=1, plot=1)
 
@@ -67,12 +67,12 @@ def test_same_class_plans_one_set_of_pairs_for_all_distances(fresh, scale, runs)
 
 
 @pytest.mark.parametrize(
-    ("scale", "train", "go_on", "interpolate"),
+    ("scale", "train", "continued", "interpolate"),
     [("smoke", 1, 2 + 1 + 1, 1), ("paper", 3 * 2 * 3, (9 + 9 + 2) * 2 * 2 * 3, 3 * 3)],
 )
-def test_untied_plans_a_cnn_for_all_that_goes_on_from_it(fresh, scale, train, go_on, interpolate):
+def test_untied_plans_a_cnn_for_all_that_continues_from_it(fresh, scale, train, continued, interpolate):
     """Two rates, each with nine splits of LCNs and of the control and two of FCNs, at two rates more; three seeds."""
-    counts = {"train": train, "go_on": go_on, "interpolate": interpolate}
+    counts = {"train": train, "continued": continued, "interpolate": interpolate}
     collected = {"convert": 1, "collect": 1, "interpolation_collect": 1, "interpolation_plot": 1}
     assert fresh.plan(*UNTIED_FIGURES, scale=scale) == untied(**counts, **collected)
 

@@ -45,7 +45,7 @@ def test_a_fresh_clone_around_old_results_reruns_nothing(project, kept):
 
 
 def test_a_damaged_copy_of_a_script_is_made_again(project):
-    (copy,) = (project / ".snakemake" / "tacit").rglob("pathfinder_collect.py")
+    (copy,) = (project / ".snakemake" / "tacit").rglob("collect.py")
     sound = copy.read_bytes()
     copy.write_bytes(sound[:300])
     os.utime(copy, (0, 0))
@@ -127,15 +127,15 @@ EDITS = {
     ),
     "the style of all figures": ("src/tacit/figures/style.py", '"font.size": 9', '"font.size": 10', PLOT),
     "the script of the plot": (
-        "workflow/scripts/pathfinder_plot.py",
-        "partial=settings[",
-        "partial=not settings[",
+        "workflow/scripts/plot.py",
+        "missing=origin.missing",
+        "missing=1 + origin.missing",
         PLOT,
     ),
     "the script of the training": (
         "workflow/scripts/pathfinder_train.py",
-        "int(snakemake.wildcards.seed)",
-        "1 + int(snakemake.wildcards.seed)",
+        "identity=RUN.values(snakemake.wildcards)",
+        "identity=RUN.values(snakemake.wildcards) | {}",
         TRAIN,
     ),
     "what a job says": ("src/tacit/runlog.py", "every: float = 10.0", "every: float = 20.0", NOTHING),
@@ -169,6 +169,7 @@ SETTINGS = {
     "more epochs": ({"training": {"epochs": 4}}, TRAIN),
     "another network": ({"network": {"width": 4}}, TRAIN),
     "another size": ({"dataset": {"size": 24}}, ASSEMBLE),
+    "other shards": ({"images_per_shard": 50}, pathfinder(render=8, assemble=2, train=4, collect=1, plot=1)),
     "another rendering": ({"rendering": {"continuity": 2}}, RENDER),
     "the same values again": ({"seeds": 1, "training": {"epochs": 3}, "rendering": {"continuity": 1.8}}, NOTHING),
 }

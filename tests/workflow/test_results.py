@@ -72,8 +72,8 @@ def test_every_declared_output_is_there(smoke):
     ]
     expected = [*FIGURES, *tables, *RUNS, *PAIRED, *DESCENTS, *UNTIED, *ways]
     assert [path for path in expected if not (smoke / path).exists()] == []
-    raw = smoke.files("results/data/pathfinder/*/seed~0/path_length~[23]/raw/images~*.h5")
-    datasets = smoke.files("results/data/pathfinder/*/seed~0/path_length~[23]/size~32/train~128/test~64.h5")
+    raw = smoke.files("results/data/pathfinder/*/seed~0/raw/path_length~[23]/images~*.h5")
+    datasets = smoke.files("results/data/pathfinder/*/seed~0/datasets/path_length~[23]/size~32/train~128/test~64.h5")
     assert (len(raw), len(datasets)) == (4, 2)
     images = smoke.files("results/data/images/source~digits/size~8.h5", "results/data/images/source~digits/size~32.h5")
     images |= smoke.files("results/data/same_class/images~*/seed~0/train~128/test~64.h5")

@@ -9,7 +9,7 @@ from tacit import processors
 pytestmark = pytest.mark.slow
 
 RUNS = [run_file(path_length=3, coefficient=coefficient) for coefficient in (0, 1)]
-DATASETS = "results/data/pathfinder/*/seed~0/path_length~3/size~32/*/*.h5"
+DATASETS = "results/data/pathfinder/*/seed~0/datasets/path_length~3/size~32/*/*.h5"
 
 
 ELSEWHERE = {

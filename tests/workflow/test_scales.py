@@ -1,5 +1,7 @@
 """Scales beside each other in one project."""
 
+import shutil
+
 import pytest
 import yaml
 
@@ -11,10 +13,13 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def other(project):
     """The name of a scale that differs from smoke in how many networks are trained, and for how long."""
-    smoke = yaml.safe_load((project / "config/scales/smoke.yaml").read_text(encoding="utf-8"))
-    smoke["pathfinder"] |= {"path_lengths": [3], "coefficients": [0]}
-    smoke["pathfinder"]["training"]["epochs"] = 1
-    (project / "config/scales/other.yaml").write_text(yaml.safe_dump(smoke), encoding="utf-8")
+    scales = project / "config" / "scales"
+    shutil.copytree(scales / "smoke", scales / "other")
+    file = scales / "other" / "pathfinder.yaml"
+    study = yaml.safe_load(file.read_text(encoding="utf-8"))
+    study["pathfinder"] |= {"path_lengths": [3], "coefficients": [0]}
+    study["pathfinder"]["training"]["epochs"] = 1
+    file.write_text(yaml.safe_dump(study), encoding="utf-8")
     return "other"
 
 

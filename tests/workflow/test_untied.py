@@ -21,15 +21,15 @@ def plan(project, **settings):
 
 @pytest.mark.parametrize("split", [0, 2, 3])
 def test_a_split_more_trains_it_alone(project, split):
-    assert plan(project, continued={"splits": {"cnn": [1, split]}}) == untied(go_on=1, **COLLECTED)
+    assert plan(project, continued={"splits": {"cnn": [1, split]}}) == untied(continued=1, **COLLECTED)
 
 
 def test_another_rate_after_the_split_trains_no_cnn(project):
-    assert plan(project, continued={"learning_rates": [0.01, 0.02]}) == untied(go_on=4, **COLLECTED)
+    assert plan(project, continued={"learning_rates": [0.01, 0.02]}) == untied(continued=4, **COLLECTED)
 
 
 def test_a_seed_more_trains_the_new_runs_alone(project):
-    assert plan(project, seeds=2) == untied(train=1, go_on=4, interpolate=1, **ALL)
+    assert plan(project, seeds=2) == untied(train=1, continued=4, interpolate=1, **ALL)
 
 
 def test_a_pair_more_interpolates_it_alone(project):
@@ -39,7 +39,7 @@ def test_a_pair_more_interpolates_it_alone(project):
 
 def test_other_rates_shown_are_interpolated_under_another_name(project):
     rates = {"continued": {"learning_rates": [0.01, 0.02]}, "shown": {"learning_rate": 0.02}}
-    assert plan(project, **rates) == untied(go_on=4, interpolate=1, **ALL)
+    assert plan(project, **rates) == untied(continued=4, interpolate=1, **ALL)
     assert plan(project, interpolation={"string": {"epochs": 2}}) == untied(
         plots=(), interpolate=1, interpolation_collect=1, interpolation_plot=1
     )
@@ -52,7 +52,7 @@ def test_what_figures_show_is_no_matter_of_training(project):
 
 def test_an_edit_of_the_locally_connected_layer_reruns_what_may_use_it(project):
     with project.edited("src/tacit/nn/local.py", "nn.init.uniform_(tensor, -bound, bound)", "nn.init.zeros_(tensor)"):
-        assert project.plan(*UNTIED_FIGURES) == untied(train=1, go_on=4, interpolate=1, **ALL)
+        assert project.plan(*UNTIED_FIGURES) == untied(train=1, continued=4, interpolate=1, **ALL)
         assert project.plan("figures/same_class.pdf") == {}
 
 

@@ -1,16 +1,19 @@
 # Image sets, for all studies that learn from images: published files -> one file of bytes and labels.
 
 
+include: "images.paths.smk"
+
+
 rule images_convert:
     """Check the published files of an image set, fetch them where that is allowed, and bring them into one file."""
     input:
         images_source,
     output:
-        IMAGES,
+        IMAGES.output,
     log:
-        log_of(IMAGES),
+        IMAGES.log,
     benchmark:
-        benchmark_of(IMAGES)
+        IMAGES.benchmark
     # Before any training of any study, so that files that cannot be fetched are known of at once.
     priority: 10
     localrule: True

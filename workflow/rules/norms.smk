@@ -1,6 +1,9 @@
 # Norms (Razin, Cohen 2020): deep matrix factorization, and tensor completion -> one descent a setting and seed -> tables -> figures.
 
 
+include: "norms.paths.smk"
+
+
 rule norms:
     input:
         "figures/matrix_norms.pdf",
@@ -16,11 +19,11 @@ rule norms:
 rule matrix_norms_train:
     """Fit one deep matrix factorization. It saves nothing, as 2 x 2 is a second's work; killed, it starts again."""
     output:
-        MATRIX_NORMS_RUN,
+        MATRIX_NORMS_RUN.output,
     log:
-        log_of(MATRIX_NORMS_RUN),
+        MATRIX_NORMS_RUN.log,
     benchmark:
-        benchmark_of(MATRIX_NORMS_RUN)
+        MATRIX_NORMS_RUN.benchmark
     threads: 1
     resources:
         mem_mb=MATRIX_NORMS_MEMORY,
@@ -37,7 +40,7 @@ rule matrix_norms_train:
 rule matrix_norms_collect:
     """Gather the runs of the published problem, and judge the claims of the paper."""
     input:
-        available(MATRIX_NORMS_RUNS),
+        runs=available(MATRIX_NORMS_RUNS),
     output:
         runs=f"{NORMS}/matrix/runs.csv",
         curves=f"{NORMS}/matrix/curves.csv",
@@ -53,18 +56,18 @@ rule matrix_norms_collect:
     params:
         asked=MATRIX_NORMS_ASKED,
         accept_older_code=cfg.accept_older_code,
-        judged="published",
-        code=fingerprint("matrix_norms_collect.py"),
+        uses="tacit.studies.matrix_norms.published_tables",
+        code=fingerprint("collect.py", "tacit.studies.matrix_norms.published_tables"),
     message:
         "norms: collect the runs of matrices"
     script:
-        by_content("matrix_norms_collect.py")
+        by_content("collect.py")
 
 
 rule matrix_norms_collect_perturbed:
     """Gather the runs of the perturbed problems, and judge the claims of the paper."""
     input:
-        available(PERTURBED_RUNS),
+        runs=available(PERTURBED_RUNS),
     output:
         runs=f"{NORMS}/matrix/perturbed_runs.csv",
         curves=f"{NORMS}/matrix/perturbed_curves.csv",
@@ -80,18 +83,18 @@ rule matrix_norms_collect_perturbed:
     params:
         asked=MATRIX_NORMS_ASKED,
         accept_older_code=cfg.accept_older_code,
-        judged="perturbed",
-        code=fingerprint("matrix_norms_collect.py"),
+        uses="tacit.studies.matrix_norms.perturbed_tables",
+        code=fingerprint("collect.py", "tacit.studies.matrix_norms.perturbed_tables"),
     message:
         "norms: collect the runs of perturbed matrices"
     script:
-        by_content("matrix_norms_collect.py")
+        by_content("collect.py")
 
 
 rule matrix_norms_collect_further:
     """Gather the runs of problems of one's own; there is no figure of them."""
     input:
-        available(FURTHER_RUNS),
+        runs=available(FURTHER_RUNS),
     output:
         runs=f"{NORMS}/matrix/further_runs.csv",
         curves=f"{NORMS}/matrix/further_curves.csv",
@@ -101,19 +104,19 @@ rule matrix_norms_collect_further:
     params:
         asked=MATRIX_NORMS_ASKED,
         accept_older_code=cfg.accept_older_code,
-        judged="nothing",
-        code=fingerprint("matrix_norms_collect.py"),
+        uses="tacit.studies.matrix_norms.further_tables",
+        code=fingerprint("collect.py", "tacit.studies.matrix_norms.further_tables"),
     message:
         "norms: collect the runs of further matrices"
     script:
-        by_content("matrix_norms_collect.py")
+        by_content("collect.py")
 
 
 rule matrix_norms_plot:
     """Draw the unobserved entry against the loss."""
     input:
-        runs=f"{NORMS}/matrix/runs.csv",
-        curves=f"{NORMS}/matrix/curves.csv",
+        runs=rules.matrix_norms_collect.output.runs,
+        curves=rules.matrix_norms_collect.output.curves,
     output:
         figure=report(
             "figures/matrix_norms.pdf",
@@ -129,22 +132,20 @@ rule matrix_norms_plot:
         asked=MATRIX_NORMS_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(MATRIX_NORMS_RUNS),
-        settings=norms_drawn(
-            MATRIX_NORMS_RUNS, descent=cfg.norms.matrix.descent.plain(), **cfg.norms.matrix.published.plain()
-        ),
-        drawn="entries",
-        code=fingerprint("matrix_norms_plot.py"),
+        settings=drawn(cfg.norms.matrix.published, descent=MATRIX_NORMS_DESCENT),
+        uses="tacit.figures.matrix_norms.ENTRIES",
+        code=fingerprint("plot.py", "tacit.figures.matrix_norms.ENTRIES"),
     message:
         "norms: draw figures/matrix_norms.pdf"
     script:
-        by_content("matrix_norms_plot.py")
+        by_content("plot.py")
 
 
 rule matrix_norms_plot_measures:
     """Draw norms, effective rank and distance to rank one against the loss."""
     input:
-        runs=f"{NORMS}/matrix/runs.csv",
-        curves=f"{NORMS}/matrix/curves.csv",
+        runs=rules.matrix_norms_collect.output.runs,
+        curves=rules.matrix_norms_collect.output.curves,
     output:
         figure=report(
             "figures/matrix_norms_measures.pdf",
@@ -160,22 +161,20 @@ rule matrix_norms_plot_measures:
         asked=MATRIX_NORMS_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(MATRIX_NORMS_RUNS),
-        settings=norms_drawn(
-            MATRIX_NORMS_RUNS, descent=cfg.norms.matrix.descent.plain(), **cfg.norms.matrix.published.plain()
-        ),
-        drawn="measures",
-        code=fingerprint("matrix_norms_plot.py"),
+        settings=drawn(cfg.norms.matrix.published, descent=MATRIX_NORMS_DESCENT),
+        uses="tacit.figures.matrix_norms.MEASURES",
+        code=fingerprint("plot.py", "tacit.figures.matrix_norms.MEASURES"),
     message:
         "norms: draw figures/matrix_norms_measures.pdf"
     script:
-        by_content("matrix_norms_plot.py")
+        by_content("plot.py")
 
 
 rule matrix_norms_plot_perturbed:
     """Draw the unobserved entry of perturbed problems against the loss."""
     input:
-        runs=f"{NORMS}/matrix/perturbed_runs.csv",
-        curves=f"{NORMS}/matrix/perturbed_curves.csv",
+        runs=rules.matrix_norms_collect_perturbed.output.runs,
+        curves=rules.matrix_norms_collect_perturbed.output.curves,
     output:
         figure=report(
             "figures/matrix_norms_perturbed.pdf",
@@ -191,15 +190,13 @@ rule matrix_norms_plot_perturbed:
         asked=MATRIX_NORMS_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(PERTURBED_RUNS),
-        settings=norms_drawn(
-            PERTURBED_RUNS, descent=cfg.norms.matrix.descent.plain(), **cfg.norms.matrix.perturbed.plain()
-        ),
-        drawn="perturbed",
-        code=fingerprint("matrix_norms_plot.py"),
+        settings=drawn(cfg.norms.matrix.perturbed, descent=MATRIX_NORMS_DESCENT),
+        uses="tacit.figures.matrix_norms.PERTURBED",
+        code=fingerprint("plot.py", "tacit.figures.matrix_norms.PERTURBED"),
     message:
         "norms: draw figures/matrix_norms_perturbed.pdf"
     script:
-        by_content("matrix_norms_plot.py")
+        by_content("plot.py")
 
 
 rule tensor_completion_train:
@@ -207,11 +204,11 @@ rule tensor_completion_train:
     input:
         tensor_completion_dataset,
     output:
-        TENSOR_COMPLETION_RUN,
+        TENSOR_COMPLETION_RUN.output,
     log:
-        log_of(TENSOR_COMPLETION_RUN),
+        TENSOR_COMPLETION_RUN.log,
     benchmark:
-        benchmark_of(TENSOR_COMPLETION_RUN)
+        TENSOR_COMPLETION_RUN.benchmark
     threads: 1
     resources:
         mem_mb=TENSOR_COMPLETION_MEMORY,
@@ -220,7 +217,7 @@ rule tensor_completion_train:
     params:
         settings=TENSOR_COMPLETION_SETTINGS,
         asked=tensor_completion_asked,
-        checkpoint=checkpoint_of(TENSOR_COMPLETION_RUN),
+        checkpoint=TENSOR_COMPLETION_RUN.checkpoint,
         code=fingerprint("tensor_completion_train.py"),
     message:
         "norms: complete a tensor from {wildcards.num_observations} entries, start {wildcards.init_std}, seed {wildcards.seed}"
@@ -233,11 +230,11 @@ rule tensor_completion_linear:
     input:
         tensor_completion_dataset,
     output:
-        TENSOR_COMPLETION_LINEAR,
+        TENSOR_COMPLETION_LINEAR.output,
     log:
-        log_of(TENSOR_COMPLETION_LINEAR),
+        TENSOR_COMPLETION_LINEAR.log,
     benchmark:
-        benchmark_of(TENSOR_COMPLETION_LINEAR)
+        TENSOR_COMPLETION_LINEAR.benchmark
     threads: 1
     resources:
         mem_mb=TENSOR_LINEAR_MEMORY,
@@ -271,17 +268,18 @@ rule tensor_completion_collect:
     params:
         asked=TENSOR_COMPLETION_ASKED,
         accept_older_code=cfg.accept_older_code,
-        code=fingerprint("tensor_completion_collect.py"),
+        uses="tacit.studies.tensor_completion.tables",
+        code=fingerprint("collect.py", "tacit.studies.tensor_completion.tables"),
     message:
         "norms: collect the runs of tensors"
     script:
-        by_content("tensor_completion_collect.py")
+        by_content("collect.py")
 
 
 rule tensor_completion_plot:
     """Draw error and estimated rank against the number of observations."""
     input:
-        f"{NORMS}/tensor/runs.csv",
+        runs=rules.tensor_completion_collect.output.runs,
     output:
         figure=report(
             "figures/tensor_completion.pdf",
@@ -296,10 +294,11 @@ rule tensor_completion_plot:
     params:
         asked=TENSOR_COMPLETION_ASKED,
         accept_older_code=cfg.accept_older_code,
-        collected=collected(TENSOR_COMPLETION_RUNS + TENSOR_COMPLETION_LINEARS),
-        settings=norms_drawn(TENSOR_COMPLETION_RUNS, **cfg.norms.tensor.plain()),
-        code=fingerprint("tensor_completion_plot.py"),
+        collected=collected(TENSOR_COMPLETION_RUNS, TENSOR_COMPLETION_LINEARS),
+        settings=drawn(cfg.norms.tensor),
+        uses="tacit.figures.tensor_completion.ERRORS",
+        code=fingerprint("plot.py", "tacit.figures.tensor_completion.ERRORS"),
     message:
         "norms: draw figures/tensor_completion.pdf"
     script:
-        by_content("tensor_completion_plot.py")
+        by_content("plot.py")

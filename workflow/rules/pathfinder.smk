@@ -1,6 +1,9 @@
 # Pathfinder (Razin, Maman, Cohen 2022): raw images -> dataset -> one training a setting and seed -> table -> figure.
 
 
+include: "pathfinder.paths.smk"
+
+
 rule pathfinder:
     input:
         "figures/pathfinder.pdf",
@@ -10,20 +13,20 @@ rule pathfinder:
 rule pathfinder_render:
     """Draw raw images of one path length. Each depends on seed, path length and its number alone."""
     output:
-        PATHFINDER_RAW,
+        PATHFINDER_RAW.output,
     log:
-        log_of(PATHFINDER_RAW),
+        PATHFINDER_RAW.log,
     benchmark:
-        benchmark_of(PATHFINDER_RAW)
+        PATHFINDER_RAW.benchmark
     threads: 1
     resources:
         mem_mb=pathfinder_render_memory,
         runtime="10m",
     params:
-        settings={"rendering": cfg.pathfinder.rendering.plain(), "seed": cfg.pathfinder.dataset.seed},
+        settings=PATHFINDER_RAW_SETTINGS,
         code=fingerprint("pathfinder_render.py"),
     message:
-        "pathfinder: render images {wildcards.first} to {wildcards.last} of path length {wildcards.path_length}"
+        "pathfinder: render images {wildcards.images} of path length {wildcards.path_length}"
     script:
         by_content("pathfinder_render.py")
 
@@ -33,11 +36,11 @@ rule pathfinder_assemble:
     input:
         pathfinder_shards,
     output:
-        PATHFINDER_DATASET,
+        PATHFINDER_DATASET.output,
     log:
-        log_of(PATHFINDER_DATASET),
+        PATHFINDER_DATASET.log,
     benchmark:
-        benchmark_of(PATHFINDER_DATASET)
+        PATHFINDER_DATASET.benchmark
     threads: 1
     resources:
         mem_mb=PATHFINDER_ASSEMBLE_MEMORY,
@@ -45,7 +48,7 @@ rule pathfinder_assemble:
     params:
         settings=cfg.pathfinder.dataset.plain(),
         rendering=cfg.pathfinder.rendering.plain(),
-        asked=[[{}, {"rendering": cfg.pathfinder.rendering.plain(), "seed": cfg.pathfinder.dataset.seed}]],
+        asked=[[{}, PATHFINDER_RAW_SETTINGS]],
         code=fingerprint("pathfinder_assemble.py"),
     message:
         "pathfinder: assemble the dataset of path length {wildcards.path_length}"
@@ -56,13 +59,13 @@ rule pathfinder_assemble:
 rule pathfinder_train:
     """Train one network: one path length, one coefficient of the regulariser, one seed."""
     input:
-        PATHFINDER_DATASET,
+        PATHFINDER_DATASET.path,
     output:
-        PATHFINDER_RUN,
+        PATHFINDER_RUN.output,
     log:
-        log_of(PATHFINDER_RUN),
+        PATHFINDER_RUN.log,
     benchmark:
-        benchmark_of(PATHFINDER_RUN)
+        PATHFINDER_RUN.benchmark
     threads: 1
     resources:
         mem_mb=PATHFINDER_TRAIN_MEMORY,
@@ -71,7 +74,7 @@ rule pathfinder_train:
     params:
         settings=cfg.pathfinder.run.plain(),
         asked=[[{}, PATHFINDER_DATASET_SETTINGS]],
-        checkpoint=checkpoint_of(PATHFINDER_RUN),
+        checkpoint=PATHFINDER_RUN.checkpoint,
         code=fingerprint("pathfinder_train.py"),
     message:
         "pathfinder: train path length {wildcards.path_length}, coefficient {wildcards.coefficient}, seed {wildcards.seed}"
@@ -82,7 +85,7 @@ rule pathfinder_train:
 rule pathfinder_collect:
     """Gather all runs in one table, and judge the claims of the paper."""
     input:
-        available(PATHFINDER_RUNS),
+        runs=available(PATHFINDER_RUNS),
     output:
         runs=f"{PATHFINDER}/runs.csv",
         claims=report(
@@ -97,17 +100,18 @@ rule pathfinder_collect:
     params:
         asked=PATHFINDER_ASKED,
         accept_older_code=cfg.accept_older_code,
-        code=fingerprint("pathfinder_collect.py"),
+        uses="tacit.studies.pathfinder.tables",
+        code=fingerprint("collect.py", "tacit.studies.pathfinder.tables"),
     message:
         "pathfinder: collect the runs"
     script:
-        by_content("pathfinder_collect.py")
+        by_content("collect.py")
 
 
 rule pathfinder_plot:
     """Draw test accuracy against path length, a line a coefficient."""
     input:
-        f"{PATHFINDER}/runs.csv",
+        runs=rules.pathfinder_collect.output.runs,
     output:
         figure=report(
             "figures/pathfinder.pdf",
@@ -123,9 +127,10 @@ rule pathfinder_plot:
         asked=PATHFINDER_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(PATHFINDER_RUNS),
-        settings={"scale": cfg.scale, "num_runs": len(PATHFINDER_RUNS), "partial": cfg.partial} | cfg.pathfinder.plain(),
-        code=fingerprint("pathfinder_plot.py"),
+        settings=drawn(cfg.pathfinder, "images_per_shard", "path_lengths"),
+        uses="tacit.figures.pathfinder.ACCURACY",
+        code=fingerprint("plot.py", "tacit.figures.pathfinder.ACCURACY"),
     message:
         "pathfinder: draw figures/pathfinder.pdf"
     script:
-        by_content("pathfinder_plot.py")
+        by_content("plot.py")

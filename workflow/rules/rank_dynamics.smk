@@ -1,6 +1,9 @@
 # Rank dynamics (Razin, Maman, Cohen 2022): observations -> one descent a factorization, task, seed -> tables -> figures.
 
 
+include: "rank_dynamics.paths.smk"
+
+
 rule rank_dynamics:
     input:
         "figures/rank_dynamics.pdf",
@@ -13,11 +16,11 @@ rule rank_dynamics_train:
     input:
         rank_dynamics_dataset,
     output:
-        RANK_DYNAMICS_RUN,
+        RANK_DYNAMICS_RUN.output,
     log:
-        log_of(RANK_DYNAMICS_RUN),
+        RANK_DYNAMICS_RUN.log,
     benchmark:
-        benchmark_of(RANK_DYNAMICS_RUN)
+        RANK_DYNAMICS_RUN.benchmark
     threads: 1
     resources:
         mem_mb=rank_dynamics_memory,
@@ -26,7 +29,7 @@ rule rank_dynamics_train:
     params:
         settings=rank_dynamics_experiment,
         asked=rank_dynamics_asked,
-        checkpoint=checkpoint_of(RANK_DYNAMICS_RUN),
+        checkpoint=RANK_DYNAMICS_RUN.checkpoint,
         code=fingerprint("rank_dynamics_train.py"),
     message:
         "rank_dynamics: fit the {wildcards.factorization} factorization, {wildcards.task}, seed {wildcards.seed}"
@@ -37,7 +40,7 @@ rule rank_dynamics_train:
 rule rank_dynamics_collect:
     """Gather all runs in tables, and judge the claims of the paper."""
     input:
-        available(RANK_DYNAMICS_RUNS),
+        runs=available(RANK_DYNAMICS_RUNS),
     output:
         runs=f"{RANK_DYNAMICS}/runs.csv",
         components=f"{RANK_DYNAMICS}/components.csv",
@@ -54,19 +57,20 @@ rule rank_dynamics_collect:
     params:
         asked=RANK_DYNAMICS_ASKED,
         accept_older_code=cfg.accept_older_code,
-        code=fingerprint("rank_dynamics_collect.py"),
+        uses="tacit.studies.rank_dynamics.tables",
+        code=fingerprint("collect.py", "tacit.studies.rank_dynamics.tables"),
     message:
         "rank_dynamics: collect the runs"
     script:
-        by_content("rank_dynamics_collect.py")
+        by_content("collect.py")
 
 
 rule rank_dynamics_plot:
     """Draw singular values, component norms and local component norms over iterations."""
     input:
-        runs=f"{RANK_DYNAMICS}/runs.csv",
-        components=f"{RANK_DYNAMICS}/components.csv",
-        curves=f"{RANK_DYNAMICS}/curves.csv",
+        runs=rules.rank_dynamics_collect.output.runs,
+        components=rules.rank_dynamics_collect.output.components,
+        curves=rules.rank_dynamics_collect.output.curves,
     output:
         figure=report(
             "figures/rank_dynamics.pdf",
@@ -82,21 +86,21 @@ rule rank_dynamics_plot:
         asked=RANK_DYNAMICS_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(RANK_DYNAMICS_RUNS),
-        settings=RANK_DYNAMICS_DRAWN,
-        panels="factorizations",
-        code=fingerprint("rank_dynamics_plot.py"),
+        settings=drawn(cfg.rank_dynamics),
+        uses="tacit.figures.rank_dynamics.FACTORIZATIONS",
+        code=fingerprint("plot.py", "tacit.figures.rank_dynamics.FACTORIZATIONS"),
     message:
         "rank_dynamics: draw figures/rank_dynamics.pdf"
     script:
-        by_content("rank_dynamics_plot.py")
+        by_content("plot.py")
 
 
 rule rank_dynamics_plot_nodes:
     """Draw components and spectra at the nodes of the hierarchical factorization over iterations."""
     input:
-        runs=f"{RANK_DYNAMICS}/runs.csv",
-        components=f"{RANK_DYNAMICS}/components.csv",
-        curves=f"{RANK_DYNAMICS}/curves.csv",
+        runs=rules.rank_dynamics_collect.output.runs,
+        components=rules.rank_dynamics_collect.output.components,
+        curves=rules.rank_dynamics_collect.output.curves,
     output:
         figure=report(
             "figures/rank_dynamics_nodes.pdf",
@@ -112,10 +116,10 @@ rule rank_dynamics_plot_nodes:
         asked=RANK_DYNAMICS_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(RANK_DYNAMICS_RUNS),
-        settings=RANK_DYNAMICS_DRAWN,
-        panels="nodes",
-        code=fingerprint("rank_dynamics_plot.py"),
+        settings=drawn(cfg.rank_dynamics),
+        uses="tacit.figures.rank_dynamics.NODES",
+        code=fingerprint("plot.py", "tacit.figures.rank_dynamics.NODES"),
     message:
         "rank_dynamics: draw figures/rank_dynamics_nodes.pdf"
     script:
-        by_content("rank_dynamics_plot.py")
+        by_content("plot.py")

@@ -1,6 +1,9 @@
 # Is Same Class (Razin, Maman, Cohen 2022): image set -> pairs -> training -> table -> figure.
 
 
+include: "same_class.paths.smk"
+
+
 rule same_class:
     input:
         "figures/same_class.pdf",
@@ -12,11 +15,11 @@ rule same_class_pair:
     input:
         SAME_CLASS_IMAGES,
     output:
-        SAME_CLASS_PAIRS,
+        SAME_CLASS_PAIRS.output,
     log:
-        log_of(SAME_CLASS_PAIRS),
+        SAME_CLASS_PAIRS.log,
     benchmark:
-        benchmark_of(SAME_CLASS_PAIRS)
+        SAME_CLASS_PAIRS.benchmark
     localrule: True
     threads: 1
     resources:
@@ -35,13 +38,13 @@ rule same_class_train:
     """Train one network: one distance, one coefficient of the regulariser, one seed."""
     input:
         images=SAME_CLASS_IMAGES,
-        pairs=SAME_CLASS_PAIRS,
+        pairs=SAME_CLASS_PAIRS.path,
     output:
-        SAME_CLASS_RUN,
+        SAME_CLASS_RUN.output,
     log:
-        log_of(SAME_CLASS_RUN),
+        SAME_CLASS_RUN.log,
     benchmark:
-        benchmark_of(SAME_CLASS_RUN)
+        SAME_CLASS_RUN.benchmark
     threads: 1
     resources:
         mem_mb=SAME_CLASS_TRAIN_MEMORY,
@@ -50,7 +53,7 @@ rule same_class_train:
     params:
         settings=same_class_settings,
         asked=[[{"images": cfg.same_class.images.identity}, SAME_CLASS_PAIRS_SETTINGS]],
-        checkpoint=checkpoint_of(SAME_CLASS_RUN),
+        checkpoint=SAME_CLASS_RUN.checkpoint,
         code=fingerprint("same_class_train.py"),
     message:
         "same_class: train distance {wildcards.distance}, coefficient {wildcards.coefficient}, seed {wildcards.seed}"
@@ -61,7 +64,7 @@ rule same_class_train:
 rule same_class_collect:
     """Gather all runs in one table, and judge the claims of the paper."""
     input:
-        available(SAME_CLASS_RUNS),
+        runs=available(SAME_CLASS_RUNS),
     output:
         runs=f"{SAME_CLASS}/runs.csv",
         claims=report(
@@ -76,17 +79,18 @@ rule same_class_collect:
     params:
         asked=SAME_CLASS_ASKED,
         accept_older_code=cfg.accept_older_code,
-        code=fingerprint("same_class_collect.py"),
+        uses="tacit.studies.same_class.tables",
+        code=fingerprint("collect.py", "tacit.studies.same_class.tables"),
     message:
         "same_class: collect the runs"
     script:
-        by_content("same_class_collect.py")
+        by_content("collect.py")
 
 
 rule same_class_plot:
     """Draw test accuracy against distance, a line a coefficient."""
     input:
-        f"{SAME_CLASS}/runs.csv",
+        runs=rules.same_class_collect.output.runs,
     output:
         figure=report(
             "figures/same_class.pdf",
@@ -102,9 +106,10 @@ rule same_class_plot:
         asked=SAME_CLASS_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(SAME_CLASS_RUNS),
-        settings={"scale": cfg.scale, "num_runs": len(SAME_CLASS_RUNS), "partial": cfg.partial} | cfg.same_class.plain(),
-        code=fingerprint("same_class_plot.py"),
+        settings=drawn(cfg.same_class, "distances"),
+        uses="tacit.figures.same_class.ACCURACY",
+        code=fingerprint("plot.py", "tacit.figures.same_class.ACCURACY"),
     message:
         "same_class: draw figures/same_class.pdf"
     script:
-        by_content("same_class_plot.py")
+        by_content("plot.py")

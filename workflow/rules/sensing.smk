@@ -1,14 +1,17 @@
 # Targets of low rank and what is observed of them, for all studies that recover one.
 
 
+include: "sensing.paths.smk"
+
+
 rule sensing_observe:
     """Draw a target of low rank, and observe entries or products with random measurements."""
     output:
-        SENSING,
+        SENSING.output,
     log:
-        log_of(SENSING),
+        SENSING.log,
     benchmark:
-        benchmark_of(SENSING)
+        SENSING.benchmark
     threads: 1
     resources:
         mem_mb=sensing_observe_memory,

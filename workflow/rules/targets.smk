@@ -30,13 +30,17 @@ def check_targets():
         _, given = parse_args(words)
     for target in sorted(given.targets or ()):
         path = target if workflow.is_rule(target) else os.path.normpath(target)
-        calls.check_axes(path, CANONICAL)
+        calls.check_axes(path, KINDS)
         if not is_there(path):
             files = [
                 str(file) for rule in workflow.rules for file in (*rule.output, *rule.input) if isinstance(file, str)
             ]
             names = [rule.name for rule in workflow.rules] + [file for file in files if "{" not in file]
             raise calls.no_such_target(target, names, scale=cfg.scale, scales=SCALES)
+
+
+# Of all rules by now.
+_sources.save()
 
 
 onstart:

@@ -1,5 +1,8 @@
 # From CNN to locally and fully connected networks (Sanford, Ardeshir, Hsu 2022; d'Ascoli et al. 2019):
-# image set -> CNN -> networks that go on from it -> tables, interpolations -> figures.
+# image set -> CNN -> networks that continue from it -> tables, interpolations -> figures.
+
+
+include: "untied.paths.smk"
 
 
 rule untied:
@@ -16,11 +19,11 @@ rule untied_train:
     input:
         UNTIED_IMAGES,
     output:
-        UNTIED_SCRATCH_RUN,
+        UNTIED_SCRATCH.output,
     log:
-        log_of(UNTIED_SCRATCH_RUN),
+        UNTIED_SCRATCH.log,
     benchmark:
-        benchmark_of(UNTIED_SCRATCH_RUN)
+        UNTIED_SCRATCH.benchmark
     threads: 1
     resources:
         mem_mb=untied_memory,
@@ -28,7 +31,7 @@ rule untied_train:
         gpu=cfg.gpus_per_run,
     params:
         settings=untied_scratch_settings,
-        checkpoint=checkpoint_of(UNTIED_SCRATCH_RUN),
+        checkpoint=UNTIED_SCRATCH.checkpoint,
         code=fingerprint("untied_train.py"),
     message:
         "untied: train {wildcards.network}, learning rate {wildcards.learning_rate}, seed {wildcards.seed}"
@@ -36,17 +39,17 @@ rule untied_train:
         by_content("untied_train.py")
 
 
-rule untied_go_on:
-    """Let one network go on from the CNN as it was at one epoch; cnn is the control, whose weights stay tied."""
+rule untied_continue:
+    """Have one network continue from the CNN as it was at one epoch; cnn is the control, whose weights stay tied."""
     input:
         images=UNTIED_IMAGES,
-        cnn=UNTIED_CNN_RUN,
+        cnn=UNTIED_CNN,
     output:
-        UNTIED_SPLIT_RUN,
+        UNTIED_CONTINUED.output,
     log:
-        log_of(UNTIED_SPLIT_RUN),
+        UNTIED_CONTINUED.log,
     benchmark:
-        benchmark_of(UNTIED_SPLIT_RUN)
+        UNTIED_CONTINUED.benchmark
     threads: 1
     resources:
         mem_mb=untied_memory,
@@ -55,19 +58,19 @@ rule untied_go_on:
     params:
         asked=UNTIED_ASKED,
         settings=untied_continued_settings,
-        checkpoint=checkpoint_of(UNTIED_SPLIT_RUN),
-        code=fingerprint("untied_go_on.py"),
+        checkpoint=UNTIED_CONTINUED.checkpoint,
+        code=fingerprint("untied_continue.py"),
     message:
-        "untied: go on from epoch {wildcards.split} as {wildcards.network}, learning rate {wildcards.learning_rate} "
+        "untied: continue from epoch {wildcards.split} as {wildcards.network}, learning rate {wildcards.learning_rate} "
         "after {wildcards.cnn_learning_rate}, seed {wildcards.seed}"
     script:
-        by_content("untied_go_on.py")
+        by_content("untied_continue.py")
 
 
 rule untied_collect:
     """Gather all runs in one table, and judge the claims of the papers."""
     input:
-        available(UNTIED_RUNS),
+        runs=available(UNTIED_RUNS),
     output:
         runs=f"{UNTIED}/runs.csv",
         claims=report(
@@ -82,18 +85,19 @@ rule untied_collect:
     params:
         asked=UNTIED_ASKED,
         accept_older_code=cfg.accept_older_code,
-        shown=cfg.untied.shown.plain(),
-        code=fingerprint("untied_collect.py"),
+        settings={"shown": cfg.untied.shown.plain()},
+        uses="tacit.studies.untied_results.tables",
+        code=fingerprint("collect.py", "tacit.studies.untied_results.tables"),
     message:
         "untied: collect the runs"
     script:
-        by_content("untied_collect.py")
+        by_content("collect.py")
 
 
 rule untied_plot:
     """Draw norm and accuracy over epochs."""
     input:
-        f"{UNTIED}/runs.csv",
+        runs=rules.untied_collect.output.runs,
     output:
         figure=report(
             "figures/untied.pdf",
@@ -109,19 +113,19 @@ rule untied_plot:
         asked=UNTIED_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(UNTIED_RUNS),
-        settings=UNTIED_DRAWN,
-        drawn="curves",
-        code=fingerprint("untied_plot.py"),
+        settings=drawn(cfg.untied, "interpolation"),
+        uses="tacit.figures.untied.CURVES",
+        code=fingerprint("plot.py", "tacit.figures.untied.CURVES"),
     message:
         "untied: draw figures/untied.pdf"
     script:
-        by_content("untied_plot.py")
+        by_content("plot.py")
 
 
 rule untied_plot_splits:
     """Draw norm and accuracy at the end against the epoch of the split."""
     input:
-        f"{UNTIED}/runs.csv",
+        runs=rules.untied_collect.output.runs,
     output:
         figure=report(
             "figures/untied_splits.pdf",
@@ -137,19 +141,19 @@ rule untied_plot_splits:
         asked=UNTIED_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(UNTIED_RUNS),
-        settings=UNTIED_DRAWN,
-        drawn="splits",
-        code=fingerprint("untied_plot.py"),
+        settings=drawn(cfg.untied, "interpolation"),
+        uses="tacit.figures.untied.SPLITS",
+        code=fingerprint("plot.py", "tacit.figures.untied.SPLITS"),
     message:
         "untied: draw figures/untied_splits.pdf"
     script:
-        by_content("untied_plot.py")
+        by_content("plot.py")
 
 
 rule untied_plot_deviation:
     """Draw how far weights are from being tied, layer by layer over epochs."""
     input:
-        f"{UNTIED}/runs.csv",
+        runs=rules.untied_collect.output.runs,
     output:
         figure=report(
             "figures/untied_deviation.pdf",
@@ -165,27 +169,27 @@ rule untied_plot_deviation:
         asked=UNTIED_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(UNTIED_RUNS),
-        settings=UNTIED_DRAWN,
-        drawn="deviation",
-        code=fingerprint("untied_plot.py"),
+        settings=drawn(cfg.untied, "interpolation"),
+        uses="tacit.figures.untied.DEVIATION",
+        code=fingerprint("plot.py", "tacit.figures.untied.DEVIATION"),
     message:
         "untied: draw figures/untied_deviation.pdf"
     script:
-        by_content("untied_plot.py")
+        by_content("plot.py")
 
 
 rule untied_interpolate:
-    """Follow ways between two networks at the end of their training; one seed."""
+    """Follow paths between two networks at the end of their training; one seed."""
     input:
         images=UNTIED_IMAGES,
         origin=untied_origin,
         target=untied_target,
     output:
-        UNTIED_WAY,
+        UNTIED_PATH.output,
     log:
-        log_of(UNTIED_WAY),
+        UNTIED_PATH.log,
     benchmark:
-        benchmark_of(UNTIED_WAY)
+        UNTIED_PATH.benchmark
     threads: 1
     resources:
         mem_mb=untied_interpolate_memory,
@@ -194,8 +198,8 @@ rule untied_interpolate:
     params:
         asked=UNTIED_ASKED,
         settings=cfg.untied.interpolation_run.plain(),
-        epochs={"scratch": cfg.untied.scratch.epochs, "split": cfg.untied.continued.epochs},
-        checkpoint=checkpoint_of(UNTIED_WAY),
+        epochs={"scratch": cfg.untied.scratch.epochs, "continued": cfg.untied.continued.epochs},
+        checkpoint=UNTIED_PATH.checkpoint,
         code=fingerprint("untied_interpolate.py"),
     message:
         "untied: interpolate from {wildcards.origin} to {wildcards.target}, learning rates {wildcards.cnn_learning_rate} and "
@@ -207,26 +211,27 @@ rule untied_interpolate:
 rule untied_interpolation_collect:
     """Gather all interpolations in one table."""
     input:
-        available(UNTIED_WAYS),
+        runs=available(UNTIED_PATHS),
     output:
-        f"{UNTIED}/interpolations.csv",
+        interpolations=f"{UNTIED}/interpolations.csv",
     log:
         log_of(f"{UNTIED}/interpolations.csv"),
     localrule: True
     params:
-        asked=UNTIED_WAYS_ASKED,
+        asked=UNTIED_PATHS_ASKED,
         accept_older_code=cfg.accept_older_code,
-        code=fingerprint("untied_interpolation_collect.py"),
+        uses="tacit.studies.untied_results.interpolation_tables",
+        code=fingerprint("collect.py", "tacit.studies.untied_results.interpolation_tables"),
     message:
         "untied: collect the interpolations"
     script:
-        by_content("untied_interpolation_collect.py")
+        by_content("collect.py")
 
 
 rule untied_interpolation_plot:
-    """Draw loss and accuracy on the ways between networks."""
+    """Draw loss and accuracy on the paths between networks."""
     input:
-        f"{UNTIED}/interpolations.csv",
+        interpolations=rules.untied_interpolation_collect.output.interpolations,
     output:
         figure=report(
             "figures/untied_interpolation.pdf",
@@ -239,12 +244,13 @@ rule untied_interpolation_plot:
         "logs/figures/untied_interpolation.log",
     localrule: True
     params:
-        asked=UNTIED_WAYS_ASKED,
+        asked=UNTIED_PATHS_ASKED,
         accept_older_code=cfg.accept_older_code,
-        collected=collected(UNTIED_WAYS),
-        settings=UNTIED_WAYS_DRAWN,
-        code=fingerprint("untied_interpolation_plot.py"),
+        collected=collected(UNTIED_PATHS),
+        settings=drawn(cfg.untied, "scratch", "continued"),
+        uses="tacit.figures.untied.INTERPOLATION",
+        code=fingerprint("plot.py", "tacit.figures.untied.INTERPOLATION"),
     message:
         "untied: draw figures/untied_interpolation.pdf"
     script:
-        by_content("untied_interpolation_plot.py")
+        by_content("plot.py")

@@ -4,6 +4,7 @@ import os
 
 from tacit import jobs, runlog, store
 from tacit.data import images
+from tacit.settings.images import CONVERTED
 
 
 def main(out: str, *, source: str, size: int, folder: str, download: bool) -> None:
@@ -15,11 +16,10 @@ def main(out: str, *, source: str, size: int, folder: str, download: bool) -> No
 
 
 if __name__ == "__main__":
-    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
+    with jobs.started(__file__, snakemake):
         main(
             snakemake.output[0],
-            source=snakemake.wildcards.source,
-            size=int(snakemake.wildcards.size),
+            **CONVERTED.values(snakemake.wildcards),
             folder=os.environ["TACIT_IMAGES_FOLDER"],
             download=os.environ["TACIT_DOWNLOAD_IMAGES"] == "True",
         )

@@ -1,7 +1,7 @@
 """Fit one deep matrix factorization: one problem, one setting, one seed, one file."""
 
 from tacit import jobs, store, versions
-from tacit.settings.norms import MatrixDescent, MatrixTask, Variant
+from tacit.settings.norms import MATRIX, MatrixDescent, MatrixTask, Variant
 from tacit.studies import matrix_norms
 
 
@@ -17,16 +17,11 @@ def main(out: str, *, variant: dict, seed: int, settings: dict) -> None:
 
 
 if __name__ == "__main__":
-    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
-        wildcards = snakemake.wildcards
+    with jobs.started(__file__, snakemake):
+        identity = MATRIX.values(snakemake.wildcards)
         main(
             snakemake.output[0],
-            variant={
-                "depth": int(wildcards.depth),
-                "learning_rate": float(wildcards.learning_rate),
-                "init_scale": float(wildcards.init_scale),
-                "balanced": wildcards.balanced == "true",
-            },
-            seed=int(wildcards.seed),
+            variant={name: identity[name] for name in Variant.model_fields},
+            seed=identity["seed"],
             settings=snakemake.params.settings,
         )

@@ -1,6 +1,7 @@
 """Assemble the Pathfinder dataset of one path length from its raw shards."""
 
 from tacit import jobs, store
+from tacit.settings.pathfinder import DATASET
 from tacit.studies import pathfinder
 
 
@@ -17,11 +18,11 @@ def main(shards: list[str], out: str, *, path_length: int, settings: dict, rende
 
 
 if __name__ == "__main__":
-    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params, parts=True):
+    with jobs.started(__file__, snakemake, parts=True):
         main(
             list(snakemake.input),
             snakemake.output[0],
-            path_length=int(snakemake.wildcards.path_length),
+            **DATASET.values(snakemake.wildcards),
             settings=snakemake.params.settings,
             rendering=snakemake.params.rendering,
         )

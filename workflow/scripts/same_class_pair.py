@@ -14,5 +14,5 @@ def main(dataset: str, out: str, *, settings: dict) -> None:
 
 
 if __name__ == "__main__":
-    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
+    with jobs.started(__file__, snakemake):
         main(snakemake.input[0], snakemake.output[0], settings=snakemake.params.settings)

@@ -2,38 +2,26 @@
 
 from tacit import jobs, store, versions
 from tacit.data import images
-from tacit.settings.same_class import RunSettings
+from tacit.settings.same_class import RUN, RunSettings
 from tacit.studies import same_class
 
 
-def main(
-    dataset: str, pairs: str, out: str, *, distance: int, coefficient: float, seed: int, settings: dict, checkpoint: str
-) -> None:
+def main(dataset: str, pairs: str, out: str, *, identity: dict, settings: dict, checkpoint: str) -> None:
     checked = RunSettings.from_plain(settings)
     paired = store.read(pairs, kind=same_class.PAIRS)
-    arrays = same_class.train(
-        images.read(dataset, checked.images),
-        paired,
-        checked,
-        distance=distance,
-        coefficient=coefficient,
-        seed=seed,
-        checkpoint=checkpoint,
-    )
-    everything = {"distance": distance, "coefficient": coefficient, "seed": seed, "pairs": paired.settings["pairs"]}
-    everything |= settings
+    chosen = images.read(dataset, checked.images)
+    arrays = same_class.train(chosen, paired, checked, **identity, checkpoint=checkpoint)
+    everything = identity | {"pairs": paired.settings["pairs"]} | settings
     store.write(out, arrays, kind=same_class.RUN, settings=everything, attributes=versions.of_libraries())
 
 
 if __name__ == "__main__":
-    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
+    with jobs.started(__file__, snakemake):
         main(
             snakemake.input.images,
             snakemake.input.pairs,
             snakemake.output[0],
-            distance=int(snakemake.wildcards.distance),
-            coefficient=float(snakemake.wildcards.coefficient),
-            seed=int(snakemake.wildcards.seed),
+            identity=RUN.values(snakemake.wildcards),
             settings=snakemake.params.settings,
             checkpoint=snakemake.params.checkpoint,
         )

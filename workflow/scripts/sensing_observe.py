@@ -2,24 +2,21 @@
 
 from tacit import jobs, store
 from tacit.data import sensing
+from tacit.settings.factorizations import OBSERVED
 
 
 def main(out: str, *, factorization: str, task: str, settings: dict) -> None:
-    problem = sensing.PROBLEMS[factorization].from_plain(settings)
-    arrays = sensing.make(problem, task)
-    store.write(
-        out,
-        arrays,
-        kind=sensing.DATASET,
-        settings={"factorization": factorization, "task": task, "problem": settings},
-    )
+    arrays = sensing.make(sensing.PROBLEMS[factorization].from_plain(settings), task)
+    everything = {"factorization": factorization, "task": task, "problem": settings}
+    store.write(out, arrays, kind=sensing.DATASET, settings=everything)
 
 
 if __name__ == "__main__":
-    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
+    with jobs.started(__file__, snakemake):
+        identity = OBSERVED.values(snakemake.wildcards)
         main(
             snakemake.output[0],
-            factorization=snakemake.wildcards.factorization,
-            task=snakemake.wildcards.task,
+            factorization=identity["factorization"],
+            task=identity["task"],
             settings=snakemake.params.settings,
         )

@@ -2,7 +2,7 @@
 
 from tacit import jobs, store
 from tacit.data import sensing
-from tacit.settings.norms import Ranks
+from tacit.settings.norms import LINEAR, Ranks
 from tacit.studies import tensor_completion
 
 
@@ -15,10 +15,10 @@ def main(dataset: str, out: str, *, num_observations: int, settings: dict) -> No
 
 
 if __name__ == "__main__":
-    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
+    with jobs.started(__file__, snakemake):
         main(
             snakemake.input[0],
             snakemake.output[0],
-            num_observations=int(snakemake.wildcards.num_observations),
+            num_observations=LINEAR.values(snakemake.wildcards)["num_observations"],
             settings=snakemake.params.settings,
         )

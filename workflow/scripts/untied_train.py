@@ -2,27 +2,22 @@
 
 from tacit import jobs, store, versions
 from tacit.data import images
-from tacit.settings.untied import RunSettings
+from tacit.settings.untied import SCRATCH, RunSettings
 from tacit.studies import untied
 
 
-def main(
-    dataset: str, out: str, *, network: str, learning_rate: float, seed: int, settings: dict, checkpoint: str
-) -> None:
+def main(dataset: str, out: str, *, identity: dict, settings: dict, checkpoint: str) -> None:
     checked = RunSettings.from_plain(settings)
-    identity = {"network": network, "learning_rate": learning_rate, "seed": seed}
     arrays = untied.train(images.read(dataset, checked.images), checked, **identity, checkpoint=checkpoint)
     store.write(out, arrays, kind=untied.RUN, settings=identity | settings, attributes=versions.of_libraries())
 
 
 if __name__ == "__main__":
-    with jobs.started(__file__, log=snakemake.log[0], inputs=snakemake.input, params=snakemake.params):
+    with jobs.started(__file__, snakemake):
         main(
             snakemake.input[0],
             snakemake.output[0],
-            network=snakemake.wildcards.network,
-            learning_rate=float(snakemake.wildcards.learning_rate),
-            seed=int(snakemake.wildcards.seed),
+            identity=SCRATCH.values(snakemake.wildcards),
             settings=snakemake.params.settings,
             checkpoint=snakemake.params.checkpoint,
         )

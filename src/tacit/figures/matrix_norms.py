@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -16,7 +16,8 @@ from matplotlib.lines import Line2D
 
 from tacit.analysis import matrix_norms as analysis
 from tacit.figures import style
-from tacit.studies.matrix_norms import MARKS, observed_in
+from tacit.figures.drawing import Drawing, Settings
+from tacit.studies.matrix_norms import AXES, CURVES, MARKS, RUNS, observed_in, until_fitted
 
 _MARKERS = ("o", "v", "^", "D", "s", "P", "X", "h")
 _ITERATIONS = LinearSegmentedColormap.from_list("iterations", ["#8fc1e8", "#2c5f8a", "black"])
@@ -26,12 +27,13 @@ _THEORY = "tab:red"
 _VARIANT = ["learning_rate", "init_scale", "balanced"]
 
 
-def draw_entries(curves: pd.DataFrame, *, scale: str, seeds: int, tolerance: float, missing: int) -> Figure:
+def draw_entries(curves: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     """Draw |unobserved entry| against loss, one panel a depth, from curves of the published problem
     until they are fitted (tacit.studies.matrix_norms.until_fitted).
 
     Of each setting the first seed is bold, coloured by epoch and marked; the others are faint.
     """
+    tolerance = settings["descent"]["tolerance"]
     depths = sorted(curves["depth"].unique())
     figure, axes = style.new(2.75 * len(depths), 3.5, ncols=len(depths), squeeze=False)
     for depth, place in zip(depths, axes[0], strict=True):
@@ -66,19 +68,18 @@ def draw_entries(curves: pd.DataFrame, *, scale: str, seeds: int, tolerance: flo
         Line2D([], [], color="0.45", alpha=0.5, linewidth=0.7, label="other seeds"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, handlelength=2)
-    style.note(figure, style.described(scale, seeds=[seeds], missing=missing))
+    style.note(figure, style.described(settings["scale"], seeds=[settings["seeds"]], missing=missing))
     return figure
 
 
-def draw_measures(
-    curves: pd.DataFrame, *, scale: str, seeds: int, tolerance: float, schatten: Sequence[float], missing: int
-) -> Figure:
+def draw_measures(curves: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     """Draw norms, effective rank and distance to rank one against loss, a colour a depth, with the theorem's lines."""
+    tolerance = settings["descent"]["tolerance"]
     panels: list[tuple[str, str, Any, float | None]] = [
         ("frobenius_norm", "Frobenius norm", analysis.norm_bound, 0.1),
         ("nuclear_norm", "nuclear norm", analysis.norm_bound, 0.1),
     ]
-    for p in schatten:
+    for p in settings["descent"]["schatten"]:
         constant = analysis.schatten_constant(p)
         panels.append((f"schatten_{p:g}", f"Schatten-{p:g} quasi-norm", _bound_with(constant), 0.1))
     panels += [
@@ -104,7 +105,7 @@ def draw_measures(
     handles = [Line2D([], [], color=f"C{number}", label=f"depth {depth}") for number, depth in enumerate(depths)]
     handles.append(Line2D([], [], color="black", linestyle="--", linewidth=1.1, label="theorem"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-    style.note(figure, style.described(scale, seeds=[seeds], missing=missing))
+    style.note(figure, style.described(settings["scale"], seeds=[settings["seeds"]], missing=missing))
     return figure
 
 
@@ -116,8 +117,9 @@ def measures_drawn(schatten: Sequence[float]) -> list[str]:
     return measures + bounds
 
 
-def draw_perturbed(curves: pd.DataFrame, *, scale: str, seeds: int, tolerance: float, missing: int) -> Figure:
+def draw_perturbed(curves: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     """Draw |unobserved entry| against loss, one panel a depth, a colour an eps, with the closed form dashed."""
+    tolerance = settings["descent"]["tolerance"]
     depths = sorted(curves["depth"].unique())
     figure, axes = style.new(2.6 * len(depths), 2.9, ncols=len(depths), squeeze=False)
     problems = list(dict.fromkeys(curves["problem"]))
@@ -141,7 +143,7 @@ def draw_perturbed(curves: pd.DataFrame, *, scale: str, seeds: int, tolerance: f
     ]
     handles.append(Line2D([], [], color="0.3", linestyle="--", linewidth=1.1, label="closed form"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=1.6, columnspacing=1.2)
-    style.note(figure, style.described(scale, seeds=[seeds], missing=missing))
+    style.note(figure, style.described(settings["scale"], seeds=[settings["seeds"]], missing=missing))
     return figure
 
 
@@ -182,3 +184,19 @@ def _short(number: float) -> str:
     # The digits that follow are cut off, not rounded, as published.
     power = int(np.floor(np.log10(number)))
     return f"{np.floor(number / 10 ** (power - 1)) / 10:.1f}e{power}"
+
+
+def _drawn(columns: Callable[[Settings], Sequence[str]]) -> Callable[[Mapping[str, pd.DataFrame], Settings], Any]:
+    """Return what gives these columns of the curves, until they are fitted."""
+
+    def numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataFrame:
+        points = until_fitted(tables["curves"], settings["descent"]["tolerance"])
+        return points[[*AXES, "epochs", "loss", *columns(settings)]]
+
+    return numbers
+
+
+_TABLES = {"runs": RUNS, "curves": CURVES}
+ENTRIES = Drawing(_TABLES, _drawn(lambda _: ["unobserved", "theory_entry", "theory_envelope"]), draw_entries)
+MEASURES = Drawing(_TABLES, _drawn(lambda settings: measures_drawn(settings["descent"]["schatten"])), draw_measures)
+PERTURBED = Drawing(_TABLES, _drawn(lambda _: ["unobserved", "theory_closed_form"]), draw_perturbed)

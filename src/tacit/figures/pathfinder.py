@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 from matplotlib.figure import Figure
 
 from tacit.figures.accuracy import draw_accuracy, footnote
+from tacit.figures.drawing import Drawing, Settings
+from tacit.studies import locality
+from tacit.studies.pathfinder import TASK
 
 CHANCE = 50.0
 
 
-def draw(summary: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], missing: int) -> Figure:
+def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     """Draw `summary` (as `tacit.studies.locality.summarize` makes it).
 
     `settings` are those of the study; they say in a corner what was drawn. `missing` runs are counted there too.
@@ -28,9 +28,14 @@ def draw(summary: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], miss
         footnote=footnote(
             summary,
             name="Pathfinder",
-            scale=scale,
+            scale=settings["scale"],
             data=[f"{data['size']} x {data['size']} px", f"{data['num_train']:,} train, {data['num_test']:,} test"],
             network=settings["network"],
             missing=missing,
         ),
     )
+
+
+ACCURACY = Drawing(
+    {"runs": locality.table_of(TASK)}, lambda tables, settings: locality.summarize(TASK, tables["runs"]), draw
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tacit.figures import style
+from tacit.figures.drawing import Drawing, Settings
+from tacit.studies.rank_dynamics import COMPONENTS, CURVES, RUNS, main_quantities, node_quantities, summarize
 
 _DISTINCT = 5
 """Components with a colour of their own; those after them are a thin grey."""
@@ -50,9 +52,17 @@ def node_panels(quantities: Sequence[str]) -> list[Panel]:
     return found
 
 
-def draw(
-    summary: pd.DataFrame, rows: Sequence[Panel], *, scale: str, settings: Mapping[str, Any], missing: int
-) -> Figure:
+def draw_factorizations(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
+    """Draw one quantity of each factorization."""
+    return draw(summary, factorization_panels(main_quantities(summary)), settings=settings, missing=missing)
+
+
+def draw_nodes(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
+    """Draw quantities of nodes of the hierarchical factorization."""
+    return draw(summary, node_panels(node_quantities(summary)), settings=settings, missing=missing)
+
+
+def draw(summary: pd.DataFrame, rows: Sequence[Panel], *, settings: Settings, missing: int) -> Figure:
     """Draw the panels side by side, one row a task, from `summary` (tacit.studies.rank_dynamics.summarize).
 
     Lines are medians over seeds, bands reach from the least to the greatest. `settings` are those of the study;
@@ -83,7 +93,7 @@ def draw(
         handles=handles, title="component, by size", title_fontsize=8,
         loc="outside upper center", ncols=len(handles), handlelength=1.6, columnspacing=1.2,
     )  # fmt: skip
-    style.note(figure, _footnote(summary, rows, scale, settings, missing))
+    style.note(figure, _footnote(summary, rows, settings, missing))
     return figure
 
 
@@ -118,12 +128,27 @@ def _colour(number: int) -> Any:
     return matplotlib.colormaps["viridis"](np.linspace(0, 0.9, _DISTINCT)[number])
 
 
-def _footnote(
-    summary: pd.DataFrame, rows: Sequence[Panel], scale: str, settings: Mapping[str, Any], missing: int
-) -> str:
+def _footnote(summary: pd.DataFrame, rows: Sequence[Panel], settings: Settings, missing: int) -> str:
     blocks = [settings[name] for name in dict.fromkeys(panel.factorization for panel in rows)]
     shapes = [" x ".join(map(str, block["problem"]["shape"])) for block in blocks]
     counts = list(dict.fromkeys(f"{block['descent']['num_observations']:,}" for block in blocks))
     problems = [" and ".join([", ".join(shapes[:-1]), shapes[-1]] if len(shapes) > 1 else shapes)]
     problems.append(f"{' or '.join(counts)} observations")
-    return style.described(scale, *problems, seeds=summary["seeds"], missing=missing)
+    return style.described(settings["scale"], *problems, seeds=summary["seeds"], missing=missing)
+
+
+def _curves_of(panels: Callable[[pd.DataFrame], Sequence[Panel]]) -> Callable[..., pd.DataFrame]:
+    """Return what gives the curves in these panels, of which `panels` tells from the table of components."""
+
+    def numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataFrame:
+        drawn = [(panel.factorization, panel.quantity) for panel in panels(tables["components"])]
+        return summarize(tables["curves"], tables["runs"], drawn)
+
+    return numbers
+
+
+_TABLES = {"runs": RUNS, "components": COMPONENTS, "curves": CURVES}
+FACTORIZATIONS = Drawing(
+    _TABLES, _curves_of(lambda components: factorization_panels(main_quantities(components))), draw_factorizations
+)
+NODES = Drawing(_TABLES, _curves_of(lambda components: node_panels(node_quantities(components))), draw_nodes)

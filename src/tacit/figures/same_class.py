@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 from matplotlib.figure import Figure
 
 from tacit.figures.accuracy import draw_accuracy, footnote
+from tacit.figures.drawing import Drawing, Settings
 from tacit.settings.images import Images
+from tacit.studies import locality
+from tacit.studies.same_class import TASK
 
 CHANCE = 50.0
 
 
-def draw(summary: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], missing: int) -> Figure:
+def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     """Draw `summary` (as `tacit.studies.locality.summarize` makes it).
 
     `settings` are those of the study; they say in a corner what was drawn. `missing` runs are counted there too.
@@ -29,7 +29,7 @@ def draw(summary: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], miss
         footnote=footnote(
             summary,
             name="Is Same Class",
-            scale=scale,
+            scale=settings["scale"],
             data=[
                 images.title + ("" if images.classes is None else f" of {len(images.classes)} classes"),
                 f"{images.side} x {images.side} px on {canvas['height']} x {canvas['width']} px",
@@ -39,3 +39,8 @@ def draw(summary: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], miss
             missing=missing,
         ),
     )
+
+
+ACCURACY = Drawing(
+    {"runs": locality.table_of(TASK)}, lambda tables, settings: locality.summarize(TASK, tables["runs"]), draw
+)

@@ -7,12 +7,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tacit.figures import style
+from tacit.figures.drawing import Drawing, Settings
+from tacit.studies.tensor_completion import RUNS, summarize
 
 _LOOKS = (("tab:orange", "v", "-"), ("tab:green", "^", "-."), ("tab:brown", "s", "--"), ("tab:pink", "D", ":"))
 _LINEAR = ("tab:blue", "o", "--")
 
 
-def draw(summary: pd.DataFrame, *, scale: str, missing: int) -> Figure:
+def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     """Draw `summary` (tacit.studies.tensor_completion.summarize): a row of two panels for each target.
 
     Markers are medians over seeds, bars reach from the lower to the upper quartile.
@@ -38,7 +40,7 @@ def draw(summary: pd.DataFrame, *, scale: str, missing: int) -> Figure:
     handles, labels = axes[0, 1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), handlelength=2.4, columnspacing=1.2)
     seeds = int(summary.loc[summary["method"] == "factorization", "seeds"].max())
-    style.note(figure, style.described(scale, seeds=[seeds], missing=missing))
+    style.note(figure, style.described(settings["scale"], seeds=[seeds], missing=missing))
     return figure
 
 
@@ -52,3 +54,6 @@ def _draw_method(errors, ranks, rows: pd.DataFrame, look: tuple[str, str, str], 
             rows["num_observations"], middle, spread, color=colour, marker=marker, linestyle=line, label=label,
             markersize=4.5, elinewidth=1, markeredgecolor="white", markeredgewidth=0.4, zorder=3,
         )  # fmt: skip
+
+
+ERRORS = Drawing({"runs": RUNS}, lambda tables, settings: summarize(tables["runs"]), draw)

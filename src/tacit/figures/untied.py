@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import matplotlib
@@ -15,7 +15,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from tacit.figures import style
+from tacit.figures.drawing import Drawing, Settings
 from tacit.settings.images import Images
+from tacit.settings.untied import Shown, Solution
+from tacit.studies import untied_results
+from tacit.studies.untied_results import SCRATCH
 
 _WIDTH = 7.2
 _NETWORKS = {"cnn": "CNN", "lcn": "locally connected", "fcn": "fully connected"}
@@ -31,7 +35,7 @@ _METHODS = {"linear": "tab:blue", "curvilinear": "tab:orange", "average": "tab:g
 _SPLITS = LinearSegmentedColormap.from_list("splits", matplotlib.colormaps["viridis_r"](np.linspace(0.12, 1, 256)))
 
 
-def draw(curves: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], missing: int) -> Figure:
+def draw(curves: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     """Draw norm, train and test accuracy over epochs from `curves` (tacit.studies.untied_results.curves).
 
     Lines are means over seeds, bands one standard deviation. `settings` are those of the study; `missing` runs are
@@ -42,8 +46,8 @@ def draw(curves: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], missi
     figure, axes = style.new(_WIDTH, 2.9, ncols=3)
     for place, (quantity, label) in zip(axes, _QUANTITIES.items(), strict=True):
         chosen = curves[curves["quantity"] == quantity]
-        _line(place, _of(chosen, "cnn", -1), color="black", linewidth=2.2, zorder=4)
-        _line(place, _of(chosen, "lcn", -1), color="0.5", linestyle=":", zorder=2)
+        _line(place, _of(chosen, "cnn", SCRATCH), color="black", linewidth=2.2, zorder=4)
+        _line(place, _of(chosen, "lcn", SCRATCH), color="0.5", linestyle=":", zorder=2)
         for split in shown:
             colour = _SPLITS(norm(split))
             _line(place, _of(chosen, "cnn", split), color=colour, linestyle=(0, (3, 1.5)), linewidth=1.1)
@@ -59,15 +63,15 @@ def draw(curves: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], missi
         Line2D([], [], color=_SPLITS(0.4), label="untied at a split"),
         Line2D([], [], color=_SPLITS(0.4), linestyle=(0, (3, 1.5)), linewidth=1.1, label="control: tied, same rate"),
     ]
-    if not _of(curves, "lcn", -1).empty:
+    if not _of(curves, "lcn", SCRATCH).empty:
         handles.append(Line2D([], [], color="0.5", linestyle=":", label="untied from the start"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=2.2, columnspacing=1.4)
     _colour_bar(figure, axes, norm, shown)
-    style.note(figure, _footnote(curves, scale, settings, missing))
+    style.note(figure, _footnote(curves, settings, missing))
     return figure
 
 
-def draw_ends(ends: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], missing: int) -> Figure:
+def draw_ends(ends: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     """Draw normalized norm and test accuracy at the end against the split, from `ends` (untied_results.end_summary)."""
     figure, axes = style.new(_WIDTH, 2.7, ncols=2)
     looks = {
@@ -79,7 +83,7 @@ def draw_ends(ends: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], mi
     for place, quantity in zip(axes, ("log_normalized_norm", "test_accuracy"), strict=True):
         chosen = ends[ends["quantity"] == quantity]
         for network, (colour, marker, line, shift) in looks.items():
-            rows = chosen[(chosen["network"] == network) & (chosen["split"] >= 0)].sort_values("split")
+            rows = chosen[(chosen["network"] == network) & (chosen["split"] != SCRATCH)].sort_values("split")
             if rows.empty:
                 continue
             # Side by side by a hair, so that no error bar hides another.
@@ -88,7 +92,7 @@ def draw_ends(ends: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], mi
                 linestyle=line, elinewidth=1, markeredgecolor="white", markeredgewidth=0.5,
             )  # fmt: skip
         for network, colour in (("cnn", "black"), ("lcn", "tab:blue"), ("fcn", "tab:green")):
-            rows = _of(chosen, network, -1)
+            rows = _of(chosen, network, SCRATCH)
             if not rows.empty:
                 mean, std = rows["mean"].iloc[0], rows["std"].iloc[0]
                 plain = network == "cnn"
@@ -98,14 +102,14 @@ def draw_ends(ends: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], mi
                 )  # fmt: skip
                 place.axhspan(mean - std, mean + std, color=colour, alpha=0.1, linewidth=0, zorder=0)
         place.set(xscale="log", xlabel="split (epoch of the CNN)", ylabel=_QUANTITIES[quantity])
-        _plain_ticks(place.xaxis, sorted(ends.loc[ends["split"] >= 0, "split"].unique()))
+        _plain_ticks(place.xaxis, sorted(ends.loc[ends["split"] != SCRATCH, "split"].unique()))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, handlelength=2.4, columnspacing=1.4)
-    style.note(figure, _footnote(ends, scale, settings, missing))
+    style.note(figure, _footnote(ends, settings, missing))
     return figure
 
 
-def draw_deviation(curves: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], missing: int) -> Figure:
+def draw_deviation(curves: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     """Draw how far weights are from being tied, and of fully connected networks from being local, layer by layer.
 
     From `curves` (tacit.studies.untied_results.layer_curves), over epochs since the split.
@@ -131,12 +135,12 @@ def draw_deviation(curves: pd.DataFrame, *, scale: str, settings: Mapping[str, A
         place.set_xlabel("epochs since the split")
         _plain_ticks(place.xaxis, None)
     _colour_bar(figure, axes, norm, splits)
-    style.note(figure, _footnote(curves, scale, settings, missing))
+    style.note(figure, _footnote(curves, settings, missing))
     return figure
 
 
-def draw_interpolation(summary: pd.DataFrame, *, scale: str, settings: Mapping[str, Any], missing: int) -> Figure:
-    """Draw loss and accuracy on the ways between networks, from `summary` (untied_results.interpolation_summary)."""
+def draw_interpolation(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
+    """Draw loss and accuracy on the paths between networks, from `summary` (untied_results.interpolation_summary)."""
     there = set(zip(summary["origin"], summary["target"], strict=True))
     pairs = [pair for pair in map(tuple, settings["interpolation"]["pairs"]) if pair in there]
     figure, axes = style.new(_WIDTH, 4.2, nrows=2, ncols=len(pairs), squeeze=False, sharex=True, sharey="row")
@@ -164,14 +168,14 @@ def draw_interpolation(summary: pd.DataFrame, *, scale: str, settings: Mapping[s
         Line2D([], [], color="0.3", linewidth=1, linestyle=(0, (3, 1.5)), label="train"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=2, columnspacing=1.3)
-    style.note(figure, _footnote(summary, scale, settings, missing))
+    style.note(figure, _footnote(summary, settings, missing))
     return figure
 
 
 def spoken(solution: str) -> str:
     """Return how a solution such as lcn-9 is written in a figure."""
-    network, _, split = solution.partition("-")
-    return network.upper() + (f" split at {split}" if split else "")
+    network, split = Solution.named(solution)
+    return network.upper() + ("" if split is None else f" split at {split}")
 
 
 def _of(curves: pd.DataFrame, network: str, split: int) -> pd.DataFrame:
@@ -207,14 +211,34 @@ def _plain_ticks(axis: Any, ticks: list[int] | None) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _footnote(table: pd.DataFrame, scale: str, settings: Mapping[str, Any], missing: int) -> str:
+def _footnote(table: pd.DataFrame, settings: Settings, missing: int) -> str:
     images, architecture, shown = Images.from_plain(settings["images"]), settings["architecture"], settings["shown"]
     number = images.num_train
     return style.described(
-        scale,
+        settings["scale"],
         images.title + f" at {images.side} px" + (f", {number:,} train" if number else ""),
         f"{architecture['name']} CNN of width {architecture['width']}",
         f"rates {shown['cnn_learning_rate']:g} and, after a split, {shown['learning_rate']:g}",
         seeds=table["seeds"],
         missing=missing,
     )
+
+
+def _of_runs(summarize: Callable[[pd.DataFrame, Shown], pd.DataFrame]) -> Callable[..., pd.DataFrame]:
+    """Return what gives a summary of the runs that are shown."""
+
+    def numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataFrame:
+        return summarize(tables["runs"], Shown.from_plain(settings["shown"]))
+
+    return numbers
+
+
+_RUNS = {"runs": untied_results.RUNS}
+CURVES = Drawing(_RUNS, _of_runs(untied_results.curves), draw)
+SPLITS = Drawing(_RUNS, _of_runs(untied_results.end_summary), draw_ends)
+DEVIATION = Drawing(_RUNS, _of_runs(untied_results.layer_curves), draw_deviation)
+INTERPOLATION = Drawing(
+    {"interpolations": untied_results.INTERPOLATIONS},
+    lambda tables, settings: untied_results.interpolation_summary(tables["interpolations"]),
+    draw_interpolation,
+)

@@ -1,6 +1,6 @@
 """All settings of the workflow: strict, immutable, and light to import (no torch).
 
-`load` merges a configuration (config.yaml and what the command line adds) over the file of the scale it names.
+`load` merges a configuration (config.yaml and what the command line adds) over the files of the scale it names.
 """
 
 from __future__ import annotations
@@ -43,15 +43,23 @@ class Configuration(Settings):
     untied: UntiedSettings
 
 
+STUDIES = tuple(
+    name
+    for name, field in Configuration.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+)
+"""Names of the blocks that each scale has a file of."""
+
+
 def load(
     config: Mapping[str, Any], scales: str | Path, *, files: Iterable[str | Path] = (), source: str = "config"
 ) -> Configuration:
     """Return the settings that `config` asks for, over those of `files` in turn, over those of the scale they name.
 
-    Scales are files in the folder `scales`. Blocks of studies override single keys of what they are over. In `config`,
-    which errors call `source`, text that spells a number or a truth value is taken as one, because Snakemake hands on
-    much of what the command line gives as text; in files a quoted number is text. Raises SettingsError with one message
-    that says, of each mistake, where it is and what is allowed.
+    Scales are folders in the folder `scales`, with a file a study. Blocks of studies override single keys of what they
+    are over. In `config`, which errors call `source`, text that spells a number or a truth value is taken as one,
+    because Snakemake hands on much of what the command line gives as text; in files a quoted number is text. Raises
+    SettingsError with one message that says, of each mistake, where it is and what is allowed.
     """
     layers = [(yaml_files.shown(file), yaml_files.read(file)) for file in files]
     layers.append((source, _read_text(config, source)))
@@ -59,17 +67,13 @@ def load(
     for _, layer in layers:
         over = _merged(over, layer)
     scales = Path(scales)
-    allowed = sorted(path.stem for path in scales.glob("*.yaml"))
+    allowed = sorted({path.parent.name for path in scales.glob("*/*.yaml")})
     scale = over.get("scale")
     if not isinstance(scale, str) or scale not in allowed:
         where = next((name for name, layer in reversed(layers) if "scale" in layer), source)
         said = repr(scale[:60]) if isinstance(scale, str) else short(scale)
         raise SettingsError(f"{where}: scale = {said}: no such scale; {suggest(said, allowed)}", "scale")
-    file = yaml_files.shown(scales / f"{scale}.yaml")
-    base = yaml_files.read(scales / f"{scale}.yaml")
-    if stray := [name for name in base if name not in Configuration.model_fields]:
-        names = [name for name in Configuration.model_fields if name not in over or name in base]
-        raise SettingsError(f"{file}: {stray[0]}: unknown key; {suggest(stray[0], names)}", stray[0])
+    base, holder = _read_scale(scales / scale)
 
     def source_of(path: tuple[Any, ...]) -> str:
         # What is missing in a list is missing where the list stands.
@@ -78,11 +82,30 @@ def load(
             if _has(layer, path) or _has(layer, of_list):
                 return name
         # The blocks of studies are a scale's, all else is of the configuration.
-        field = Configuration.model_fields.get(path[0]) if path else None
-        study = field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
-        return file if study or _has(base, path[:1]) else layers[0][0]
+        study = path[0] if path else None
+        return holder.get(study) or (
+            yaml_files.shown(scales / scale / f"{study}.yaml") if study in STUDIES else layers[0][0]
+        )
 
     return parse(Configuration, _merged(base, over), source_of=source_of)
+
+
+def _read_scale(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the blocks of the studies at a scale, and the file in `folder` that each is in.
+
+    Raises SettingsError if a file holds anything but the block of the study that it is named after.
+    """
+    base, holder = {}, {}
+    for path in sorted(folder.glob("*.yaml")):
+        study, file = path.stem, yaml_files.shown(path)
+        if study not in STUDIES:
+            raise SettingsError(f"{file}: there is no study of this name; {suggest(study, STUDIES)}", study)
+        block = yaml_files.read(path)
+        if stray := [name for name in block if name != study]:
+            raise SettingsError(f"{file}: {stray[0]}: unknown key; {suggest(stray[0], [study])}", stray[0])
+        base |= block
+        holder[study] = file
+    return base, holder
 
 
 def _read_text(value: Any, source: str, path: tuple[str, ...] = ()) -> Any:

@@ -114,6 +114,10 @@ Folder = Annotated[str, AfterValidator(_check_folder)]
 """The name of a folder, of letters that mean nothing to a shell: Snakemake hands settings on to jobs through one."""
 
 
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{10}$")]
+"""What `digest` returns."""
+
+
 def digest(plain: Any) -> str:
     """Return a short name of exactly these plain values, for file names."""
     return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=5).hexdigest()

@@ -10,8 +10,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from tacit.paths import Axes
 from tacit.settings.base import (
     Count,
+    Digest,
     Fraction,
     NonNegative,
     NonNegativeInt,
@@ -26,6 +28,11 @@ from tacit.settings.mode_trees import ModeTree, Pattern, mode_tree
 
 TaskName = Literal["completion", "sensing"]
 """Observed entries, or products with random measurements (Gaussian matrices; tensors of rank one)."""
+
+FactorizationName = Literal["matrix", "tensor", "hierarchical"]
+
+OBSERVED = Axes(factorization=FactorizationName, problem=Digest, task=TaskName)
+"""What tells files of a target and its observations from each other."""
 
 Mean = Annotated[float, Field(ge=-100, le=100)]
 Std = Annotated[float, Field(ge=1e-3, le=100)]

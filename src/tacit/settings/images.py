@@ -6,9 +6,24 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from tacit.settings.base import Count, Distinct, NonNegativeInt, Seed, Settings, check_memory, check_unused, digest
+from tacit.paths import Axes
+from tacit.settings.base import (
+    Count,
+    Distinct,
+    NonNegativeInt,
+    Pixels,
+    Seed,
+    Settings,
+    check_memory,
+    check_unused,
+    digest,
+)
 
 SourceName = Literal["cifar10", "cifar100", "mnist", "tiny_imagenet", "digits"]
+
+
+CONVERTED = Axes(source=SourceName, size=Pixels)
+"""What tells files of whole image sets from each other."""
 
 
 class Facts(NamedTuple):

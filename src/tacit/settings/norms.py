@@ -7,8 +7,10 @@ from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from tacit.paths import Axes
 from tacit.settings.base import (
     Count,
+    Digest,
     Distinct,
     Moderate,
     NonNegativeInt,
@@ -35,6 +37,12 @@ Side = Annotated[int, Field(ge=1, le=64)]
 """Of a matrix that is fitted in one compiled loop, which keeps room for 20,000 of them."""
 
 OF_RANDOM_MATRICES = ("seed", "rank", "symmetric", "norm", "num_samples")
+
+
+MATRIX = Axes(problem=str, depth=int, learning_rate=Positive, init_scale=Positive, balanced=bool, seed=int)
+TENSOR = Axes(problem=Digest, num_observations=int, init_std=Positive, seed=int)
+LINEAR = Axes(problem=Digest, num_observations=int)
+"""What tells files from each other; a matrix has the name of its problem, a tensor the digest."""
 
 
 class MatrixTask(Settings):

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from tacit.paths import WHOLE, Axes
 from tacit.settings.base import (
     Count,
     Distinct,
@@ -27,6 +28,11 @@ Contrast = Annotated[float, Field(ge=0.01, le=1)]
 Length = Annotated[int, Field(ge=1, le=200)]
 Retrials = Annotated[int, Field(ge=0, le=1000)]
 MOST_SHARDS = 10_000
+
+RAW = Axes(path_length=Length, images=Annotated[str, Field(pattern=f"^{WHOLE}-{WHOLE}$")])
+DATASET = Axes(path_length=Length, size=int, train=int, test=int)
+RUN = Axes(path_length=Length, coefficient=NonNegative, seed=int)
+"""What tells files from each other; `images` are the numbers of the first and the last, such as 0-95."""
 
 
 class Rendering(Settings):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from tacit.paths import Axes
 from tacit.settings.base import Distinct, Seeds, Settings
 from tacit.settings.factorizations import (
     CPExperiment,
     Experiment,
+    FactorizationName,
     HierarchicalExperiment,
     MatrixExperiment,
     TaskName,
     check_samples,
 )
 
-FactorizationName = Literal["matrix", "tensor", "hierarchical"]
+RUN = Axes(factorization=FactorizationName, task=TaskName, seed=int)
+"""What tells files from each other."""
+
 FACTORIZATIONS: tuple[FactorizationName, ...] = ("matrix", "tensor", "hierarchical")
 
 

@@ -6,7 +6,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from tacit.paths import Axes
 from tacit.settings.base import (
+    Digest,
     Distinct,
     NonNegative,
     NonNegativeInt,
@@ -20,6 +22,10 @@ from tacit.settings.base import (
 )
 from tacit.settings.images import Images
 from tacit.settings.networks import Network, Training
+
+PAIRS = Axes(images=Digest, seed=int, train=int, test=int)
+RUN = Axes(distance=NonNegativeInt, coefficient=NonNegative, seed=int)
+"""What tells files from each other."""
 
 
 class Canvas(Settings):

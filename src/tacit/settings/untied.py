@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field, model_validator
 
+from tacit.paths import WHOLE, Axes
 from tacit.settings.base import (
     Count,
     Distinct,
@@ -158,7 +159,7 @@ SplitEpochs = (
 
 
 class Splits(Settings):
-    """Epochs of the CNN from which a network of each kind goes on."""
+    """Epochs of the CNN from which a network of each kind continues."""
 
     lcn: SplitEpochs
     cnn: SplitEpochs
@@ -167,7 +168,7 @@ class Splits(Settings):
 
 
 class Continued(Phase):
-    """Networks that go on from a CNN."""
+    """Networks that continue from a CNN."""
 
     splits: Splits
 
@@ -199,10 +200,32 @@ class String(Settings):
     learning_rate: NonNegative
 
 
-Solution = Annotated[str, Field(pattern=r"^(cnn|lcn|fcn)(-\d+)?$")]
-"""A network at the end of its training: `lcn` from scratch, `lcn-9` split from the CNN at epoch 9."""
+SolutionName = Annotated[str, Field(pattern=f"^(cnn|lcn|fcn)(-{WHOLE})?$")]
 
-Pair = Annotated[tuple[Solution, ...], Field(min_length=2, max_length=2)]
+Pair = Annotated[tuple[SolutionName, ...], Field(min_length=2, max_length=2)]
+
+
+class Solution(NamedTuple):
+    """A network at the end of its training."""
+
+    network: str
+    split: int | None
+    """Epoch of the CNN from which it continued; None: trained from scratch."""
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """Return the one that is called so: `lcn` from scratch, `lcn-9` split from the CNN at epoch 9."""
+        network, _, split = name.partition("-")
+        return cls(network, int(split) if split else None)
+
+    def __str__(self) -> str:
+        return self.network if self.split is None else f"{self.network}-{self.split}"
+
+
+SCRATCH = Axes(network=NetworkName, learning_rate=Positive, seed=int)
+CONTINUED = Axes(network=NetworkName, cnn_learning_rate=Positive, split=int, learning_rate=Positive, seed=int)
+PATHS = Axes(cnn_learning_rate=Positive, learning_rate=Positive, origin=SolutionName, target=SolutionName, seed=int)
+"""What tells files from each other: of trainings from scratch, of those that continue from a CNN, of interpolations."""
 
 
 class Interpolation(Settings):
@@ -214,11 +237,11 @@ class Interpolation(Settings):
     """At which loss and accuracy are taken, ends included; the string has its own number."""
     string: String
     precision: Precision = "float32"
-    """Of the string's training, and of predictions along all ways."""
+    """Of the string's training, and of predictions along all paths."""
 
 
 class RunSettings(Settings):
-    """What a training depends on besides its network, learning rate, seed, and where it goes on from."""
+    """What a training depends on besides its network, learning rate, seed, and what it continues from."""
 
     images: Images
     architecture: Architecture
@@ -273,7 +296,7 @@ class UntiedSettings(Settings):
         if same := [pair[0] for pair in self.interpolation.pairs if len(set(pair)) == 1]:
             raise ValueError(f"interpolation.pairs: {same[0]} is paired with itself")
         for name in {name for pair in self.interpolation.pairs for name in pair}:
-            network = name.partition("-")[0]
+            network = Solution.named(name).network
             allowed = {*self.scratch.networks, *(f"{network}-{number}" for number in self.splits(network))}
             if name not in allowed:
                 raise ValueError(f"interpolation.pairs: {name} is not trained; there are {', '.join(sorted(allowed))}")
@@ -286,7 +309,7 @@ class UntiedSettings(Settings):
         check_runs((runs + len(self.interpolation.pairs)) * self.seeds)
 
     def splits(self, network: str) -> tuple[int, ...]:
-        """Return the epochs of the CNN from which networks of this kind go on."""
+        """Return the epochs of the CNN from which networks of this kind continue."""
         asked = getattr(self.continued.splits, network)
         return log_spaced(self.scratch.epochs, asked) if isinstance(asked, int) else tuple(sorted(asked))
 
@@ -296,7 +319,7 @@ class UntiedSettings(Settings):
 
     @property
     def continued_run(self) -> RunSettings:
-        """What a training that goes on from a CNN depends on."""
+        """What a training that continues from a CNN depends on."""
         return self._run(self.continued, keep="last epoch")
 
     def _run(self, phase: Phase, *, keep: str) -> RunSettings:

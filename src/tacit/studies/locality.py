@@ -51,6 +51,12 @@ def collect(task: Task, runs: Iterable[str | Path]) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values([task.difficulty, "coefficient", "seed"], ignore_index=True)
 
 
+def tables(task: Task, runs: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
+    """Return the table of runs, and what is claimed of them."""
+    collected = collect(task, runs)
+    return {"runs": collected, "claims": claims(task, collected)}
+
+
 def summarize(task: Task, runs: pd.DataFrame) -> pd.DataFrame:
     """Return test accuracy in per cent by difficulty and coefficient: mean, standard deviation, number of seeds.
 

@@ -218,6 +218,23 @@ def collect(runs: Iterable[str | Path]) -> Tables:
     )
 
 
+def published_tables(runs: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
+    """Return tables of runs of the published problem, and what is claimed of them."""
+    found = collect(runs)
+    return {**found._asdict(), "claims": claims(*found)}
+
+
+def perturbed_tables(runs: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
+    """Return tables of runs of perturbed problems, and what is claimed of them."""
+    found = collect(runs)
+    return {**found._asdict(), "claims": perturbed_claims(*found)}
+
+
+def further_tables(runs: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
+    """Return tables of runs of any problem, of which nothing is claimed."""
+    return collect(runs)._asdict()
+
+
 def at_loss(curves: pd.DataFrame, loss: float) -> pd.DataFrame:
     """Return the first row of each run with a loss below `loss`; runs without any are left out."""
     return curves[curves["loss"] < loss].groupby(AXES, as_index=False).first()

@@ -49,6 +49,7 @@ RUN = store.Kind("pathfinder run", locality.METRICS)
 """Kinds of file."""
 
 TASK = locality.Task(RUN, "path_length", "path length")
+tables = partial(locality.tables, TASK)
 
 
 class Dataset(NamedTuple):

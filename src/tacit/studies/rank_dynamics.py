@@ -181,6 +181,12 @@ def collect(runs: Iterable[str | Path]) -> Tables:
     )
 
 
+def tables(runs: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
+    """Return the tables that `collect` does, and what is claimed of the runs."""
+    found = collect(runs)
+    return {**found._asdict(), "claims": claims(found.runs, found.components)}
+
+
 class Tables(NamedTuple):
     """What `collect` returns."""
 

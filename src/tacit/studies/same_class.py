@@ -32,6 +32,7 @@ RUN = store.Kind("same class run", locality.METRICS)
 """Kinds of file."""
 
 TASK = locality.Task(RUN, "distance", "a distance of", "px")
+tables = partial(locality.tables, TASK)
 
 
 def pair(images: ImageSet, settings: Pairs) -> dict[str, np.ndarray]:

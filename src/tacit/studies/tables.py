@@ -16,18 +16,6 @@ class MissingRunsError(UserError):
     """Runs that a figure needs are not there."""
 
 
-def count_missing(runs: pd.DataFrame, num_runs: int, *, partial: bool) -> int:
-    """Return how many of `num_runs` the table lacks; raises MissingRunsError if some and not `partial`, or too many."""
-    missing = num_runs - len(runs)
-    if missing < 0:
-        advice = "the table is of other settings; delete it, and Snakemake makes it again"
-        raise MissingRunsError(f"{len(runs)} runs in a table where {num_runs} are asked for; {advice}")
-    if missing and not partial:
-        advice = "run Snakemake again, or draw with partial: true"
-        raise MissingRunsError(f"{missing} of {num_runs} runs are missing; {advice}")
-    return missing
-
-
 def over_seeds(groups: SeriesGroupBy) -> pd.DataFrame:
     """Return of each group mean, standard deviation (of the seeds at hand, not the unbiased one), number of seeds."""
     return pd.DataFrame({"mean": groups.mean(), "std": groups.std(ddof=0), "seeds": groups.size()})

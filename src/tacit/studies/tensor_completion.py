@@ -149,6 +149,12 @@ def _axes(settings: Mapping) -> dict[str, object]:
     return {"shape": shape, "target_rank": problem.rank, "num_observations": settings["num_observations"]}
 
 
+def tables(runs: Iterable[str | Path], linear: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
+    """Return the table of runs and linear completions, and what is claimed of them."""
+    collected = collect(runs, linear)
+    return {"runs": collected, "claims": claims(collected)}
+
+
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Return medians and quartiles over seeds of error and rank by setting; rank -1, no estimate, is left out."""
     keys = ["shape", "target_rank", "method", "init_std", "num_observations"]

@@ -2,7 +2,7 @@
 
 A CNN is trained; from chosen epochs of it locally connected and fully connected networks go on that compute the same
 function there, and, as a control, the CNN itself at their learning rate. Stages: `train` a network from scratch, let
-one `go_on` from a CNN, `interpolate` between two; `tacit.studies.untied_results` collects and judges.
+one `continue_from` a CNN, `interpolate` between two; `tacit.studies.untied_results` collects and judges.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def train(
         return _run(started, images, settings, identity, learning_rate, stream, checkpoint=checkpoint, device=device)
 
 
-def go_on(
+def continue_from(
     images: ImageSet,
     cnn: str | Path,
     settings: RunSettings,

@@ -17,16 +17,19 @@ import pandas as pd
 
 from tacit import store
 from tacit.analysis import normalized_norms
-from tacit.settings.untied import Shown
+from tacit.settings.untied import Shown, Solution
 from tacit.studies.tables import MissingRunsError, judged, judged_gap, over_seeds
 from tacit.studies.untied import CONVOLUTIONS, INTERPOLATION, LAYER_NORMS, PERFORMANCE, RUN
 
 RUN_KEYS = ["network", "cnn_learning_rate", "split", "learning_rate", "seed"]
-WAY_KEYS = ["origin", "target", "cnn_learning_rate", "learning_rate", "seed"]
+SCRATCH = -1
+"""Of a split, in what is drawn and judged: a training from scratch, for which tables have no split."""
+
+PATH_KEYS = ["origin", "target", "cnn_learning_rate", "learning_rate", "seed"]
 
 RUNS = store.Table(keys=(*RUN_KEYS, "epoch"), numbers=("age", *PERFORMANCE))
-WAYS = store.Table(
-    keys=(*WAY_KEYS, "method", "alpha"), numbers=("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+INTERPOLATIONS = store.Table(
+    keys=(*PATH_KEYS, "method", "alpha"), numbers=("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 )
 """What the tables must be."""
 
@@ -40,6 +43,17 @@ def collect(runs: Iterable[str | Path]) -> pd.DataFrame:
     """
     table = pd.concat([_of_run(path) for path in runs], ignore_index=True)
     return table.sort_values([*RUN_KEYS, "epoch"], ignore_index=True, na_position="first")
+
+
+def tables(runs: Iterable[str | Path], *, shown: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Return the table of runs, and what is claimed of those that are `shown` (plain settings)."""
+    collected = collect(runs)
+    return {"runs": collected, "claims": claims(collected, Shown.from_plain(shown))}
+
+
+def interpolation_tables(runs: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
+    """Return the table of interpolations."""
+    return {"interpolations": collect_interpolations(runs)}
 
 
 def _of_run(path: str | Path) -> pd.DataFrame:
@@ -85,10 +99,10 @@ def normalized_norm(shown: Shown) -> str:
 
 
 def choose(runs: pd.DataFrame, shown: Shown) -> pd.DataFrame:
-    """Return the runs of the learning rates that are shown; NaN splits (from scratch) become -1."""
+    """Return the runs of the learning rates that are shown; of a training from scratch the split is SCRATCH."""
     scratch = runs["split"].isna() & (runs["learning_rate"] == shown.cnn_learning_rate)
     after = (runs["cnn_learning_rate"] == shown.cnn_learning_rate) & (runs["learning_rate"] == shown.learning_rate)
-    return runs[scratch | after].assign(split=lambda table: table["split"].fillna(-1).astype(int))
+    return runs[scratch | after].assign(split=lambda table: table["split"].fillna(SCRATCH).astype(int))
 
 
 def curves(runs: pd.DataFrame, shown: Shown) -> pd.DataFrame:
@@ -97,7 +111,7 @@ def curves(runs: pd.DataFrame, shown: Shown) -> pd.DataFrame:
     Of the CNN and the locally connected network from scratch, but for their initial state, and of the splits shown.
     """
     chosen = choose(runs, shown)
-    begun = (chosen["split"] == -1) & (chosen["epoch"] > 0)
+    begun = (chosen["split"] == SCRATCH) & (chosen["epoch"] > 0)
     chosen = chosen[chosen["network"].isin(["cnn", "lcn"]) & (begun | chosen["split"].isin(shown.splits))]
     values = {
         "log_normalized_norm": chosen[normalized_norm(shown)],
@@ -122,7 +136,7 @@ def layer_curves(runs: pd.DataFrame, shown: Shown) -> pd.DataFrame:
         if not own.empty:
             blocks.append(_summary(own[["network", "split", "epoch"]], {name: own[name] for name in names}))
     if not blocks:
-        raise MissingRunsError("no untied network that goes on from a CNN is there yet; run Snakemake again")
+        raise MissingRunsError("no untied network that continues from a CNN is there yet; run Snakemake again")
     return pd.concat(blocks, ignore_index=True)
 
 
@@ -168,7 +182,7 @@ def collect_interpolations(files: Iterable[str | Path]) -> pd.DataFrame:
     for path in files:
         record = store.read(path, kind=INTERPOLATION)
         for method in record.settings["methods"]:
-            columns = {name: record.settings[name] for name in WAY_KEYS} | {"method": method}
+            columns = {name: record.settings[name] for name in PATH_KEYS} | {"method": method}
             columns["alpha"] = record.arrays[f"{method}_alpha"]
             for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
                 columns[name] = record.arrays[f"{method}_{name}"]
@@ -191,10 +205,10 @@ def claims(runs: pd.DataFrame, shown: Shown) -> pd.DataFrame:
     """
     last = ends(runs, shown)
     by_seed = {key: rows.set_index("seed") for key, rows in last.groupby(["network", "split"])}
-    cnn = by_seed.get(("cnn", -1))
+    cnn = by_seed.get(("cnn", SCRATCH))
     splits = [split for split in sorted(shown.splits) if ("lcn", split) in by_seed]
     worst = last.loc[last["train_accuracy"].idxmin()]
-    least = f"least: {worst['train_accuracy']:.1f} % ({name_of(worst['network'], worst['split'])})"
+    least = f"least: {worst['train_accuracy']:.1f} % ({_solution(worst)})"
     rows = [judged("All networks fit the training set (at least 99 %)", least, worst["train_accuracy"] >= 99)]
     if cnn is not None and splits:
         rows += _norm_claims(by_seed, cnn, splits)
@@ -221,9 +235,8 @@ def _norm_claims(by_seed: Mapping[Any, pd.DataFrame], cnn: pd.DataFrame, splits:
     return rows
 
 
-def name_of(network: str, split: int) -> str:
-    """Return how a network is called: `lcn-9`, or `lcn` from scratch."""
-    return network if split < 0 else f"{network}-{split}"
+def _solution(row: pd.Series) -> Solution:
+    return Solution(row["network"], None if row["split"] == SCRATCH else row["split"])
 
 
 def _accuracy_claims(by_seed: Mapping[Any, pd.DataFrame], cnn: pd.DataFrame, splits: list[int]) -> list[dict[str, str]]:
@@ -263,13 +276,13 @@ def _control_claims(
 
 def _dense_claims(by_seed: Mapping[Any, pd.DataFrame], cnn: pd.DataFrame) -> list[dict[str, str]]:
     """Judge the claims of d'Ascoli et al. on fully connected networks."""
-    splits = [split for network, split in by_seed if network == "fcn" and split >= 0]
+    splits = [split for network, split in by_seed if network == "fcn" and split != SCRATCH]
     rows = []
     if splits:
         best = max(splits, key=lambda split: by_seed["fcn", split]["test_accuracy"].mean())
         accuracy = by_seed["fcn", best]["test_accuracy"]
-        if ("fcn", -1) in by_seed:
-            scratch = by_seed["fcn", -1]["test_accuracy"]
+        if ("fcn", SCRATCH) in by_seed:
+            scratch = by_seed["fcn", SCRATCH]["test_accuracy"]
             claim = f"A fully connected network, a CNN until epoch {best}, generalises better than one from scratch"
             rows.append(_gap(claim, accuracy - scratch))
         rows.append(

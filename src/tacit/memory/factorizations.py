@@ -1,0 +1,48 @@
+"""Targets, observations, and descents on factorizations."""
+
+from __future__ import annotations
+
+import math
+
+from tacit.memory import TORCH, total, training
+from tacit.settings.factorizations import CPProblem, Experiment, HierarchicalExperiment, MatrixProblem, Problem
+
+
+def observe(problem: Problem, task: str) -> int:
+    """Measurements as they are drawn, cut up and rounded."""
+    target = 8 * problem.num_entries
+    if isinstance(problem, MatrixProblem):
+        rows = problem.num_entries if task == "sensing" else 1
+        return total(TORCH, 20 * problem.num_samples * rows + 4 * target)
+    rows = sum(problem.shape) if task == "sensing" else 1
+    inner = problem.rank if isinstance(problem, CPProblem) else max(problem.ranks)
+    between = 8 * problem.num_samples * problem.num_entries // max(problem.shape) if task == "sensing" else 0
+    return total(TORCH, 20 * problem.num_samples * rows + (4 + inner) * target + between)
+
+
+def descent(experiment: Experiment, task: str, *, gpu: bool) -> int:
+    """Observations three times, the model with its products and gradients, and the history, twice while it is saved."""
+    problem, settings = experiment.problem, experiment.descent
+    size = 8 if settings.precision == "float64" else 4
+    entries = problem.num_entries
+    if task == "completion":
+        rows = 4
+    elif isinstance(problem, MatrixProblem):
+        rows = entries
+    else:
+        half = len(problem.shape) // 2
+        rows = 3 * (math.prod(problem.shape[:half]) + math.prod(problem.shape[half:])) + sum(problem.shape)
+    if isinstance(experiment, HierarchicalExperiment):
+        model = (
+            sum(problem.shape) * max(experiment.model.widths) + len(problem.shape) * max(experiment.model.widths) ** 2
+        )
+        quantities = 6 * len(problem.shape) + len(experiment.matricizations)
+    elif isinstance(problem, MatrixProblem):
+        model, quantities = experiment.model.depth * max(problem.shape) ** 2, 1
+    else:
+        model, quantities = experiment.components * (sum(problem.shape) + entries // max(problem.shape)), 4
+    history = (settings.epochs // settings.evaluate_every) * (quantities * experiment.num_tracked + 10)
+    # Arrays of a few numbers each, as the history is while it grows.
+    history = history * size + 120 * (settings.epochs // settings.evaluate_every) * (2 * quantities + 10)
+    content = 3 * size * problem.num_samples * rows + size * (10 * model + 20 * entries) + 2 * history
+    return training(content, gpu=gpu)

@@ -1,0 +1,48 @@
+"""Untied weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tacit.memory import EVALUATED, FLOAT, training
+from tacit.memory.images import image_set
+from tacit.settings.images import Images
+from tacit.settings.untied import Architecture, UntiedSettings
+
+
+def weights_of(architecture: Architecture, network: str, images: Images) -> tuple[int, int, int]:
+    """Return the number of weights of a network (cnn, lcn, fcn), of its largest layer, and of its maps of one image."""
+    channels, layers, maps = images.channels, [], 0
+    for conv, (side, made, _) in zip(architecture.layout.convolutions, architecture.sides(images.side), strict=True):
+        padded, outputs = side + 2 * conv.padding, conv.widths * architecture.width
+        filters = channels * conv.kernel**2 * outputs
+        weights = {"cnn": filters, "lcn": made**2 * filters, "fcn": channels * padded**2 * outputs * made**2}
+        layers.append(weights[network])
+        maps += channels * padded**2 + 2 * outputs * made**2
+        if network == "lcn":
+            maps += 2 * made**2 * channels * conv.kernel**2
+        channels = outputs
+    hidden = (units * architecture.width for units in architecture.layout.hidden)
+    sizes = [channels * architecture.final_side(images.side) ** 2, *hidden]
+    layers += [first * last for first, last in zip(sizes, [*sizes[1:], images.num_classes], strict=True)]
+    return sum(layers), max(layers), maps
+
+
+def train(settings: UntiedSettings, network: str, *, gpu: bool) -> int:
+    """A network, its beginning, its gradients and one to be saved, four of its largest layer being measured; images."""
+    weights, largest, maps = weights_of(settings.architecture, network, settings.images)
+    batch = max(settings.sgd.batch_size, EVALUATED)
+    data = 3 * image_set(settings.images.source, settings.images.side)
+    return training(data + FLOAT * (5 * weights + 5 * largest + 4 * batch * maps), gpu=gpu)
+
+
+def interpolate(settings: UntiedSettings, ends: Iterable[str], *, gpu: bool) -> int:
+    """Both ends, as they are and as dense networks, the points between them, and the gradient of one; images."""
+    data = 3 * image_set(settings.images.source, settings.images.side)
+    own = sum(weights_of(settings.architecture, network, settings.images)[0] for network in ends)
+    dense, largest, maps = weights_of(settings.architecture, "fcn", settings.images)
+    string = settings.interpolation.string
+    points = string.points if "string" in settings.interpolation.methods else 1
+    batch = max(string.batch_size, EVALUATED)
+    content = own + (points + 4) * dense + 2 * largest + 4 * batch * maps
+    return training(data + FLOAT * content, gpu=gpu)
