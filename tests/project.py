@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import psutil
 import pytest
 import yaml
 
+import preloaded
 from tacit import processors
 
 CHECKOUT = Path(__file__).parents[1]
@@ -38,6 +40,9 @@ UNTIED_FIGURES = (
     "figures/untied_interpolation.pdf",
 )
 RANK_FIGURES = ("figures/rank_dynamics.pdf", "figures/rank_dynamics_nodes.pdf")
+
+_DRY = {"-n", "--dry-run"}
+_server = preloaded.Server()
 
 TIMEOUT = 600
 """Seconds after which a call of Snakemake is taken to hang."""
@@ -179,8 +184,14 @@ class Project:
 
     def call(self, *arguments, environment=None, timeout=TIMEOUT, **settings):
         """Call Snakemake and wait for it; its exit status is left to the caller."""
+        command = self.command(*arguments, **settings)
+        if environment is None and _DRY.intersection(arguments):
+            given = {"folder": self.folder, "environment": self.environment, "timeout": timeout}
+            with tempfile.NamedTemporaryFile() as output:
+                code = _server.call(command[3:], output=output.name, **given)
+                return Call(code, output.read().decode())
         ended = subprocess.run(
-            self.command(*arguments, **settings),
+            command,
             cwd=self.folder,
             env=self.environment | (environment or {}),
             stdout=subprocess.PIPE,
