@@ -19,7 +19,8 @@ import pytest
 import yaml
 
 import preloaded
-from tacit import processors
+from tacit import processors, settings
+from tacit.paths import Files
 
 CHECKOUT = Path(__file__).parents[1]
 CODE = ("Snakefile", "workflow", "config", "src", "profiles")
@@ -73,23 +74,27 @@ def untied(*, plots=("plot", "plot_splits", "plot_deviation"), **counts):
 
 
 def descent_file(*, factorization, task="completion", seed=0, scale="smoke"):
-    return f"results/{scale}/rank_dynamics/factorization~{factorization}/task~{task}/seed~{seed}.h5"
+    files = Files(f"results/{scale}/rank_dynamics", settings.rank_dynamics.RUN)
+    return files.of(factorization=factorization, task=task, seed=seed)
 
 
 def run_file(*, path_length, coefficient, seed=0, scale="smoke"):
-    return f"results/{scale}/pathfinder/path_length~{path_length}/coefficient~{coefficient}/seed~{seed}.h5"
+    files = Files(f"results/{scale}/pathfinder", settings.pathfinder.RUN)
+    return files.of(path_length=path_length, coefficient=coefficient, seed=seed)
 
 
 def same_class_file(*, distance, coefficient, seed=0, scale="smoke"):
-    return f"results/{scale}/same_class/distance~{distance}/coefficient~{coefficient}/seed~{seed}.h5"
+    files = Files(f"results/{scale}/same_class", settings.same_class.RUN)
+    return files.of(distance=distance, coefficient=coefficient, seed=seed)
 
 
 def untied_file(*, network, split=None, seed=0, scale="smoke"):
-    """A run from scratch, or one that goes on from the CNN at `split`."""
+    """A run from scratch, or one that continues from the CNN at `split`."""
     if split is None:
-        return f"results/{scale}/untied/scratch/network~{network}/learning_rate~0.05/seed~{seed}.h5"
-    setting = f"network~{network}/cnn_learning_rate~0.05/split~{split}/learning_rate~0.01"
-    return f"results/{scale}/untied/continued/{setting}/seed~{seed}.h5"
+        scratch = Files(f"results/{scale}/untied/scratch", settings.untied.SCRATCH)
+        return scratch.of(network=network, learning_rate=0.05, seed=seed)
+    continued = Files(f"results/{scale}/untied/continued", settings.untied.CONTINUED)
+    return continued.of(network=network, cnn_learning_rate=0.05, split=split, learning_rate=0.01, seed=seed)
 
 
 def log_file(run):
@@ -212,6 +217,11 @@ class Project:
         call = self.call("--dry-run", *targets, **settings)
         assert call.code == 0, call.output
         return call.plan
+
+    def outputs(self, *, scale="smoke"):
+        """Every file that the rules declare when everything is asked for."""
+        rows = self.call("--summary", "--nolock", scale=scale).output.splitlines()
+        return {row.partition("\t")[0] for row in rows if row.count("\t") >= 5} - {"output_file"}
 
     def requests(self, *, scale="smoke", **settings):
         """What each job asks for when everything is asked for: dictionaries of rule, mem_mb, benchmark."""
