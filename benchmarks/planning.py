@@ -56,8 +56,8 @@ def seeds_multiplied(values: Any, factor: int) -> Any:
 def project(folder: Path, factor: int) -> Path:
     """Make a copy of the project whose paper scale has `factor` times as many seeds."""
     copy_project(folder)
-    file = folder / "config" / "scales" / "paper.yaml"
-    file.write_text(yaml.safe_dump(seeds_multiplied(yaml.safe_load(file.read_text()), factor)), encoding="utf-8")
+    for file in (folder / "config" / "scales" / "paper").glob("*.yaml"):
+        file.write_text(yaml.safe_dump(seeds_multiplied(yaml.safe_load(file.read_text()), factor)), encoding="utf-8")
     return folder
 
 

@@ -136,6 +136,9 @@ class Call(NamedTuple):
 class Project:
     """A folder with a copy of the project."""
 
+    snakemake = ("-m", "snakemake")
+    """What Python is told to run."""
+
     def __init__(self, folder):
         self.folder = folder
 
@@ -181,7 +184,7 @@ class Project:
 
     def command(self, *arguments, scale="smoke", **settings):
         """A call of Snakemake; `settings` are written to a file, as numbers on the command line would be text."""
-        command = [sys.executable, "-m", "snakemake", *arguments]
+        command = [sys.executable, *self.snakemake, *arguments]
         if settings:
             (self / "overrides.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
             command += ["--configfile", "overrides.yaml"]
@@ -193,7 +196,7 @@ class Project:
         if environment is None and _DRY.intersection(arguments):
             given = {"folder": self.folder, "environment": self.environment, "timeout": timeout}
             with tempfile.NamedTemporaryFile() as output:
-                code = _server.call(command[3:], output=output.name, **given)
+                code = _server.call(command[1 + len(self.snakemake) :], output=output.name, **given)
                 return Call(code, output.read().decode())
         ended = subprocess.run(
             command,

@@ -1,11 +1,13 @@
-"""Named, counter-based random streams.
+"""Named random streams.
 
-Every random number in Tacit comes from a stream named by what it is for, such as
-``("pathfinder", "strokes", seed, path_length)``, and within it by a counter, such as the number of the image.
-Nothing depends on the order in which work happens to be done, so shards, cores, restarts and hosts change no number.
+Every random number in Tacit comes from a stream that is named by what it is for: the study or kind of data, the use,
+and what tells one such use from another, as in ``("untied", "train", seed, "order", epoch)``. The images of Pathfinder
+have the stream ``("pathfinder", seed, path_length)``, in which each has a place of its own by its number. So nothing
+depends on the order in which work happens to be done, and shards, cores, restarts and hosts change no number.
 
-The name is hashed to a 128-bit key of the Philox generator (Salmon et al. 2011), whose output is a pure function of
-key and counter; distinct names give independent streams.
+The name is hashed to a 128-bit key of NumPy's Philox generator (Salmon et al. 2011), whose output is a pure function of
+key and counter. Torch's generators, for initial weights and dropout, start from a seed that is cut out of the key; they
+are torch's own, which on a GPU give other numbers than on a CPU.
 """
 
 from __future__ import annotations

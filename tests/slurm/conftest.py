@@ -1,6 +1,7 @@
 """A Slurm of our own, and projects that run on it through the profile as users do."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,8 @@ def cluster():
 class ClusterProject(Project):
     """A project whose jobs go to the cluster."""
 
+    snakemake = (str(Path(__file__).with_name("soon.py")),)
+
     def __init__(self, folder, cluster):
         super().__init__(folder)
         self.cluster = cluster
@@ -34,9 +37,7 @@ class ClusterProject(Project):
         return super().environment | self.cluster.environment
 
     def command(self, *arguments, **settings):
-        # Sooner than by default, as these jobs are short.
-        profile = ("--profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "3")
-        return super().command(*profile, *arguments, **settings)
+        return super().command("--profile", "profiles/slurm", *arguments, **settings)
 
     def run(self, *arguments, **settings):
         call = self.call(*arguments, **settings)

@@ -299,7 +299,7 @@ def further(problem, **changes):
     return {"norms": {"matrix": {"further": [block]}}}
 
 
-TWICE = further({"kind": "completion", "shape": [3, 3], "num_samples": 5})
+TWICE = further({"task": "completion", "shape": [3, 3], "num_samples": 5})
 TWICE["norms"]["matrix"]["further"] *= 2
 IMPOSSIBLE = {
     "unknown key in a list": (
@@ -330,12 +330,12 @@ IMPOSSIBLE = {
         {"pathfinder": {"dataset": {"num_train": 1_000_000}, "images_per_shard": 1}},
         "images_per_shard = 1: these are .* jobs a path length",
     ),
-    "a rank that cannot be": (further({"kind": "sensing", "shape": [3, 2], "rank": 100}), "of 3 x 2 has at most 2"),
+    "a rank that cannot be": (further({"task": "sensing", "shape": [3, 2], "rank": 100}), "of 3 x 2 has at most 2"),
     "a value without meaning": (
-        further({"kind": "sensing", "observed": [1, 2, 3]}),
-        r"observed = \[1.0, 2.0, 3.0\] is of kind: block, and means nothing with kind: sensing; leave it at \[1.0,",
+        further({"task": "sensing", "observed": [1, 2, 3]}),
+        r"observed = \[1.0, 2.0, 3.0\] is of task: block, and means nothing with task: sensing; leave it at \[1.0,",
     ),
-    "another value without meaning": (further({"kind": "block", "rank": 2}), "rank = 2 is of random matrices"),
+    "another value without meaning": (further({"task": "block", "rank": 2}), "rank = 2 is of random matrices"),
     "momentum for Adam": (
         {"same_class": {"training": {"optimizer": "adam"}}},
         "momentum = 0.9 is for the optimizer sgd; adam has its own; set momentum: 0",

@@ -7,11 +7,11 @@ from tacit.errors import DivergenceError
 from tacit.figures import matrix_norms as figure
 from tacit.figures import style
 from tacit.settings import SettingsError
-from tacit.settings.norms import MatrixDescent, MatrixTask, NormsSettings, Variant, determinant_sign
+from tacit.settings.norms import MatrixDescent, NormsSettings, ObservedMatrix, Variant, determinant_sign
 from tacit.studies import matrix_norms as study
 
 DESCENT = MatrixDescent(epochs=30_000)
-BLOCK = MatrixTask()
+BLOCK = ObservedMatrix()
 
 
 def variant(depth=3, balanced=True, scale=1e-2, rate=6e-3):
@@ -66,12 +66,12 @@ def test_starts_of_one_seed_differ_by_their_scale_alone():
 @pytest.mark.parametrize(
     ("task", "descent", "sign"),
     [
-        (MatrixTask(), {}, 1),
-        (MatrixTask(observed=(-2.0, 0.5, 0.1)), {}, -1),
-        (MatrixTask(observed=(-2.0, 0.5, 0.1)), {"determinant": "positive"}, 1),
-        (MatrixTask(), {"determinant": "negative"}, -1),
-        (MatrixTask(), {"determinant": "any"}, 0),
-        (MatrixTask(kind="completion", shape=(3, 4)), {}, 0),
+        (ObservedMatrix(), {}, 1),
+        (ObservedMatrix(observed=(-2.0, 0.5, 0.1)), {}, -1),
+        (ObservedMatrix(observed=(-2.0, 0.5, 0.1)), {"determinant": "positive"}, 1),
+        (ObservedMatrix(), {"determinant": "negative"}, -1),
+        (ObservedMatrix(), {"determinant": "any"}, 0),
+        (ObservedMatrix(task="completion", shape=(3, 4)), {}, 0),
     ],
 )
 def test_the_sign_that_theory_asks_for(task, descent, sign):
@@ -81,37 +81,42 @@ def test_the_sign_that_theory_asks_for(task, descent, sign):
 @pytest.mark.parametrize(
     "task",
     [
-        MatrixTask(shape=(3, 3)),
-        MatrixTask(kind="completion", shape=(4, 3), num_samples=9, rank=1),
-        MatrixTask(kind="sensing", shape=(3, 4), num_samples=11, rank=1),
+        ObservedMatrix(shape=(3, 3)),
+        ObservedMatrix(task="completion", shape=(4, 3), num_samples=9, rank=1),
+        ObservedMatrix(task="sensing", shape=(3, 4), num_samples=11, rank=1),
     ],
 )
 def test_other_problems_are_fitted_too(task):
     descent = MatrixDescent(epochs=200_000, determinant="any", tolerance=1e-6)
-    found = study.train(task, variant(depth=2, rate=0.02 if task.kind != "sensing" else 0.2), descent, seed=0)
+    found = study.train(task, variant(depth=2, rate=0.02 if task.task != "sensing" else 0.2), descent, seed=0)
     assert found["end"].shape[1:] == task.shape
     assert found["loss"][-1] < 0.01 * found["loss"][0]
-    assert ("theory_entry" in found) == (task.kind == "block" and task.shape == (2, 2))
+    assert ("theory_entry" in found) == (task.task == "block" and task.shape == (2, 2))
 
 
 def test_observations_are_those_of_the_target():
-    observed, target = study.observe(MatrixTask(shape=(3, 3), observed=(-2.0, 0.5, 0.1)))
+    observed, target = study.observe(ObservedMatrix(shape=(3, 3), observed=(-2.0, 0.5, 0.1)))
     assert target.tolist() == [[0, -2, 0], [0.5, 0.1, 0], [0, 0, 1]]
     assert observed.mask.tolist() == [[0, 1, 1], [1, 1, 1], [1, 1, 1]]
-    observed, target = study.observe(MatrixTask(kind="completion", shape=(4, 3), num_samples=7, rank=2))
+    observed, target = study.observe(ObservedMatrix(task="completion", shape=(4, 3), num_samples=7, rank=2))
     assert observed.mask.sum() == 7
     assert not observed.mask[:, 3:].any()
     assert np.linalg.matrix_rank(target) == 2
-    observed, target = study.observe(MatrixTask(kind="sensing", shape=(4, 3), num_samples=20, rank=2))
+    observed, target = study.observe(ObservedMatrix(task="sensing", shape=(4, 3), num_samples=20, rank=2))
     products = np.einsum("mij,ij->m", observed.matrices[:, :, :3], target)
     np.testing.assert_allclose(products, observed.values, rtol=1e-6)
 
 
 def test_names_of_tasks_tell_them_apart():
-    tasks = [MatrixTask(observed=(-2.0, 0.5, epsilon)) for epsilon in (0.0, 0.01, 0.1)]
-    tasks += [MatrixTask(), MatrixTask(shape=(3, 3)), MatrixTask(kind="sensing"), MatrixTask(kind="sensing", seed=1)]
+    tasks = [ObservedMatrix(observed=(-2.0, 0.5, epsilon)) for epsilon in (0.0, 0.01, 0.1)]
+    tasks += [
+        ObservedMatrix(),
+        ObservedMatrix(shape=(3, 3)),
+        ObservedMatrix(task="sensing"),
+        ObservedMatrix(task="sensing", seed=1),
+    ]
     assert len({task.name for task in tasks}) == len(tasks)
-    assert MatrixTask().name == "2x2_1.0_1.0_0.0"
+    assert ObservedMatrix().name == "2x2_1.0_1.0_0.0"
 
 
 # Tables, claims and figures
@@ -166,7 +171,7 @@ def drawn_with(seeds, tolerance):
 
 
 def test_perturbed_claims_compare_with_the_closed_form(tmp_path):
-    task, descent = MatrixTask(observed=(-2.0, 0.5, 0.5)), MatrixDescent(epochs=400_000)
+    task, descent = ObservedMatrix(observed=(-2.0, 0.5, 0.5)), MatrixDescent(epochs=400_000)
     arrays = study.train(task, variant(3, True, 1e-3), descent, seed=0)
     settings = {"problem": task.plain(), "variant": variant().plain(), "seed": 0, "descent": descent.plain()}
     store.write(tmp_path / "run.h5", arrays, kind=study.RUN, settings=settings)
@@ -290,13 +295,13 @@ def settings(**changes):
         (
             {
                 "matrix__further": [
-                    {"variants": [variant().plain()], "seeds": 1, "problem": {"kind": "completion", "num_samples": 5}}
+                    {"variants": [variant().plain()], "seeds": 1, "problem": {"task": "completion", "num_samples": 5}}
                 ]
             },
             "the matrix has 4 entries",
         ),
         (
-            {"matrix__further": [{"variants": [variant().plain()], "seeds": 1, "problem": {"kind": "guess"}}]},
+            {"matrix__further": [{"variants": [variant().plain()], "seeds": 1, "problem": {"task": "guess"}}]},
             "'block', 'completion' or 'sensing'",
         ),
         ({"matrix__descent": {"initialization": "identity"}}, "no multiple of the identity has the negative"),

@@ -1,13 +1,13 @@
 """Fit one deep matrix factorization: one problem, one setting, one seed, one file."""
 
 from tacit import jobs, store, versions
-from tacit.settings.norms import MATRIX, MatrixDescent, MatrixTask, Variant
+from tacit.settings.norms import MATRIX, MatrixDescent, ObservedMatrix, Variant
 from tacit.studies import matrix_norms
 
 
 def main(out: str, *, variant: dict, seed: int, settings: dict) -> None:
     arrays = matrix_norms.train(
-        MatrixTask.from_plain(settings["problem"]),
+        ObservedMatrix.from_plain(settings["problem"]),
         Variant.from_plain(variant),
         MatrixDescent.from_plain(settings["descent"]),
         seed=seed,

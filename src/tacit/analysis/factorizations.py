@@ -52,10 +52,10 @@ def measure_cp(model: CPFactorization, end: Tensor, *, tracked: int) -> dict[str
 def measure_hierarchical(
     model: HierarchicalTensorFactorization, end: Tensor, *, tracked: int, extra: Iterable[tuple[int, ...]]
 ) -> dict[str, Tensor]:
-    """Return what there is to see of each node and each matricisation, by modes from 1.
+    """Return what there is to see of each node and each matricization, by modes from 1.
 
     `local_component_norms_<modes>` (tracked,) of inner nodes; `column_norms_<modes>` (tracked,) of the matrix of each
-    node but the root; `singular_values_<modes>` (tracked,) and `effective_rank_<modes>` of the matricisations of the
+    node but the root; `singular_values_<modes>` (tracked,) and `effective_rank_<modes>` of the matricizations of the
     leaves, the inner nodes but the root, and the `extra` sets of modes (from 0).
     """
     tree, row = model.tree, {}

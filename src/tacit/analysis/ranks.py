@@ -1,4 +1,4 @@
-"""Spectra and ranks of matrices and matricised tensors.
+"""Spectra and ranks of matrices and matricized tensors.
 
 The effective rank is that of Roy and Vetterli 2007: exp of the entropy (natural logarithm) of the singular values over
 their sum.
@@ -28,7 +28,7 @@ def numerical_rank(singular_values: Tensor, *, longer_side: int) -> Tensor:
 
 
 def spectra(tensor: Tensor, mode_sets: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Return the singular values, descending, of the matricisations with each set of modes (from 0) as rows.
+    """Return the singular values, descending, of the matricizations with each set of modes (from 0) as rows.
 
     Those of one shape are decomposed together.
     """

@@ -241,11 +241,11 @@ class HierarchicalExperiment(Settings):
     model: HierarchicalModel
     descent: Descent
     num_tracked: Tracked = 15
-    """Components of each node, and singular values of each matricisation, that are written down."""
+    """Components of each node, and singular values of each matricization, that are written down."""
     matricizations: Annotated[
         tuple[Annotated[tuple[Count, ...], Field(min_length=1, max_length=100)], ...], Field(max_length=100)
     ] = ()
-    """Sets of modes, from 1, whose matricisations are followed besides those of the tree, such as [1, 3]."""
+    """Sets of modes, from 1, whose matricizations are followed besides those of the tree, such as [1, 3]."""
 
     @model_validator(mode="after")
     def _tree_fits(self) -> Self:

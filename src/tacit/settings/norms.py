@@ -45,10 +45,10 @@ LINEAR = Axes(problem=Digest, num_observations=int)
 """What tells files from each other; a matrix has the name of its problem, a tensor the digest."""
 
 
-class MatrixTask(Settings):
+class ObservedMatrix(Settings):
     """Which matrix is to be found, and what is observed of it."""
 
-    kind: Literal["block", "completion", "sensing"] = "block"
+    task: Literal["block", "completion", "sensing"] = "block"
     """`block`: all entries but the first of [[?, z], [z', eps]], which is set into an identity if the matrix is larger.
     The others: a random matrix of low rank, of which entries or products with Gaussian matrices are observed."""
     shape: tuple[Side, Side] = (2, 2)
@@ -63,29 +63,29 @@ class MatrixTask(Settings):
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
-        if self.kind == "block" and min(self.shape) < 2:
+        if self.task == "block" and min(self.shape) < 2:
             raise ValueError("a block needs at least 2 rows and 2 columns")
-        if self.kind == "block" and max(self.shape) == 2:
+        if self.task == "block" and max(self.shape) == 2:
             check_block(self.observed)
-        others = OF_RANDOM_MATRICES if self.kind == "block" else ("observed",)
-        whose = "random matrices (kind: completion or sensing)" if self.kind == "block" else "kind: block"
-        check_unused(self, *others, why=f"is of {whose}, and means nothing with kind: {self.kind}")
-        if self.kind == "completion" and self.num_samples > math.prod(self.shape):
+        others = OF_RANDOM_MATRICES if self.task == "block" else ("observed",)
+        whose = "random matrices (task: completion or sensing)" if self.task == "block" else "task: block"
+        check_unused(self, *others, why=f"is of {whose}, and means nothing with task: {self.task}")
+        if self.task == "completion" and self.num_samples > math.prod(self.shape):
             raise ValueError(f"num_samples = {self.num_samples}: the matrix has {math.prod(self.shape)} entries")
         if self.symmetric and self.shape[0] != self.shape[1]:
             raise ValueError(f"a symmetric matrix is square, not {self.shape[0]} x {self.shape[1]}")
-        if self.kind != "block":
+        if self.task != "block":
             check_rank(self.rank, self.shape)
-            check_measurements(self.kind, self.num_samples, self.shape)
+            check_measurements(self.task, self.num_samples, self.shape)
         return self
 
     @property
     def name(self) -> str:
         """A name of exactly these values, for paths."""
         size = "x".join(map(str, self.shape))
-        if self.kind == "block":
+        if self.task == "block":
             return f"{size}_" + "_".join(repr(value + 0.0) for value in self.observed)  # as -0 is 0
-        return f"{size}_{self.kind}_{digest(self.plain())}"
+        return f"{size}_{self.task}_{digest(self.plain())}"
 
 
 def check_block(observed: tuple[float, ...]) -> None:
@@ -137,7 +137,7 @@ class MatrixDescent(Settings):
 class MatrixRun(NamedTuple):
     """What tells one run of a deep matrix factorization from the others."""
 
-    problem: MatrixTask
+    problem: ObservedMatrix
     variant: Variant
     seed: int
 
@@ -156,9 +156,9 @@ class Variants(Settings):
         return values
 
     @property
-    def problems(self) -> list[MatrixTask]:
+    def problems(self) -> list[ObservedMatrix]:
         """The published problem: no solution has both the least norm and the least rank."""
-        return [MatrixTask()]
+        return [ObservedMatrix()]
 
     @property
     def runs(self) -> list[MatrixRun]:
@@ -185,18 +185,18 @@ class Perturbed(Variants):
         return self
 
     @property
-    def problems(self) -> list[MatrixTask]:
+    def problems(self) -> list[ObservedMatrix]:
         """A problem for each eps."""
-        return [MatrixTask(observed=(*self.observed, epsilon)) for epsilon in self.epsilons]
+        return [ObservedMatrix(observed=(*self.observed, epsilon)) for epsilon in self.epsilons]
 
 
 class Further(Variants):
     """Any other problem."""
 
-    problem: MatrixTask
+    problem: ObservedMatrix
 
     @property
-    def problems(self) -> list[MatrixTask]:
+    def problems(self) -> list[ObservedMatrix]:
         """That problem alone."""
         return [self.problem]
 
@@ -211,7 +211,7 @@ class MatrixNorms(Settings):
     """Problems of one's own, which end up in tables and in no figure."""
 
     @property
-    def problems(self) -> list[MatrixTask]:
+    def problems(self) -> list[ObservedMatrix]:
         """All problems."""
         return [problem for block in (self.published, self.perturbed, *self.further) for problem in block.problems]
 
@@ -240,12 +240,12 @@ class MatrixNorms(Settings):
         return self
 
 
-def determinant_sign(task: MatrixTask, descent: MatrixDescent) -> int:
+def determinant_sign(problem: ObservedMatrix, descent: MatrixDescent) -> int:
     """Return the sign (1, -1) that the determinant of the start is to have, 0 if any."""
     if descent.determinant == "as_observed":
-        if task.kind != "block":
+        if problem.task != "block":
             return 0
-        product = task.observed[0] * task.observed[1]
+        product = problem.observed[0] * problem.observed[1]
         return (product > 0) - (product < 0)
     return {"positive": 1, "negative": -1, "any": 0}[descent.determinant]
 

@@ -18,7 +18,7 @@ from tacit.analysis import matrix_norms as analysis
 from tacit.errors import DivergenceError
 from tacit.nn import deep_matrices
 from tacit.settings.factorizations import MatrixProblem
-from tacit.settings.norms import MatrixDescent, MatrixTask, Variant, determinant_sign
+from tacit.settings.norms import MatrixDescent, ObservedMatrix, Variant, determinant_sign
 from tacit.studies.tables import judged
 
 STUDY = "norms"
@@ -55,7 +55,7 @@ RUN = store.Kind(
 """Kind of file."""
 
 AXES = ["problem", "depth", "learning_rate", "init_scale", "balanced", "seed"]
-"""What tells a run from the others, as columns of tables; a problem is named as MatrixTask does."""
+"""What tells a run from the others, as columns of tables; a problem is named as ObservedMatrix does."""
 
 RUNS = store.Table(keys=AXES, numbers=("epochs", "loss", "unobserved"), others=("fitted",))
 CURVES = store.Table(keys=(*AXES, "epochs"), numbers=("loss", "unobserved"))
@@ -68,14 +68,14 @@ MAX_POINTS = 250
 """Points of a run that are kept for drawing."""
 
 
-def train(problem: MatrixTask, variant: Variant, descent: MatrixDescent, *, seed: int) -> dict[str, np.ndarray]:
+def train(problem: ObservedMatrix, variant: Variant, descent: MatrixDescent, *, seed: int) -> dict[str, np.ndarray]:
     """Fit one factorization; return its path, one row an evaluation that was written down (K of them).
 
     `epochs` done; `loss_before`, of the last step of these, as the rule of stopping sees it; `loss` of the end matrix
     after it; `mse`, the mean square over the observations; and `end` (K, m, n) itself; its first `entry`, and the size
     of that, `unobserved`; `reconstruction_error` and `normalized_reconstruction_error` (the unobserved entry of a block
     counts as 0); what tacit.analysis.matrix_norms.measure returns; and the lines of `theory`. Starts of one seed,
-    shape, depth, balance, kind and sign differ by their scale alone. Raises DivergenceError.
+    shape, depth, balance, task and sign differ by their scale alone. Raises DivergenceError.
     """
     # Here, because the other stages do without them, and compiled functions take a second to load.
     from tacit.training import finite, matrix_descent
@@ -129,14 +129,14 @@ def train(problem: MatrixTask, variant: Variant, descent: MatrixDescent, *, seed
     return found | theory(problem, found["loss"], schatten=descent.schatten)
 
 
-def theory(problem: MatrixTask, loss: np.ndarray, *, schatten: Iterable[float]) -> dict[str, np.ndarray]:
+def theory(problem: ObservedMatrix, loss: np.ndarray, *, schatten: Iterable[float]) -> dict[str, np.ndarray]:
     """Return the lines of theory at these losses (K,), for blocks of 2 x 2; of other problems there are none.
 
     `theory_entry`, a lower bound on |unobserved entry|, and `theory_closed_form`, what it follows to leading order; for
     z = z' = 1 and eps = 0 also `theory_envelope`, the sharp one, and the theorem's bounds on norms (`theory_norm` and
     `theory_schatten_<p>`, from below), `theory_effective_rank` and `theory_distance` (from above).
     """
-    if problem.kind != "block" or problem.shape != (2, 2):
+    if problem.task != "block" or problem.shape != (2, 2):
         return {}
     with np.errstate(divide="ignore"):
         lines = {
@@ -156,7 +156,7 @@ def theory(problem: MatrixTask, loss: np.ndarray, *, schatten: Iterable[float]) 
     return lines
 
 
-def observe(problem: MatrixTask) -> tuple[Any, np.ndarray]:
+def observe(problem: ObservedMatrix) -> tuple[Any, np.ndarray]:
     """Return what is observed of a problem (tacit.training.matrix_descent.Observed), and its target (m, n)."""
     from tacit.training.matrix_descent import Observed
 
@@ -164,7 +164,7 @@ def observe(problem: MatrixTask) -> tuple[Any, np.ndarray]:
     longest = max(problem.shape)
     whole, mask = np.zeros((longest, longest)), np.zeros((longest, longest))
     none = np.zeros((0, longest, longest)), np.zeros(0)
-    if problem.kind == "block":
+    if problem.task == "block":
         target = np.eye(rows, columns)
         target[:2, :2] = [[0, problem.observed[0]], problem.observed[1:]]
         whole[:rows, :columns], mask[:rows, :columns] = target, 1
@@ -176,10 +176,10 @@ def observe(problem: MatrixTask) -> tuple[Any, np.ndarray]:
         seed=problem.seed, shape=problem.shape, norm=problem.norm, num_samples=problem.num_samples, rank=problem.rank,
         symmetric=problem.symmetric,
     )  # fmt: skip
-    made = sensing.of_matrix(target, problem.kind)
+    made = sensing.of_matrix(target, problem.task)
     target = made["target"]
     whole[:rows, :columns] = target
-    if problem.kind == "completion":
+    if problem.task == "completion":
         mask[np.unravel_index(made["indices"], problem.shape)] = 1
         return Observed(whole, mask, *none), target
     matrices = np.zeros((problem.num_samples, longest, longest))
@@ -203,7 +203,7 @@ def collect(runs: Iterable[str | Path]) -> Tables:
         run = store.read(path, kind=RUN)
         names = [name for name, values in run.arrays.items() if values.ndim == 1]
         table = pd.DataFrame({name: run.arrays[name] for name in names})
-        variant, problem = run.settings["variant"], MatrixTask.from_plain(run.settings["problem"])
+        variant, problem = run.settings["variant"], ObservedMatrix.from_plain(run.settings["problem"])
         axes = {"problem": problem.name} | {name: variant[name] for name in AXES[1:-1]} | {"seed": run.settings["seed"]}
         fitted = table["loss"] < run.settings["descent"]["tolerance"]
         place = int(np.argmax(fitted)) if fitted.any() else len(table) - 1

@@ -244,9 +244,9 @@ def main_quantities(components: pd.DataFrame) -> dict[FactorizationName, str]:
 
 
 def node_quantities(components: pd.DataFrame) -> list[str]:
-    """Return what the second figure draws: an inner node, the root, the matricisation of the node, one of no node.
+    """Return what the second figure draws: an inner node, the root, the matricization of the node, one of no node.
 
-    A tree may have no node but the root, and no other matricisation may have been asked for. Raises MissingRunsError if
+    A tree may have no node but the root, and no other matricization may have been asked for. Raises MissingRunsError if
     the table has no run of a tree.
     """
     names = list(components.loc[components["factorization"] == "hierarchical", "quantity"].unique())
@@ -262,7 +262,7 @@ def node_quantities(components: pd.DataFrame) -> list[str]:
 
 
 def _matricizations(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return which of `names` are singular values of matricisations of nodes of the tree, and of other modes.
+    """Return which of `names` are singular values of matricizations of nodes of the tree, and of other modes.
 
     A set of modes has the spectrum of the others, so it is no other if those are a node's, or a single mode.
     """
@@ -382,7 +382,7 @@ def claims(runs: pd.DataFrame, components: pd.DataFrame) -> pd.DataFrame:
 
 
 def _judge_matricizations(where: str, components: pd.DataFrame) -> list[dict[str, str]]:
-    """Return a row on each matricisation that is none of the tree's: it has more singular values than any of those."""
+    """Return a row on each matricization that is none of the tree's: it has more singular values than any of those."""
     counts = components.groupby(["quantity", "seed"])["learned"].sum()
     inside, outside = _matricizations(components["quantity"].unique())
     if not inside:
@@ -393,7 +393,7 @@ def _judge_matricizations(where: str, components: pd.DataFrame) -> list[dict[str
         modes = ", ".join(map(str, _modes(name)))
         rows.append(
             _judged(
-                f"{where}: the matricisation of modes {modes}, which is none of the tree's, has higher rank",
+                f"{where}: the matricization of modes {modes}, which is none of the tree's, has higher rank",
                 f"{_listed(counts[name])} singular values against at most {_listed(tree)}",
                 (counts[name] > tree).to_list(),
             )
