@@ -130,8 +130,8 @@ def test_a_failing_job_shows_the_end_of_its_log_and_where_it_is(project):
 
 def test_a_job_past_its_time_limit_goes_on_where_it_was_and_ends_in_the_same_bytes(project, smoke, copy_of):
     """Slurm's shortest limit is a minute, which a training of this length exceeds at least once."""
-    # As many epochs as take a minute and a half or so here, of which the first piece, which starts up as well, does less
-    # than a minute's; each piece costs half a minute more until its end is noticed.
+    # As many epochs as take a minute and a half or so here, of which the first piece, which starts up as well, does
+    # less than a minute's; each piece costs half a minute more until its end is noticed.
     # The three of the smoke scale tell no rate, as the first of them is slow.
     here = copy_of(smoke)
     here.run(RUN, **longer(60))

@@ -538,7 +538,8 @@ def test_cifar_layouts_have_as_many_layers_as_they_say(name):
 
 
 def test_bfloat16_and_adam_train_with_the_regularizer(tmp_path):
-    run = fit(fresh(tmp_path), coefficient=1.0, precision="bfloat16", optimizer="adam", learning_rate=0.003, epochs=2)
+    adam = {"optimizer": "adam", "momentum": 0, "learning_rate": 0.003}
+    run = fit(fresh(tmp_path), coefficient=1.0, precision="bfloat16", **adam, epochs=2)
     assert np.isfinite(run["train_loss"]).all()
     assert (run["regularization"] > 0).all()
 
