@@ -45,7 +45,7 @@ _POLL_SECONDS = 0.2
 _KEPT = 16
 """Files of one function, the youngest, that stay when another is added: types, processors, versions of the code."""
 _CODE_OPTIONS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
-"""Of Numba's configuration, what changes the code that it makes."""
+"""The settings of Numba that change the code it makes."""
 
 
 def kernel(**options: Any) -> Callable[[Callable], Kernel]:

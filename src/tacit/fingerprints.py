@@ -27,7 +27,7 @@ NEUTRAL = frozenset(
 """Modules that say what a job does, where, and with what right, but enter no number of a result."""
 
 CACHE = Path(".snakemake", "tacit", "fingerprints")
-"""In the folder of a workflow: fingerprints of the code that was last planned with, for its jobs and its next start."""
+"""Folder, in that of a workflow, of fingerprints of the code last planned with, for its jobs and its next start."""
 
 _SCRIPT = "(script)"
 
@@ -43,7 +43,7 @@ class Reached(NamedTuple):
     fingerprint: str
     """16 hexadecimal digits."""
     modules: tuple[str, ...]
-    """Of Tacit, that it can reach."""
+    """Modules of Tacit that it can reach."""
 
 
 class Sources:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 sources: dict[Path, str] = {}
-"""By file: what was imported."""
+"""Source of what was imported, by file."""
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

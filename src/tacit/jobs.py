@@ -76,7 +76,7 @@ class Program(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As files say what made them."""
+        """The name by which files say what made them."""
         return provenance.program(self.script.name, self.uses)
 
     def import_all(self, sources: Sources) -> None:

@@ -67,13 +67,13 @@ class Origin(NamedTuple):
     inputs: tuple[str, ...] = ()
     """Digests."""
     runs: tuple[tuple[Made, int], ...] = ()
-    """As in the descriptions of its inputs, together."""
+    """The runs in the descriptions of its inputs, together."""
     older: int = 0
-    """Of these runs, those that older code made, as the settings allow."""
+    """Number of these runs that older code made, as the settings allow."""
     asked: Asked = ()
     """What was asked of the inputs."""
     paths: tuple[str, ...] = ()
-    """Of the inputs."""
+    """Paths of the inputs."""
     missing: int = 0
     """Runs that are asked for, and that the tables among the inputs lack, as the settings allow."""
 

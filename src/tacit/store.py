@@ -54,7 +54,7 @@ _MAGIC = b"Tacit file, BLAKE2b-256 of what follows byte 512: "
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _LARGEST_ATTRIBUTE = 1 << 20
 _LARGEST_RATIO = 400
-"""Of an array to what it takes in the file; more is no data of ours, but a trap, above _NO_TRAP bytes."""
+"""Size of an array over what it takes in the file; more is no data of ours, but a trap, above _NO_TRAP bytes."""
 _NO_TRAP = 1 << 26
 
 _AGAIN = "delete it, and Snakemake makes it again"
@@ -77,7 +77,7 @@ class Kind(NamedTuple):
 
     name: str
     arrays: Mapping[str, Array]
-    """By name, or by pattern (`*` stands for any letters) of which there may be any number, also none."""
+    """Arrays by name, or by pattern (`*` stands for any letters) of which there may be any number, also none."""
     attributes: Sequence[str] = ()
     """Those besides `settings` that must be there, as finite numbers."""
 
@@ -95,7 +95,7 @@ class Record(NamedTuple):
     settings: dict[str, Any]
     attributes: dict[str, Any]
     digest: str = ""
-    """Of the whole file, hexadecimal; equal content has the same."""
+    """Digest of the whole file, hexadecimal; equal content has the same."""
 
 
 class _UndeclaredError(Exception):

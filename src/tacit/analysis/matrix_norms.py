@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 
 RANK_CONSTANT = 2 * np.sqrt(12) / np.log(2)
-"""Of the theorem's bound on the effective rank."""
+"""Constant of the theorem's bound on the effective rank."""
 
 DISTANCE_CONSTANT = 3 * np.sqrt(2)
-"""Of the theorem's bound on the distance to rank one."""
+"""Constant of the theorem's bound on the distance to rank one."""
 
 
 def measure(ends: np.ndarray, *, schatten: Sequence[float] = (), precision: float) -> dict[str, np.ndarray]:

@@ -57,7 +57,7 @@ class Source(NamedTuple):
     title: str
     page: str
     urls: tuple[str, ...]
-    """Of the files of the first form; what is allowed to be fetched."""
+    """Addresses of the files of the first form, which may be fetched."""
     forms: tuple[Form, ...]
     num_train: int
     num_test: int

@@ -33,11 +33,11 @@ PROBLEMS: dict[str, type[Problem]] = {
     "tensor": CPProblem,
     "hierarchical": HierarchicalProblem,
 }
-"""By the name of the factorization that the target has."""
+"""Classes of problems by the name of the factorization that the target has."""
 
 
 LEAST_NORM, GREATEST_NORM = 1e-12, 1e12
-"""Of a target, whose square float32 still holds."""
+"""Norms of a target between which float32 still holds its square."""
 
 
 class NoTargetError(UserError):

@@ -21,7 +21,7 @@ from tacit.studies.matrix_norms import AXES, CURVES, MARKS, RUNS, observed_in, u
 
 _MARKERS = ("o", "v", "^", "D", "s", "P", "X", "h")
 _ITERATIONS = LinearSegmentedColormap.from_list("iterations", ["#8fc1e8", "#2c5f8a", "black"])
-"""From light for early to black for late, as published."""
+"""Colours run from light for early to black for late, as published."""
 
 _THEORY = "tab:red"
 _VARIANT = ["learning_rate", "init_scale", "balanced"]

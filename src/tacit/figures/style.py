@@ -42,7 +42,7 @@ STYLE = {
 
 
 _LETTERS_PER_INCH = 21
-"""Of notes, in their size."""
+"""Letters of a note, in its size, that fit an inch."""
 
 
 def new(width: float, height: float, **subplots) -> tuple[Figure, object]:

@@ -29,7 +29,7 @@ _QUANTITIES = {
     "test_accuracy": "test accuracy (%)",
 }
 _SHOWN_POINTS = 45
-"""Of accuracy, below the best, that the panels over epochs show."""
+"""Percentage points of accuracy, below the best, that the panels over epochs show."""
 _METHODS = {"linear": "tab:blue", "curvilinear": "tab:orange", "average": "tab:green", "string": "tab:red"}
 # Early splits yellow-green, late ones dark blue; without the end of the scale that is too pale on white.
 _SPLITS = LinearSegmentedColormap.from_list("splits", matplotlib.colormaps["viridis_r"](np.linspace(0.12, 1, 256)))

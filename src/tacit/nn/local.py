@@ -17,7 +17,7 @@ from torch.nn import functional
 from tacit.nn.products import multiply
 
 _CHUNK_BYTES = {"cpu": 2**21, "cuda": 2**30}
-"""Of windows that are gathered at a time: on a processor what its cache holds, elsewhere what launches few kernels."""
+"""Bytes of windows gathered at a time: on a processor what its cache holds, elsewhere enough to launch few kernels."""
 
 
 class LocalProduct(torch.autograd.Function):

@@ -31,7 +31,7 @@ class Layer(NamedTuple):
     kernel: int
     stride: int
     side_in: int
-    """Of the map it sees, padding included."""
+    """Side of the map that it sees, padding included."""
     side: int
     """d, of the map it makes."""
     live: Tensor

@@ -44,11 +44,11 @@ Moderate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False), AfterVa
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Some = Field(min_length=1, max_length=100)
-"""Of a list: not empty, and not so long that planning never ends."""
+"""The list is not empty, and not so long that planning never ends."""
 
 MOST_SEEDS = 1000
 MOST_RUNS = 20_000
-"""Of one study; Snakemake plans for minutes with as many."""
+"""The most runs of one study; Snakemake plans for minutes with as many."""
 
 
 def _check_seeds(seeds: int) -> int:
@@ -84,7 +84,7 @@ def _check_distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 Distinct = AfterValidator(_check_distinct)
-"""Of a collection: each value may be given once."""
+"""Each value of the collection may be given once."""
 
 
 def is_harmless(path: str) -> bool:
@@ -216,7 +216,7 @@ def _not_plain(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
 
 
 MOST_LEVELS = 20
-"""Of blocks and lists in one another."""
+"""The most blocks and lists in one another."""
 
 
 def _path_in(values: Any, problem: Mapping[str, Any]) -> tuple:

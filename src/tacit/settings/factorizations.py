@@ -36,7 +36,8 @@ OBSERVED = Axes(factorization=FactorizationName, problem=Digest, task=TaskName)
 
 Mean = Annotated[float, Field(ge=-100, le=100)]
 Std = Annotated[float, Field(ge=1e-3, le=100)]
-"""Of normal numbers that are multiplied; what is smaller or larger leaves the range of numbers at high order."""
+"""Standard deviation of normal numbers that are multiplied; at high order a smaller or larger one leaves the range of
+numbers."""
 
 Norm = Annotated[float, Field(ge=1e-6, le=1e6)]
 Size = Annotated[int, Field(ge=1, le=10**6)]
@@ -51,7 +52,7 @@ class Problem(Settings):
     """What is to be recovered, and from how many observations. The defaults are the published values."""
 
     seed: Seed = 0
-    """Of target and observations."""
+    """Seed of target and observations."""
     shape: Annotated[tuple[Size, ...], Field(min_length=2, max_length=20)]
     norm: Norm | Literal["sqrt_entries", "as_drawn"] = 64.0
     """Frobenius norm the target is scaled to: a number, the root of the number of entries, or as it was drawn."""
@@ -168,16 +169,16 @@ class Descent(Settings):
     optimizer: Literal["group_rmsprop", "sgd"] = "group_rmsprop"
     learning_rate: Positive = 1e-2
     decay: Fraction = 0.99
-    """Of the mean squared norm of the gradient, of group RMSprop."""
+    """Decay of the running mean squared norm of the gradient (group RMSprop)."""
     epsilon: Positive = 1e-6
     """Added to its root."""
     momentum: Fraction = 0.0
-    """Of SGD."""
+    """Momentum of SGD."""
     weight_decay: NonNegative = 0.0
     batch_size: NonNegativeInt = 0
     """0 means all observations at once."""
     epochs: Count = 500_000
-    """At most."""
+    """The most epochs that are run."""
     evaluate_every: Count = 25
     """Epochs between evaluations."""
     tolerance: Positive = 5e-5

@@ -31,13 +31,13 @@ class Facts(NamedTuple):
 
     title: str
     side: int
-    """Of its images, in px."""
+    """Side of its images, in px."""
     channels: int
     classes: int
     num_train: int
     num_test: int
     mean: tuple[float, ...]
-    """Of each channel of the training images, on the scale [0, 1]."""
+    """Mean of each channel of the training images, on the scale [0, 1]."""
     std: tuple[float, ...]
 
     def num_bytes(self, side: int) -> int:
@@ -70,9 +70,9 @@ class Images(Settings):
     """The same as a share of those of the classes that are kept."""
     num_test: Count | None = None
     subset_seed: Seed = 0
-    """Of these draws. A smaller subset is part of a larger one."""
+    """Seed of these draws. A smaller subset is part of a larger one."""
     mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
-    """Of each channel on the scale [0, 1], by which images are normalised; by default the customary one."""
+    """Mean of each channel, on the scale [0, 1], by which images are normalised; by default the customary one."""
     std: tuple[Annotated[float, Field(ge=1e-3, le=1)], ...] | None = None
 
     @model_validator(mode="after")
@@ -102,17 +102,17 @@ class Images(Settings):
 
     @property
     def side(self) -> int:
-        """Of the images as they are used, in px."""
+        """Side of the images as they are used, in px."""
         return self.size or FACTS[self.source].side
 
     @property
     def channels(self) -> int:
-        """Of the images."""
+        """Number of channels of the images."""
         return FACTS[self.source].channels
 
     @property
     def num_classes(self) -> int:
-        """Of the images that are used."""
+        """Number of classes of the images that are used."""
         return len(self.classes) if self.classes is not None else FACTS[self.source].classes
 
     @property

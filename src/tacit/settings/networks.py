@@ -17,7 +17,7 @@ class Network(Settings):
     width: Annotated[int, Field(ge=1, le=1024)] = 64
     """Channels of the first stage; 64 is what the ImageNet layouts have, and they have no other."""
     stem_stride: Literal[1, 2] = 2
-    """Of the first convolution; 2 is what the ImageNet layouts have, and they have no other."""
+    """Stride of the first convolution; 2 is what the ImageNet layouts have, and they have no other."""
     dropout: Annotated[float, Field(ge=0, le=0.99)] = 0.0
     """Probability of dropping a feature after each stage but the last; 0 means no such layer."""
 
@@ -53,7 +53,7 @@ class Network(Settings):
 
 
 Precision = Literal["float32", "tf32", "bfloat16"]
-"""In which products are computed: tf32 shortens them on a GPU, bfloat16 anywhere; weights are float32 in any case."""
+"""Precision of products: tf32 shortens them on a GPU, bfloat16 anywhere; weights are float32 in any case."""
 
 
 class Training(Settings):
@@ -62,7 +62,7 @@ class Training(Settings):
     optimizer: Literal["sgd", "adam"]
     learning_rate: Positive
     momentum: Fraction
-    """Of SGD; 0 with Adam, which has its own."""
+    """Momentum of SGD; 0 with Adam, which has its own."""
     weight_decay: NonNegative
     batch_size: Count
     epochs: Count

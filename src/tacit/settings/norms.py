@@ -34,7 +34,7 @@ from tacit.settings.factorizations import (
 )
 
 Side = Annotated[int, Field(ge=1, le=64)]
-"""Of a matrix that is fitted in one compiled loop, which keeps room for 20,000 of them."""
+"""Side of a matrix that is fitted in one compiled loop, which keeps room for 20,000 of them."""
 
 OF_RANDOM_MATRICES = ("seed", "rank", "symmetric", "norm", "num_samples")
 
@@ -115,7 +115,7 @@ class MatrixDescent(Settings):
     epochs: Count = 5_000_000
     evaluate_every: Count = 50
     tolerance: Positive = 1e-4
-    """Of half the sum of squared residuals."""
+    """Half the sum of squared residuals below this counts as fitted."""
     patience: NonNegativeInt = 10
     precision: Literal["float32", "float64"] = "float32"
     schatten: Annotated[tuple[Annotated[float, Field(ge=0.05, le=2)], ...], Field(max_length=20)] = (0.5,)
@@ -254,7 +254,7 @@ class Ranks(Settings):
     """How tensor rank is estimated: the least rank that alternating least squares fits the tensor with."""
 
     tolerance: Positive = 1e-6
-    """Of the mean squared error over all entries."""
+    """A mean squared error over all entries below this counts as fitted."""
     sweeps: Annotated[int, Field(ge=1, le=10**6)] = 1000
     restarts: Annotated[int, Field(ge=1, le=1000)] = 1
     """Random starts of each rank; it counts as fitted if one of them fits."""

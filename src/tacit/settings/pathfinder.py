@@ -51,7 +51,7 @@ class Rendering(Settings):
     continuity: Annotated[float, Field(ge=0.01, le=100)] = 1.8
     """Larger is straighter."""
     seed_distance: Pixels = 27
-    """Between the origins of the two paths."""
+    """Distance between the origins of the two paths."""
     marker_radius: Length = 3
     distractor_segments: Annotated[int, Field(ge=0, le=10_000)] = 30
     """Segments of all distractors together; each distractor is a third as long as a path, rounded down."""
@@ -123,7 +123,7 @@ class PathfinderSettings(RunSettings):
 
     path_lengths: Annotated[tuple[Length, ...], Some, Distinct]
     coefficients: Annotated[tuple[NonNegative, ...], Some, Distinct]
-    """Of the long-range regulariser; 0 trains without it."""
+    """Coefficients of the long-range regulariser; 0 trains without it."""
     seeds: Seeds
     """Number of runs of each setting."""
     rendering: Rendering

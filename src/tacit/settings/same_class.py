@@ -71,9 +71,9 @@ class SameClassSettings(RunSettings):
     """The whole study: a run for each distance, coefficient and seed."""
 
     distances: Annotated[tuple[NonNegativeInt, ...], Some, Distinct]
-    """Between the two images, in px."""
+    """Distances between the two images, in px."""
     coefficients: Annotated[tuple[NonNegative, ...], Some, Distinct]
-    """Of the long-range regulariser; 0 trains without it."""
+    """Coefficients of the long-range regulariser; 0 trains without it."""
     seeds: Seeds
     """Number of runs of each setting."""
     pairs: Pairs

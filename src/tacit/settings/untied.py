@@ -118,9 +118,9 @@ class Sgd(Settings):
 
     batch_size: Count
     order: Literal["fixed", "random"]
-    """Of batches: that of the file in every epoch, as published, or a new one in each."""
+    """Order of batches: that of the file in every epoch, as published, or a new one in each."""
     precision: Precision = "float32"
-    """Of the training, and of predictions that are measured on its way."""
+    """Precision of the training, and of predictions that are measured during it."""
 
 
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
@@ -180,9 +180,9 @@ class Shown(Settings):
     learning_rate: Positive
     splits: Annotated[tuple[Count, ...], Some, Distinct]
     margin: Literal["legacy", "top2"]
-    """By which norms are normalised. legacy: as published, nearly the whole range of the logits for right answers."""
+    """Margin that norms are normalised by; legacy, as published, is nearly the range of the logits of right answers."""
     margin_of: Literal["test", "train"]
-    """Of which images its mean is taken; published: test."""
+    """Images over which its mean is taken; published: test."""
 
 
 Points = Annotated[int, Field(ge=2, le=1000)]
@@ -192,7 +192,7 @@ class String(Settings):
     """A chain of networks between two, each trained by SGD and pulled towards its neighbours."""
 
     points: Points
-    """Of the chain, ends included."""
+    """Number of networks in the chain, ends included."""
     stiffness: Annotated[float, Field(ge=0, le=1000)]
     """1/2 moves a point to the middle of its neighbours; 1, as in the original code, reflects it there."""
     epochs: Annotated[int, Field(ge=0, le=100_000)]
@@ -234,10 +234,10 @@ class Interpolation(Settings):
     pairs: Annotated[tuple[Pair, ...], Some, Distinct]
     methods: Annotated[tuple[Method, ...], Field(min_length=1), Distinct]
     points: Points
-    """At which loss and accuracy are taken, ends included; the string has its own number."""
+    """Number of points at which loss and accuracy are taken, ends included; the string has its own number."""
     string: String
     precision: Precision = "float32"
-    """Of the string's training, and of predictions along all paths."""
+    """Precision of the string's training, and of predictions along all paths."""
 
 
 class RunSettings(Settings):
@@ -249,7 +249,7 @@ class RunSettings(Settings):
     epochs: Count
     measured: tuple[NonNegativeInt, ...]
     keep: Literal["every epoch", "last epoch"]
-    """Whose weights are written down."""
+    """Epochs whose weights are written down."""
 
 
 class InterpolationSettings(Settings):

@@ -23,10 +23,10 @@ MOST_VALUES = 100_000
 """Values in one file, with what aliases repeat counted as often as it is repeated."""
 
 MOST_BYTES = 2**20
-"""Of a file."""
+"""The most bytes of a file."""
 
 MOST_DIGITS = 30
-"""Of a number. No setting needs as many, and what is longer takes long to read."""
+"""The most digits of a number. No setting needs as many, and what is longer takes long to read."""
 
 _TEXT, _MAP, _SEQUENCE = (f"tag:yaml.org,2002:{name}" for name in ("str", "map", "seq"))
 _WORDS = {word: True for word in ("true", "yes", "on")} | {word: False for word in ("false", "no", "off")}

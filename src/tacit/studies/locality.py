@@ -26,7 +26,7 @@ class Task(NamedTuple):
     """What makes a task difficult, and what its runs are called."""
 
     kind: store.Kind
-    """Of the run files."""
+    """Kind of the run files."""
     difficulty: str
     """Setting and column, such as path_length."""
     words: str

@@ -228,7 +228,7 @@ class End(NamedTuple):
     """A network to interpolate from or to."""
 
     path: str | Path
-    """Of the run file."""
+    """Path of the run file."""
     network: str
     epoch: int
 

@@ -23,7 +23,7 @@ from tacit.studies.untied import CONVOLUTIONS, INTERPOLATION, LAYER_NORMS, PERFO
 
 RUN_KEYS = ["network", "cnn_learning_rate", "split", "learning_rate", "seed"]
 SCRATCH = -1
-"""Of a split, in what is drawn and judged: a training from scratch, for which tables have no split."""
+"""The split, in what is drawn and judged, of a training from scratch, for which tables have none."""
 
 PATH_KEYS = ["origin", "target", "cnn_learning_rate", "learning_rate", "seed"]
 

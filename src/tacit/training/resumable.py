@@ -39,9 +39,9 @@ class Loop(Protocol):
     """A training under way, that can be saved between any two steps."""
 
     epoch: int
-    """Of those done."""
+    """Number of epochs done."""
     step: int
-    """Of those done in this epoch."""
+    """Number of steps done in this epoch."""
 
     @property
     def finished(self) -> bool:
