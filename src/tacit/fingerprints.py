@@ -211,7 +211,7 @@ def canonical(node: ast.AST | list | object) -> str:
     Unlike `ast.dump` the same in every version of Python, as fields that a version adds are empty in older code.
     """
     if isinstance(node, ast.AST):
-        fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
+        fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
         if isinstance(node, ast.Constant):
             fields = [("value", node.value)]
         return f"{type(node).__name__}({','.join(f'{name}={canonical(value)}' for name, value in fields)})"
@@ -282,8 +282,9 @@ def _dotted_names(node: ast.AST, local: frozenset[str] = frozenset()) -> Iterato
         if root.id not in local:
             yield [root.id, *reversed(names)]
         return
-    body = node.body if isinstance(node, _FUNCTION) else []
-    inner = local | _local_names(node) if body else local
+    body, inner = [], local
+    if isinstance(node, _FUNCTION):
+        body, inner = node.body, local | _local_names(node)
     for child in ast.iter_child_nodes(node):
         yield from _dotted_names(child, inner if child in body else local)
 
@@ -307,9 +308,8 @@ def _local_names(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
 def _defined_names(statement: ast.stmt) -> Iterator[str]:
     if isinstance(statement, _DEFINITION):
         yield statement.name
-    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
     if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
-        for target in targets:
+        for target in statement.targets if isinstance(statement, ast.Assign) else [statement.target]:
             stored = (node for node in ast.walk(target) if isinstance(node, ast.Name))
             yield from (node.id for node in stored if isinstance(node.ctx, ast.Store))
 

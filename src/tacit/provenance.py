@@ -151,7 +151,7 @@ def gather(
         again = set(map(str, of_others)) or {Path(programs[0][0]).stem for programs in made if programs}
         may_accept = refused is old and accept_older is not None
         raise ProvenanceError(_refusal(refused, again, may_accept=may_accept))
-    made_by, runs = {(program, code): None}, Counter()
+    made_by, runs = {(program, code): None}, Counter[Made]()
     for file in files.values():
         made_by |= dict.fromkeys(file.made_by)
         runs.update(dict(file.runs))

@@ -87,6 +87,13 @@ class Kind(NamedTuple):
             return self.arrays[name]
         return next((array for pattern, array in self.arrays.items() if fnmatchcase(name, pattern)), None)
 
+    def declared(self, name: str) -> Array:
+        """Return what is declared of the array called `name`; raises KeyError if nothing is."""
+        found = self.of(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
 
 class Record(NamedTuple):
     """The content of a file: arrays by name, the settings it depends on, and its other attributes."""
@@ -121,8 +128,8 @@ def write(
     declares.
     """
     path = Path(path)
-    root = {"format": FORMAT, "format_version": FORMAT_VERSION, "kind": kind.name, "settings": json.dumps(settings)}
-    root |= (attributes or {}) | provenance.attributes()
+    root: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "kind": kind.name}
+    root |= {"settings": json.dumps(settings), **(attributes or {}), **provenance.attributes()}
     with replacing(path) as part:
         sink = files.Sink(part)
         try:
@@ -352,7 +359,7 @@ def _check_names(names: Iterable[str], kind: Kind, chosen: Iterable[str] | None)
 
 def _check_array(name: str, dtype: np.dtype, shape: tuple[int, ...], kind: Kind, lengths: dict[str, int]) -> None:
     """Compare type and shape with what is declared; `lengths` are those of named axes met so far."""
-    declared = kind.of(name)
+    declared = kind.declared(name)
     allowed = declared.dtype.split()
     general = {"f": "float", "i": "int", "u": "int"}.get(dtype.kind)
     if not (dtype.isnative and (dtype.name in allowed or general in allowed)):
@@ -373,7 +380,7 @@ def _check_array(name: str, dtype: np.dtype, shape: tuple[int, ...], kind: Kind,
 
 
 def _check_finite(name: str, array: np.ndarray, kind: Kind) -> None:
-    if array.dtype.kind != "f" or not kind.of(name).finite or array.size == 0:
+    if array.dtype.kind != "f" or not kind.declared(name).finite or array.size == 0:
         return
     # Extremes are NaN or infinite if anything is, and need no array of their own.
     if not (np.isfinite(array.min()) and np.isfinite(array.max())):
@@ -411,7 +418,7 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
     """Write `table` as CSV, atomically, with as many digits as its numbers have, and its description beside it."""
     path, origin = Path(path), provenance.origin()
     content = table.to_csv(index=False, lineterminator="\n").encode()
-    description = {"blake2b": _digest_of(content), "made_by": origin.made_by, "inputs": origin.inputs}
+    description: dict[str, Any] = {"blake2b": _digest_of(content), "made_by": origin.made_by, "inputs": origin.inputs}
     description |= {"runs": origin.runs, "asked": origin.asked, "collected": origin.paths}
     description["this"] = _digest_of(json.dumps(description).encode())
     # First, as a table without a description could not be told from one that lost it.

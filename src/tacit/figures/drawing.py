@@ -17,7 +17,7 @@ Settings = Mapping[str, Any]
 class Draw(Protocol):
     """Draws `numbers`; a note in a corner says `settings["scale"]`, and how many runs are `missing`."""
 
-    def __call__(self, numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
+    def __call__(self, numbers: pd.DataFrame, /, *, settings: Settings, missing: int) -> Figure:
         """Return the figure."""
         ...
 

@@ -6,6 +6,7 @@ import io
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 
 from tacit import provenance, store
 
-STYLE = {
+STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
     "savefig.dpi": 250,
@@ -45,7 +46,7 @@ _LETTERS_PER_INCH = 21
 """Letters of a note, in its size, that fit an inch."""
 
 
-def new(width: float, height: float, **subplots) -> tuple[Figure, object]:
+def new(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:
     """Return an empty figure of `width` x `height` inches in the house style, and its axes."""
     plt.rcdefaults()
     plt.rcParams.update(STYLE)

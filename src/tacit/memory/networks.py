@@ -7,7 +7,13 @@ import math
 from tacit.memory import EVALUATED, FLOAT
 from tacit.settings.networks import Network
 
-_IMAGENET = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+_IMAGENET: dict[int, tuple[int, ...]] = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
 
 
 def residual(network: Network, sides: tuple[int, int], channels: int, batch: int) -> int:

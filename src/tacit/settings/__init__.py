@@ -82,7 +82,7 @@ def load(
             if _has(layer, path) or _has(layer, of_list):
                 return name
         # The blocks of studies are a scale's, all else is of the configuration.
-        study = path[0] if path else None
+        study = str(path[0]) if path else ""
         return holder.get(study) or (
             yaml_files.shown(scales / scale / f"{study}.yaml") if study in STUDIES else layers[0][0]
         )
@@ -95,7 +95,8 @@ def _read_scale(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
     Raises SettingsError if a file holds anything but the block of the study that it is named after.
     """
-    base, holder = {}, {}
+    base: dict[str, Any] = {}
+    holder: dict[str, str] = {}
     for path in sorted(folder.glob("*.yaml")):
         study, file = path.stem, yaml_files.shown(path)
         if study not in STUDIES:

@@ -56,7 +56,8 @@ def mode_tree(order: int, pool_size: int, pattern: Pattern = "checkerboard") -> 
         raise ValueError(f"a tree needs at least 2 modes, not {order}")
     if pool_size < 2:
         raise ValueError(f"pool_size = {pool_size}: at least 2 nodes are pooled at a time")
-    groups, modes = [], [tuple((mode,) for mode in range(order))]
+    groups = []
+    modes: list[tuple[tuple[int, ...], ...]] = [tuple((mode,) for mode in range(order))]
     while len(modes[-1]) > 1:
         level = _pool(len(modes[-1]), pool_size, pattern)
         groups.append(level)

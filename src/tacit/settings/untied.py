@@ -240,6 +240,9 @@ class Interpolation(Settings):
     """Precision of the string's training, and of predictions along all paths."""
 
 
+KeptEpochs = Literal["every epoch", "last epoch"]
+
+
 class RunSettings(Settings):
     """What a training depends on besides its network, learning rate, seed, and what it continues from."""
 
@@ -248,7 +251,7 @@ class RunSettings(Settings):
     sgd: Sgd
     epochs: Count
     measured: tuple[NonNegativeInt, ...]
-    keep: Literal["every epoch", "last epoch"]
+    keep: KeptEpochs
     """Epochs whose weights are written down."""
 
 
@@ -297,9 +300,9 @@ class UntiedSettings(Settings):
             raise ValueError(f"interpolation.pairs: {same[0]} is paired with itself")
         for name in {name for pair in self.interpolation.pairs for name in pair}:
             network = Solution.named(name).network
-            allowed = {*self.scratch.networks, *(f"{network}-{number}" for number in self.splits(network))}
-            if name not in allowed:
-                raise ValueError(f"interpolation.pairs: {name} is not trained; there are {', '.join(sorted(allowed))}")
+            trained = {*self.scratch.networks, *(f"{network}-{number}" for number in self.splits(network))}
+            if name not in trained:
+                raise ValueError(f"interpolation.pairs: {name} is not trained; there are {', '.join(sorted(trained))}")
         return self
 
     def _check_sizes(self) -> None:
@@ -322,7 +325,7 @@ class UntiedSettings(Settings):
         """What a training that continues from a CNN depends on."""
         return self._run(self.continued, keep="last epoch")
 
-    def _run(self, phase: Phase, *, keep: str) -> RunSettings:
+    def _run(self, phase: Phase, *, keep: KeptEpochs) -> RunSettings:
         return RunSettings(
             images=self.images,
             architecture=self.architecture,

@@ -119,8 +119,8 @@ def train(problem: ObservedMatrix, variant: Variant, descent: MatrixDescent, *, 
         "entry": ends[:, 0, 0],
         "unobserved": np.abs(ends[:, 0, 0]),
     }
-    error = np.sqrt(((ends - target) ** 2).sum((1, 2)))
-    found |= {"reconstruction_error": error, "normalized_reconstruction_error": error / np.linalg.norm(target)}
+    distance = np.sqrt(((ends - target) ** 2).sum((1, 2)))
+    found |= {"reconstruction_error": distance, "normalized_reconstruction_error": distance / np.linalg.norm(target)}
     found["mse"] = 2 * found["loss"] / (len(observed.values) or observed.mask.sum())
     precision = float(np.finfo(descent.precision).eps)
     found |= analysis.measure(ends, schatten=descent.schatten, precision=precision)
@@ -172,11 +172,11 @@ def observe(problem: ObservedMatrix) -> tuple[Any, np.ndarray]:
         return Observed(whole, mask, *none), target
     from tacit.data import sensing
 
-    target = MatrixProblem(
+    random = MatrixProblem(
         seed=problem.seed, shape=problem.shape, norm=problem.norm, num_samples=problem.num_samples, rank=problem.rank,
         symmetric=problem.symmetric,
     )  # fmt: skip
-    made = sensing.of_matrix(target, problem.task)
+    made = sensing.of_matrix(random, problem.task)
     target = made["target"]
     whole[:rows, :columns] = target
     if problem.task == "completion":

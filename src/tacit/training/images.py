@@ -19,8 +19,10 @@ from tacit.nn.layout import arranged
 class Examples(Protocol):
     """What a network is trained on or tested with."""
 
-    labels: Tensor
-    """(N,) on the device"""
+    @property
+    def labels(self) -> Tensor:
+        """Labels (N,) on the device."""
+        ...
 
     def batch(self, numbers: Tensor, memory_format: torch.memory_format) -> Tensor:
         """Return the images (B, C, H, W) with these numbers, normalised; valid until the next call."""
