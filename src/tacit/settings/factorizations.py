@@ -85,9 +85,7 @@ class MatrixProblem(Problem):
 
     @model_validator(mode="after")
     def _can_be_drawn(self) -> Self:
-        if self.symmetric and self.shape[0] != self.shape[1]:
-            raise ValueError(f"a symmetric matrix is square, not {self.shape[0]} x {self.shape[1]}")
-        check_rank(self.rank, self.shape)
+        check_matrix(self.rank, self.shape, symmetric=self.symmetric)
         return self
 
 
@@ -277,8 +275,10 @@ class HierarchicalExperiment(Settings):
 Experiment = MatrixExperiment | CPExperiment | HierarchicalExperiment
 
 
-def check_rank(rank: int, shape: tuple[int, int]) -> None:
-    """Raise ValueError if a matrix of this shape cannot have the rank."""
+def check_matrix(rank: int, shape: tuple[int, int], *, symmetric: bool) -> None:
+    """Raise ValueError if a matrix of this shape cannot have the rank, or cannot be symmetric."""
+    if symmetric and shape[0] != shape[1]:
+        raise ValueError(f"a symmetric matrix is square, not {shape[0]} x {shape[1]}")
     if rank > min(shape):
         raise ValueError(f"rank = {rank}: a matrix of {shape[0]} x {shape[1]} has at most {min(shape)}")
 

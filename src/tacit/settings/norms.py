@@ -29,8 +29,8 @@ from tacit.settings.factorizations import (
     Descent,
     Norm,
     check_evaluations,
+    check_matrix,
     check_measurements,
-    check_rank,
 )
 
 Side = Annotated[int, Field(ge=1, le=64)]
@@ -72,10 +72,8 @@ class ObservedMatrix(Settings):
         check_unused(self, *others, why=f"is of {whose}, and means nothing with task: {self.task}")
         if self.task == "completion" and self.num_samples > math.prod(self.shape):
             raise ValueError(f"num_samples = {self.num_samples}: the matrix has {math.prod(self.shape)} entries")
-        if self.symmetric and self.shape[0] != self.shape[1]:
-            raise ValueError(f"a symmetric matrix is square, not {self.shape[0]} x {self.shape[1]}")
         if self.task != "block":
-            check_rank(self.rank, self.shape)
+            check_matrix(self.rank, self.shape, symmetric=self.symmetric)
             check_measurements(self.task, self.num_samples, self.shape)
         return self
 
