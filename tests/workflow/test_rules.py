@@ -70,3 +70,11 @@ def test_scripts_read_no_configuration(scripts):
         read = set(re.findall(r"\bsnakemake\.(\w+)", text))
         assert read <= {"input", "output", "params", "wildcards", "log", "threads"}, name
         assert "config" not in text, name
+
+
+def test_the_profile_names_rules_that_there_are(rules, fresh):
+    text = (fresh / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8")
+    grouped = set(re.findall(r"^  (\w+): (?!\d)\w+$", text.partition("\ngroups:\n")[2].partition("\ngroup-")[0], re.M))
+    advised = set(re.findall(r"^#   (\w+):$", text.partition("# set-resources:\n")[2], re.M))
+    assert len(grouped) > 5 and len(advised) > 3
+    assert grouped | advised <= set(rules)
