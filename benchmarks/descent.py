@@ -66,7 +66,7 @@ class Setting:
                 parameter.data = start.clone().to(device)
         model = self.model.to(device)
         observed = Entries(model.shape, self.indices.to(device), self.values.to(device), Loss("l2"))
-        return Loop(model, observed, Descent(evaluate_every=EVERY), self.measure, ("benchmark",))
+        return Loop(model, observed, Descent(evaluate_every=EVERY), measure=self.measure, stream=("benchmark",))
 
     def plain(self, steps: int) -> torch.Tensor:
         """Take `steps` steps with the reference; return its end tensor."""

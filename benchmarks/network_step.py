@@ -20,8 +20,9 @@ from tacit import streams
 from tacit.nn import resnets
 from tacit.optim.long_range import Patch, draw_distant_patches
 from tacit.settings.networks import LongRangeRegularizer, Network, Training
+from tacit.training.engine import Engine
 from tacit.training.images import LabelledImages
-from tacit.training.networks import Loop
+from tacit.training.networks import assemble
 
 PATCHES = LongRangeRegularizer(patch_size=2, distance=0)
 STREAM = ("benchmark", "network step")
@@ -69,7 +70,7 @@ class Setting:
         self.images = (random.random((16 * batch_size, size, size)) ** 8 * 255).astype(np.uint8)
         self.labels = random.integers(0, 2, len(self.images))
         self.mean, self.std = self.images.mean() / 255, self.images.std() / 255
-        self.batches = torch.arange(len(self.images)).split(batch_size)
+        self.batches = torch.arange(len(self.images)).to(device).split(batch_size)
         self.pairs = [
             draw_distant_patches(PATCHES, height=size, width=size, generator=random) if coefficient > 0 else None
             for _ in self.batches
@@ -102,27 +103,28 @@ class Setting:
         return losses
 
     def ours(self, steps: int) -> list[float]:
-        """Take `steps` steps of the training loop; return the losses, read at the end of each for the comparison."""
-        loop, losses, before = self.loop(), [], 0.0
-        for batch, pair, _ in zip(self.batches, self.pairs, range(steps), strict=False):
-            loop.update(batch.to(self.device), pair)
-            total = loop.sums[0].item() / self.training.batch_size
-            losses.append(total - before)
-            before = total
-        return losses
+        """Take `steps` steps of the engine; return their losses."""
+        stepping = self.engine().moving
+        return [stepping.take(step, self.batches[step])[0].item() for step in range(steps)]
 
-    def loop(self) -> Loop:
-        """Return the training loop at its start."""
+    def engine(self) -> Engine:
+        """Return the training at its start, about to take its first steps on the pairs of both loops."""
         data = LabelledImages.on(self.device, self.images, self.labels, mean=[self.mean], std=[self.std])
-        return Loop(self.fresh_model(), data, data, self.training, self.coefficient, None, STREAM)
+        pairs = iter(self.pairs)
+        training = assemble(
+            self.fresh_model(), data, data, self.training,
+            coefficient=self.coefficient, sample_patches=lambda generator: next(pairs), stream=STREAM,
+        )  # fmt: skip
+        training.moving.begin(0, len(self.batches))
+        return training
 
     def time_ours(self, steps: int) -> float:
         """Return seconds a step of the training loop."""
-        loop = self.loop()
+        stepping = self.engine().moving
 
         def run() -> None:
-            for batch, pair, _ in zip(self.batches, self.pairs, range(steps), strict=False):
-                loop.update(batch.to(self.device), pair)
+            for step in range(steps):
+                stepping.take(step, self.batches[step])
             if self.device.type == "cuda":
                 torch.cuda.synchronize()
 

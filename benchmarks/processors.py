@@ -98,6 +98,7 @@ def classification(kind: str, *, images: int = 400) -> Iterator[np.ndarray]:
     from tacit.nn import convnets, untying
     from tacit.settings.untied import Architecture, Sgd
     from tacit.training.classification import fit
+    from tacit.training.evaluation import predict
     from tacit.training.images import LabelledImages
 
     random = streams.numpy_generator("benchmark", "processors", "classes")
@@ -110,7 +111,7 @@ def classification(kind: str, *, images: int = 400) -> Iterator[np.ndarray]:
     network = convert(network, side=32)
 
     def measure(current: torch.nn.Module) -> dict[str, float]:
-        return margins.performance(margins.predict(current, data), data.labels)
+        return margins.performance(predict(current, data), data.labels)
 
     sgd = Sgd(batch_size=20, order="fixed")
     with _checkpoint() as checkpoint:
@@ -119,7 +120,7 @@ def classification(kind: str, *, images: int = 400) -> Iterator[np.ndarray]:
             checkpoint=checkpoint, settings={},
         )  # fmt: skip
     yield from (parameter.detach().numpy() for parameter in network.parameters())
-    yield from (trained.measures[0] | trained.steps).values()
+    yield from (trained.measures | trained.steps).values()
 
 
 def descent(name: str, *, epochs: int) -> Iterator[np.ndarray]:

@@ -24,7 +24,7 @@ from tacit.settings.factorizations import Descent
 from tacit.settings.mode_trees import mode_tree
 from tacit.settings.networks import LongRangeRegularizer, Network, Training
 from tacit.settings.untied import Architecture, Sgd, String
-from tacit.training import chain, classification, descent, networks, resumable
+from tacit.training import chain, classification, descent, engine, networks, resumable
 from tacit.training.images import LabelledImages
 from tacit.training.observations import Entries, Loss
 
@@ -58,12 +58,6 @@ class Found(NamedTuple):
         return not self.difference <= self.tolerance
 
 
-class NeverPaused:
-    """For loops that nobody interrupts."""
-
-    requested = False
-
-
 def difference(first: Numbers, second: Numbers) -> tuple[float, str]:
     """Return the greatest relative difference of the numbers in two records, and where it is.
 
@@ -85,9 +79,9 @@ def difference(first: Numbers, second: Numbers) -> tuple[float, str]:
 
 def compare(engines: Mapping[str, Engine], first: torch.device, second: torch.device) -> Iterator[Found]:
     """Yield, for each engine, how far its numbers on two devices are apart."""
-    for name, engine in engines.items():
-        apart, where = difference(engine.run(first), engine.run(second))
-        yield Found(name, apart, where, engine.tolerance)
+    for name, one in engines.items():
+        apart, where = difference(one.run(first), one.run(second))
+        yield Found(name, apart, where, one.tolerance)
 
 
 def training(**changes: object) -> Training:
@@ -116,7 +110,7 @@ def images(device: torch.device, *, count: int, channels: int, classes: int, see
     return LabelledImages.on(device, pixels, labels, mean=[0.3] * channels, std=[0.2] * channels)
 
 
-def network(device: torch.device, *, coefficient: float, **changes: object) -> networks.Loop:
+def network(device: torch.device, *, coefficient: float, **changes: object) -> engine.Engine:
     """Return a small residual network's training at its start."""
     torch.manual_seed(streams.torch_seed(*STREAM))
     model = resnets.build(Network(name="resnet8", width=16), in_channels=1)
@@ -126,7 +120,9 @@ def network(device: torch.device, *, coefficient: float, **changes: object) -> n
     sample = partial(_sample, patches)
     settings = training(**changes)
     train, test = data(count=144, seed=0), data(count=80, seed=1)
-    return networks.Loop(model.to(device), train, test, settings, coefficient, sample, STREAM)
+    return networks.assemble(
+        model.to(device), train, test, settings, coefficient=coefficient, sample_patches=sample, stream=STREAM
+    )
 
 
 def _sample(patches: LongRangeRegularizer, generator: np.random.Generator):
@@ -137,12 +133,14 @@ def _run_network(device: torch.device, *, coefficient: float) -> Numbers:
     # Few and short steps: where a ReLU is at its corner, and where the gradients that the regulariser compares are
     # nearly zero, rounding turns into another step. At the usual rate two orders in memory part on one processor too.
     loop = network(device, coefficient=coefficient, learning_rate=1e-5, epochs=1)
-    start = weights_of(loop.model)
+    model = loop.moving.network
+    start = weights_of(model)
     while not loop.finished:
-        loop.run_epoch(NeverPaused())
+        loop.advance()
     # Accuracies jump by whole images, so losses stand for them.
     names = ("train_loss", "test_loss") + (("regularization",) if coefficient else ())
-    return {name: np.array(loop.history[name]) for name in names} | _moved(loop.model, start)
+    history = networks.history(loop)
+    return {name: history[name] for name in names} | _moved(model, start)
 
 
 def weights_of(model: nn.Module) -> np.ndarray:
@@ -194,11 +192,12 @@ def _run_chain(device: torch.device) -> Numbers:
         for parameter in last.parameters():
             parameter.mul_(1.1)
     ends = (untying.to_dense(net.to(device), side=SIDE) for net in (classifier("cnn", 8), last))
-    moving = chain.Chain(interpolation.along(*ends, string.points), data, string, STREAM)
-    start = weights_of(moving.networks[1])
+    links = interpolation.along(*ends, string.points)
+    moving = chain.assemble(links, data, string, precision="float32", stream=STREAM)
+    start = weights_of(links[1])
     while not moving.finished:
-        moving.run_epoch(NeverPaused())
-    return {"objective": np.array(moving.objective)} | _moved(moving.networks[1], start)
+        moving.advance()
+    return {"objective": moving.column("objective")} | _moved(links[1], start)
 
 
 def factorization(kind: str) -> tuple[factorizations.Factorization, float, descent.Measure]:
@@ -223,7 +222,7 @@ def fitting(device: torch.device, kind: str, **changes: object) -> descent.Loop:
     indices = torch.from_numpy(random.permutation(size)[: size // 2]).to(device)
     values = torch.from_numpy(random.standard_normal(size // 2)).to(device, precision)
     observed = Entries(model.shape, indices, values, Loss.of(settings))
-    return descent.Loop(model.to(device, precision), observed, settings, measure, STREAM)
+    return descent.Loop(model.to(device, precision), observed, settings, measure=measure, stream=STREAM)
 
 
 def _run_descent(device: torch.device, *, kind: str, **changes: object) -> Numbers:
@@ -280,7 +279,7 @@ def _resumable_network(device: torch.device, checkpoint: str, seconds: float) ->
     loop = network(device, coefficient=1.0, epochs=8)
     loop.summary = _slow(loop.summary, seconds)
     resumable.run(loop, epochs=8, checkpoint=checkpoint, settings={"kind": "network"}, by_time=False)
-    return {name: np.array(values) for name, values in loop.history.items()} | {"weights": weights_of(loop.model)}
+    return networks.history(loop) | {"weights": weights_of(loop.moving.network)}
 
 
 def _resumable_descent(device: torch.device, checkpoint: str, seconds: float) -> Numbers:

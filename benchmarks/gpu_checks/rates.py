@@ -24,9 +24,9 @@ from tacit.nn import resnets
 from tacit.optim.long_range import Patch, draw_order
 from tacit.settings.networks import Network
 from tacit.settings.same_class import Canvas
-from tacit.settings.untied import Sgd
-from tacit.training import classification, networks
+from tacit.training import engine, networks
 from tacit.training.images import Bytes, ImagePairs
+from tacit.training.objectives import CrossEntropy
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 PUBLISHED = Network(name="resnet18")
@@ -82,7 +82,7 @@ def compiled(device: torch.device, steps: int) -> Iterator[Case]:
     for precision in ("float32", "bfloat16"):
         settings = engines.training(precision=precision)
         setting = network_step.Setting(PUBLISHED, 150, BATCH, 0.0, device, settings)
-        before, _ = measured(_steps_of(setting.loop(), setting, steps), steps)
+        before, _ = measured(_steps_of(setting.engine(), setting, steps), steps)
         expected = setting.ours(2)
         setting.training = setting.training.model_copy(update={"compile": True})
         found = setting.ours(2)
@@ -100,17 +100,15 @@ def _synchronised(work: Callable[[], object]) -> None:
 
 def _of_loop(setting, steps: int, name: str, coefficient: float, how: str, reference: float, agreement: str) -> Case:
     kind = "regularised" if coefficient else "plain"
-    ours, memory = measured(_steps_of(setting.loop(), setting, steps), steps)
+    ours, memory = measured(_steps_of(setting.engine(), setting, steps), steps)
     return case(f"{name}, {kind}, {how}", ours, memory, reference, agreement)
 
 
-def _steps_of(loop: networks.Loop, setting, steps: int) -> Callable[[], None]:
-    batches = [batch.to(setting.device) for batch in setting.batches]
-    numbers = [step % len(batches) for step in range(steps)]
-
+def _steps_of(training: engine.Engine, setting, steps: int) -> Callable[[], None]:
     def work() -> None:
-        for number in numbers:
-            loop.update(batches[number], setting.pairs[number])
+        for step in range(steps):
+            number = step % len(setting.batches)
+            training.moving.take(number, setting.batches[number])
 
     return work
 
@@ -127,15 +125,24 @@ class SameClass:
         )
         indices, labels = random.integers(0, 1000, (8 * BATCH, 2)), random.integers(0, 2, 8 * BATCH)
         self.data = ImagePairs(pixels, indices, labels, canvas=(224, 224), corners=corners)
-        self.batches = torch.arange(len(labels)).split(BATCH)
-        patches = tuple(Patch(*corner, side, side) for corner in corners)
-        self.pairs = [draw_order(patches, random) if coefficient else None for _ in self.batches]
+        self.batches = torch.arange(len(labels), device=device).split(BATCH)
+        self.patches = tuple(Patch(*corner, side, side) for corner in corners)
 
-    def loop(self) -> networks.Loop:
-        """Return the training at its start."""
+    def engine(self) -> engine.Engine:
+        """Return the training at its start, about to take its first steps."""
         torch.manual_seed(streams.torch_seed(*engines.STREAM))
         model = resnets.build(PUBLISHED, in_channels=3).to(self.device)
-        return networks.Loop(model, self.data, self.data, self.training, self.coefficient, None, engines.STREAM)
+        training = networks.assemble(
+            model,
+            self.data,
+            self.data,
+            self.training,
+            coefficient=self.coefficient,
+            sample_patches=partial(draw_order, self.patches),
+            stream=engines.STREAM,
+        )
+        training.moving.begin(0, len(self.batches))
+        return training
 
 
 def same_class(device: torch.device, steps: int) -> Iterator[Case]:
@@ -170,15 +177,15 @@ def untied(device: torch.device, steps: int) -> Iterator[Case]:
 
 
 def _of_classifier(kind: str, precision: str, data, steps: int) -> tuple[float, float]:
-    sgd = Sgd(batch_size=250, order="fixed", precision=precision)
     model = engines.classifier(kind, 64).to(data.labels.device)
-    loop = classification.Loop(model, data, sgd, 0.01, 1, lambda network: {}, (), (), engines.STREAM, keeper=None)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    stepping = engine.Minimize(model, data, CrossEntropy(), optimizer, precision=precision)
     batches = torch.arange(len(data.labels), device=data.labels.device).split(250)
+    stepping.begin(0, len(batches))
 
     def work() -> None:
         for step in range(steps):
-            loop.step = step % len(batches)
-            loop.update(batches[loop.step])
+            stepping.take(step % len(batches), batches[step % len(batches)])
 
     return measured(work, steps)
 

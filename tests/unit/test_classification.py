@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from tacit import checkpoints
 from tacit.analysis import interpolation
 from tacit.errors import DivergenceError
 from tacit.settings.untied import Sgd, String
-from tacit.training import chain, classification, resumable
+from tacit.training import chain, classification, engine
+from tacit.training.batches import Batches
 from tacit.training.images import LabelledImages
 
 SETTINGS = {"name": "a test"}
@@ -68,9 +70,9 @@ def test_is_plain_sgd_in_the_order_of_the_file(tmp_path):
         states.append({k: v.clone() for k, v in network.state_dict().items()})
     np.testing.assert_allclose(trained.steps["step_loss"], losses, rtol=1e-5)
     np.testing.assert_allclose(trained.steps["step_accuracy"], accuracies, rtol=1e-6)
-    assert [int(row["epoch"]) for row in trained.measures] == [0, 2, 4]
-    for row in trained.measures:
-        assert row["first"] == pytest.approx(states[int(row["epoch"])]["1.weight"][0, 0].item(), rel=1e-4)
+    assert trained.measures["epoch"].tolist() == [0, 2, 4]
+    expected = [states[epoch]["1.weight"][0, 0].item() for epoch in (0, 2, 4)]
+    np.testing.assert_allclose(trained.measures["first"], expected, rtol=1e-4)
     assert set(trained.weights) == {0, 3}
     for epoch, weights in trained.weights.items():
         for name, tensor in weights.items():
@@ -79,13 +81,13 @@ def test_is_plain_sgd_in_the_order_of_the_file(tmp_path):
 
 def test_a_fixed_order_repeats_and_a_random_one_does_not(monkeypatch, tmp_path):
     seen = []
-    update = classification.Loop.update
+    take = engine.Minimize.take
 
-    def noted(self, batch):
+    def noted(self, step, batch):
         seen.append(tuple(batch.tolist()))
-        update(self, batch)
+        return take(self, step, batch)
 
-    monkeypatch.setattr(classification.Loop, "update", noted)
+    monkeypatch.setattr(engine.Minimize, "take", noted)
     orders = {}
     for order in ("fixed", "random"):
         seen.clear()
@@ -106,31 +108,28 @@ def test_every_step_of_every_epoch_has_an_entry(tmp_path):
     }
 
 
-def asked_to_end(monkeypatch, loop, steps):
+def asked_to_end(monkeypatch, stepping, steps):
     """Have SIGTERM arrive after so many steps; after 0, before the first."""
-    count, update = itertools.count(), loop.update
+    count, take = itertools.count(), stepping.take
 
-    def interrupting(self, batch):
-        if next(count) + 1 == max(steps, 1):
-            if steps == 0:
-                os.kill(os.getpid(), signal.SIGTERM)
-            update(self, batch)
-            if steps > 0:
-                os.kill(os.getpid(), signal.SIGTERM)
-        else:
-            update(self, batch)
+    def interrupting(self, step, batch):
+        number = next(count)
+        if number == steps == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        row = take(self, step, batch)
+        if number + 1 == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return row
 
-    monkeypatch.setattr(loop, "update", interrupting)
+    monkeypatch.setattr(stepping, "take", interrupting)
 
 
 def assert_same(one, other):
     for name, values in one.steps.items():
         np.testing.assert_array_equal(values, other.steps[name])
-    assert len(one.measures) == len(other.measures)
-    for row, its in zip(one.measures, other.measures, strict=True):
-        assert {name: value.item() for name, value in row.items()} == {
-            name: value.item() for name, value in its.items()
-        }
+    assert list(one.measures) == list(other.measures)
+    for name, values in one.measures.items():
+        np.testing.assert_array_equal(values, other.measures[name])
     assert set(one.weights) == set(other.weights)
     for epoch, weights in one.weights.items():
         for name, tensor in weights.items():
@@ -142,7 +141,7 @@ def assert_same(one, other):
 def test_resumed_is_as_if_never_stopped(monkeypatch, tmp_path, order, steps):
     """Asked to end at any step, the first and the last of an epoch included; dropout is on."""
     undisturbed = fit(tmp_path / "a.pt", order=order)
-    asked_to_end(monkeypatch, classification.Loop, steps)
+    asked_to_end(monkeypatch, engine.Minimize, steps)
     with pytest.raises(checkpoints.Interrupted):
         fit(tmp_path / "b.pt", order=order)
     monkeypatch.undo()
@@ -168,7 +167,7 @@ def test_divergence_names_the_step(tmp_path):
 
 def test_a_measure_that_is_not_finite_is_divergence_too(tmp_path):
     """The last step of all may do the harm, which no loss of a step shows."""
-    with pytest.raises(DivergenceError, match="after epoch 4, first is not finite"):
+    with pytest.raises(DivergenceError, match=r"first is not finite after epoch 4 \(20 steps\), \('test', 0\)"):
         fit(
             tmp_path / "c.pt",
             measured=(4,),
@@ -184,7 +183,7 @@ def dazzling():
 
 @pytest.mark.parametrize("kept", [(), (1,)])
 def test_weights_that_end_not_finite_are_divergence_though_nothing_else_shows_it(tmp_path, kept):
-    with pytest.raises(DivergenceError, match=r"after epoch 1, \S+ is not finite, \('test', 0\); .*1e\+38"):
+    with pytest.raises(DivergenceError, match=r"\S+ is not finite after epoch 1 .*, \('test', 0\); .*1e\+38"):
         classification.fit(
             model(),
             dazzling(),
@@ -231,10 +230,11 @@ def test_the_precision_is_that_of_the_settings(tmp_path, computing, apart):
 @pytest.mark.parametrize(("computing", "apart"), [("tf32", 0.0), ("bfloat16", 3e-2)])
 def test_the_precision_of_a_string_is_that_of_the_settings(tmp_path, computing, apart):
     def moved(computing):
-        moving = chain.Chain(line(model(0), model(1)), task(), STRING, ("test", "string"), precision=computing)
+        links = line(model(0), model(1))
+        moving = chain.assemble(links, task(), STRING, precision=computing, stream=("test", "string"))
         while not moving.finished:
-            moving.run_epoch(resumable.Pause(checkpoints.Termination()))
-        return torch.cat([parameter.detach().flatten() for parameter in moving.networks[1].parameters()])
+            moving.advance()
+        return torch.cat([parameter.detach().flatten() for parameter in links[1].parameters()])
 
     exact, found = moved("float32"), moved(computing)
     assert found.dtype == torch.float32
@@ -247,16 +247,17 @@ def line(first, last, points=4):
     return interpolation.along(first, last, points)
 
 
-def run(links, string, checkpoint):
-    moving = chain.Chain(links, task(), string, ("test", "string"))
-    resumable.run(
-        moving,
-        epochs=string.epochs,
-        checkpoint=checkpoint,
-        settings=SETTINGS,
-        by_time=True,
-    )
-    return moving
+class Moved(NamedTuple):
+    """A string that has learned."""
+
+    networks: list
+    objective: np.ndarray
+
+
+def run(links, string, checkpoint, data=None):
+    stream = ("test", "string")
+    objective = chain.fit(links, data or task(), string, stream=stream, checkpoint=checkpoint, settings=SETTINGS)
+    return Moved(links, objective)
 
 
 STRING = String(points=4, stiffness=0.3, epochs=2, batch_size=5, learning_rate=0.1)
@@ -298,28 +299,25 @@ def test_a_string_without_stiffness_is_sgd_of_each_point(tmp_path):
 
 
 def test_fifty_thousand_images_make_two_hundred_steps():
-    data = task(count=50_000, side=1)
-    published = Sgd(batch_size=250, order="fixed")
-    loop = classification.Loop(nn.Linear(1, 3), data, published, 0.1, 1, dict, (), (), ("test",), keeper=None)
-    assert loop.batches == 200
+    batches = Batches(50_000, 250, ("test",), "fixed")
+    assert batches.steps == len(batches.of_epoch(0, torch.device("cpu"))) == 200
 
 
 def test_a_string_that_diverges_names_the_batch_or_the_weight(tmp_path):
     far = STRING.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(
-        DivergenceError, match=r"loss and springs of batch \d are not finite, .*'string'.*\(now 1e\+30\)"
+        DivergenceError, match=r"the objective of step \d \(epoch 1\) is not finite, .*'string'.*\(now 1e\+30\)"
     ):
         run(line(model(0), model(1)), far, tmp_path / "c.pt")
     # One batch, whose objective is that before its step; without springs no energy is infinite.
     once = STRING.model_copy(update={"learning_rate": 1e38, "stiffness": 0.0, "batch_size": 23, "epochs": 1})
     links = line(model(0), model(1))
-    moving = chain.Chain(links, dazzling(), once, ("test", "string"))
+    moving = chain.assemble(links, dazzling(), once, precision="float32", stream=("test", "string"))
     with torch.no_grad():
         links[1][1].weight[0, 0] = torch.inf
     moving.current.fill_(1.0)
-    with pytest.raises(DivergenceError, match=r"1.weight of point 1 is not finite after epoch 1 of the string"):
+    with pytest.raises(DivergenceError, match=r"point 1.1.weight is not finite after epoch 1 \(1 steps\), the string"):
         moving._close_epoch()
-    assert moving.objective == []
 
 
 @pytest.mark.parametrize("stiffness", [0.1, 0.5])
@@ -334,13 +332,13 @@ def test_a_straight_string_that_does_not_learn_stays(tmp_path, stiffness):
 @pytest.mark.parametrize("steps", [0, 1, 5, 8])
 def test_a_string_resumed_is_as_if_never_stopped(monkeypatch, tmp_path, steps):
     undisturbed = run(line(model(0, 0.3), model(1, 0.3)), STRING, tmp_path / "a.pt")
-    asked_to_end(monkeypatch, chain.Chain, steps)
+    asked_to_end(monkeypatch, chain.Pull, steps)
     with pytest.raises(checkpoints.Interrupted):
         run(line(model(0, 0.3), model(1, 0.3)), STRING, tmp_path / "b.pt")
     monkeypatch.undo()
     torch.manual_seed(77)
     resumed = run(line(model(0, 0.3), model(1, 0.3)), STRING, tmp_path / "b.pt")
-    assert resumed.objective == undisturbed.objective
+    np.testing.assert_array_equal(resumed.objective, undisturbed.objective)
     for own, other in zip(resumed.networks, undisturbed.networks, strict=True):
         for a, b in zip(own.parameters(), other.parameters(), strict=True):
             assert torch.equal(a, b)

@@ -170,7 +170,7 @@ def test_the_descent_ends_once_fitted_more_often_in_a_row_than_patience_allows(t
 
 def test_an_evaluation_that_is_not_fitted_starts_the_count_again():
     model = model_of("matrix")
-    loop = Loop(model, problem(model.shape), Descent(patience=3), end_norm, ("test",))
+    loop = Loop(model, problem(model.shape), Descent(patience=3), measure=end_norm, stream=("test",))
     counts = []
     for mse in (1e-6, 1e-6, 1.0, 1e-6, 1e-6, 1e-6, 1e-6):
         loop._evaluate([(1, torch.tensor(0.0), torch.tensor(mse), torch.zeros(1))])
@@ -186,7 +186,7 @@ def test_the_rate_of_a_device_moves_as_that_of_numbers_does(name, dtype):
     for resident in (False, True):
         model = model_of(name, dtype=dtype)
         descent = Descent(precision=str(dtype).removeprefix("torch."), evaluate_every=20)
-        loop = Loop(model, problem(model.shape, dtype=dtype), descent, end_norm, ("test",))
+        loop = Loop(model, problem(model.shape, dtype=dtype), descent, measure=end_norm, stream=("test",))
         if resident:
             loop.rate = ResidentRate(
                 learning_rate=descent.learning_rate, decay=descent.decay, epsilon=descent.epsilon, device=CPU
@@ -218,7 +218,7 @@ def test_recorded_steps_count_as_steps_and_give_the_same_numbers(optimizer, monk
     loops = []
     for records in (False, True):
         model = model_of("tensor")
-        loop = Loop(model, problem(model.shape), Descent(optimizer=optimizer), end_norm, ("test",))
+        loop = Loop(model, problem(model.shape), Descent(optimizer=optimizer), measure=end_norm, stream=("test",))
         assert not loop.records, "a CPU needs no recording"
         loop.records = records
         monkeypatch.setattr(loop, "_record", lambda batch, loop=loop: Recording(loop, batch))
@@ -252,7 +252,7 @@ def test_a_descent_goes_on_from_a_state_of_another_device():
 
     def fresh():
         model = model_of("matrix")
-        return Loop(model, problem(model.shape), Descent(), end_norm, ("test",))
+        return Loop(model, problem(model.shape), Descent(), measure=end_norm, stream=("test",))
 
     before, expected, again = fresh(), fresh(), fresh()
     expected.advance()
@@ -358,7 +358,7 @@ def published_run(model, target, indices, measure):
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape) * 1e-3)
     observed = Entries(target.shape, indices, target.flatten()[indices], Loss("l2"))
-    loop = Loop(model, observed, Descent(epochs=50, evaluate_every=50), measure, ("test",))
+    loop = Loop(model, observed, Descent(epochs=50, evaluate_every=50), measure=measure, stream=("test",))
     loop.advance()
     return {name: rows[-1].item() for name, rows in loop.history.items()}
 

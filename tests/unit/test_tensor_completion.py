@@ -64,8 +64,8 @@ def test_the_known_trajectory():
         model,
         observed,
         Descent(evaluate_every=1, tolerance=1e-6, precision="float64"),
-        lambda _, end: {"error": torch.linalg.vector_norm(end - whole)},
-        ("test",),
+        measure=lambda _, end: {"error": torch.linalg.vector_norm(end - whole)},
+        stream=("test",),
     )
     expected = {
         1: (2.54165537e-3, 0.999998200, 2.949496e-6),
@@ -101,7 +101,7 @@ def test_the_loss_scale_changes_nothing_while_gradients_are_large():
                 parameter.copy_(torch.sin(torch.arange(27.0).double() + number).view(3, 9))
         observed = Entries((3, 3, 3), torch.arange(20), torch.linspace(-1, 1, 20).double(), Loss("l2"))
         observed._weights *= factor
-        loop = Loop(model, observed, Descent(epsilon=1e-12), lambda _, end: {}, ("test",))
+        loop = Loop(model, observed, Descent(epsilon=1e-12), measure=lambda _, end: {}, stream=("test",))
         for _ in range(50):
             loop.structure.forward()
             loop.step(observed)

@@ -14,14 +14,14 @@ import torch
 from torch import nn
 
 import peak
-from tacit import checkpoints, processors, versions
+from tacit import checkpoints, processors, streams, versions
 from tacit.errors import DivergenceError
 from tacit.files import StoreError
 from tacit.nn import layout, resnets
 from tacit.optim.long_range import draw_distant_patches
 from tacit.settings.networks import LongRangeRegularizer, Network, Training
 from tacit.studies import locality
-from tacit.training import networks, precision
+from tacit.training import engine, networks, objectives, precision
 from tacit.training.images import LabelledImages
 
 TRAINING = {
@@ -100,14 +100,14 @@ def test_it_learns_and_the_figures_are_those_of_a_plain_loop(tmp_path):
     """The same training written out in the plainest way, with a data loader's arithmetic."""
     train, test = task()
     ours = fit(fresh(tmp_path), channels_last=False)
-    torch.manual_seed(networks.streams.torch_seed("test", 0, "init"))
+    torch.manual_seed(streams.torch_seed("test", 0, "init"))
     model = resnets.build(Network(name="resnet8", width=4), in_channels=1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     normal = [(part.images.pixels - part.images.mean).permute(0, 3, 1, 2) / part.images.std for part in (train, test)]
     # One channel has the strides of either order, and a network this narrow must not run with channels last.
     normal = [layout.arranged(images, torch.contiguous_format) for images in normal]
     for epoch in range(4):
-        order = networks.streams.numpy_generator("test", 0, "order", epoch).permutation(72)
+        order = streams.numpy_generator("test", 0, "order", epoch).permutation(72)
         losses, correct = [], 0
         model.train()
         for first in range(0, 72, 16):
@@ -221,13 +221,13 @@ def test_a_network_that_is_not_finite_is_divergence_though_all_metrics_are(tmp_p
 def test_what_a_network_computes_in_double_precision_stays_so(tmp_path, monkeypatch):
     """A loss of single precision would differ by 1e-8 and more."""
     seen = []
-    loss = networks.binary_cross_entropy_with_logits
+    loss = objectives.binary_cross_entropy_with_logits
 
     def noted(logits, labels, **named):
         seen.append((logits.dtype, labels.dtype))
         return loss(logits, labels, **named)
 
-    monkeypatch.setattr(networks, "binary_cross_entropy_with_logits", noted)
+    monkeypatch.setattr(objectives, "binary_cross_entropy_with_logits", noted)
     run = fit(fresh(tmp_path), build=lambda: Constant().double(), epochs=1, learning_rate=1e-30)
     assert set(seen) == {(torch.float64, torch.float64)}
     model, (train, _) = Constant().double(), task()
@@ -245,21 +245,22 @@ def test_a_training_interrupted_anywhere_goes_on_to_the_same_numbers(tmp_path, m
     arguments = {"coefficient": coefficient, "dropout": 0.3}
     expected = fit(tmp_path / "whole.pt", **arguments)
     path = tmp_path / "broken.pt"
-    update = networks.Loop.update
+    take = engine.Minimize.take
     for stop_after in (3, 1, 7):
         steps = iter(range(1, 100))
 
-        def interrupted_update(self, *batch, stop_after=stop_after, steps=steps):
-            update(self, *batch)
+        def interrupted(self, *batch, stop_after=stop_after, steps=steps):
+            row = take(self, *batch)
             if next(steps) == stop_after:
                 os.kill(os.getpid(), signal.SIGTERM)
+            return row
 
-        monkeypatch.setattr(networks.Loop, "update", interrupted_update)
+        monkeypatch.setattr(engine.Minimize, "take", interrupted)
         with pytest.raises(checkpoints.Interrupted):
             fit(path, **arguments)
         assert path.exists()
         torch.rand(5)
-    monkeypatch.setattr(networks.Loop, "update", update)
+    monkeypatch.setattr(engine.Minimize, "take", take)
     assert_same(fit(path, **arguments), expected)
 
 

@@ -9,8 +9,8 @@ from project import FIGURE, Project, checkpoint_file, descent_file, log_file, pa
 
 pytestmark = pytest.mark.slow
 
-LOOP = "src/tacit/training/networks.py"
-STEP = ("objective.backward()", "(0.5 * objective).backward()")
+LOOP = "src/tacit/training/engine.py"
+STEP = ("value.scalar.backward()", "(0.5 * value.scalar).backward()")
 RUN = run_file(path_length=2, coefficient=0)
 OTHER = run_file(path_length=3, coefficient=0)
 PERTURBED = "figures/matrix_norms_perturbed.pdf"
@@ -172,5 +172,5 @@ def test_the_library_of_another_checkout_is_not_used(project, fresh, tmp_path):
     with other.edited(LOOP, *STEP):
         call = project.call(FIGURE, "-n", environment=environment)
     assert call.code != 0
-    for words in (str(other / "src"), "training/networks.py differs", "pip install", str(project.folder)):
+    for words in (str(other / "src"), "training/engine.py differs", "pip install", str(project.folder)):
         assert words in call.output

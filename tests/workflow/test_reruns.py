@@ -101,12 +101,12 @@ EDITS = {
     ),
     "the training loop": (
         "src/tacit/training/networks.py",
-        "self.perfect + 1 if accuracy >= 1",
-        "self.perfect + 1 if accuracy > 0.99",
+        'engine.trailing(moving, "accuracy", least=1.0)',
+        'engine.trailing(moving, "accuracy", least=0.99)',
         TRAIN,
     ),
     "what is imported by a name": (
-        "src/tacit/training/networks.py",
+        "src/tacit/training/objectives.py",
         "from torch.nn.functional import binary_cross_entropy_with_logits",
         "from torch.nn.functional import mse_loss as binary_cross_entropy_with_logits",
         TRAIN,

@@ -3,25 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
-
-from tacit.nn import layout
-from tacit.training.images import Examples
-
-_BATCH = 500
-
-
-@torch.no_grad()
-def predict(network: nn.Module, examples: Examples) -> Tensor:
-    """Return the logits (N, K) of a network in evaluation mode."""
-    training = network.training
-    network.eval()
-    numbers = torch.arange(len(examples.labels), device=examples.labels.device)
-    order = layout.memory_format(network, examples.labels.device)
-    logits = [network(examples.batch(batch, order)) for batch in numbers.split(_BATCH)]
-    network.train(training)
-    return torch.cat(logits)
 
 
 def margins(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

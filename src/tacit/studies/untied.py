@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from tacit.training.chain import Chain
     from tacit.training.images import LabelledImages
 
 STUDY = "untied"
@@ -74,7 +73,7 @@ def train(
     """Train one network (cnn, lcn, fcn) from scratch; return what `_run` does.
 
     Initial weights depend on network and seed alone. Raises as `tacit.training.classification.fit` does; an interrupted
-    training goes on from `checkpoint`.
+    training continues from `checkpoint`.
     """
     import torch
 
@@ -138,7 +137,7 @@ def _run(
     - weights_<epoch>_<name> at the epochs that are kept.
     """
     from tacit.analysis import layer_norms, margins
-    from tacit.training import precision
+    from tacit.training import evaluation
     from tacit.training.classification import fit
 
     train, test = on_device(images, settings.images, device)
@@ -149,8 +148,7 @@ def _run(
     def measure(current: nn.Sequential) -> dict[str, Any]:
         found = {}
         for part, data in (("train", train), ("test", test)):
-            with precision.autocast(settings.sgd.precision, device):
-                logits = margins.predict(current, data)
+            logits = evaluation.predict(current, data, precision=settings.sgd.precision)
             performance = margins.performance(logits, data.labels)
             found |= {f"{part}_{name}": value for name, value in performance.items()}
         return found | layer_norms.layer_measures(current, start, convolutions)
@@ -168,7 +166,7 @@ def _run(
         checkpoint=checkpoint,
         settings={**identity, **settings.plain()},
     )
-    arrays = {name: np.stack([row[name] for row in trained.measures]) for name in trained.measures[0]}
+    arrays = dict(trained.measures)
     for epoch, state in trained.weights.items():
         arrays |= {_name_of(epoch, name): weight for name, weight in state.items()}
     return arrays | trained.steps
@@ -236,15 +234,15 @@ class End(NamedTuple):
 def interpolate(
     images: ImageSet, origin: End, target: End, settings: InterpolationSettings, *, seed: int, checkpoint: str | Path
 ) -> dict[str, np.ndarray]:
-    """Follow ways from one network to another.
+    """Follow paths from one network to another.
 
     Returns, for each method, <method>_alpha (n,) and <method>_ train_loss, train_accuracy, test_loss, test_accuracy
     (n,); for the string also string_objective, by batch. Raises as `tacit.training.chain` does; an interrupted string
-    goes on from `checkpoint`. `seed` names the random numbers of the string, if its networks have dropout.
+    continues from `checkpoint`. `seed` names the random numbers of the string, if its networks have dropout.
     """
     from tacit import devices
     from tacit.analysis import interpolation, margins
-    from tacit.training import finite, precision
+    from tacit.training import chain, evaluation, finite, precision
 
     with devices.acquire() as device:
         precision.use(settings.precision, device)
@@ -252,8 +250,7 @@ def interpolate(
         data = on_device(images, settings.images, device)
 
         def logits_of(network: nn.Sequential) -> list[torch.Tensor]:
-            with precision.autocast(settings.precision, device):
-                return [margins.predict(network, part) for part in data]
+            return [evaluation.predict(network, part, precision=settings.precision) for part in data]
 
         arrays: dict[str, np.ndarray] = {}
         for method in settings.methods:
@@ -265,9 +262,18 @@ def interpolate(
                     logits = [interpolation.linear(*outputs, alpha) for alpha in alphas]
                 case "string":
                     runs = [settings_of(end.path) for end in (origin, target)]
-                    chain = _string(ends, data[0], settings, {"seed": seed, "runs": runs}, seed, checkpoint)
-                    logits = [logits_of(network) for network in chain.networks]
-                    arrays["string_objective"] = np.array(chain.objective)
+                    identity = {"seed": seed, "runs": runs, **settings.plain()}
+                    links = _links(ends, settings)
+                    arrays["string_objective"] = chain.fit(
+                        links,
+                        data[0],
+                        settings.string,
+                        precision=settings.precision,
+                        stream=(STUDY, "string", seed),
+                        checkpoint=checkpoint,
+                        settings=identity,
+                    )
+                    logits = [logits_of(network) for network in links]
                 case _:
                     logits = [logits_of(network) for network in _mixed(ends, method, alphas, settings)]
             arrays[f"{method}_alpha"] = alphas
@@ -275,9 +281,9 @@ def interpolate(
                 found = [margins.performance(both[number], data[number].labels) for both in logits]
                 for name in ("loss", "accuracy"):
                     arrays[f"{method}_{part}_{name}"] = np.array([row[name] for row in found])
-        ways = " to ".join(f"{end.network} of epoch {end.epoch}" for end in (origin, target))
+        between = " to ".join(f"{end.network} of epoch {end.epoch}" for end in (origin, target))
         advice = "reduce the learning rate or the stiffness of the string, or those its ends were trained with"
-        finite.check(arrays, when=f"between {ways}, seed {seed}", advice=advice)
+        finite.check(arrays, when=f"between {between}, seed {seed}", advice=advice)
         return arrays
 
 
@@ -294,31 +300,13 @@ def _mixed(
         yield interpolation.with_tensors(first, mix(*weights, alpha))
 
 
-def _string(
-    ends: list[nn.Sequential],
-    train: LabelledImages,
-    settings: InterpolationSettings,
-    identity: Mapping[str, Any],
-    seed: int,
-    checkpoint: str | Path,
-) -> Chain:
-    """Return the string between two networks, once it has learned."""
+def _links(ends: list[nn.Sequential], settings: InterpolationSettings) -> list[nn.Sequential]:
+    """Return fully connected networks on the straight line between two, which the string starts from."""
     from tacit.analysis import interpolation
     from tacit.nn import untying
-    from tacit.training import resumable
-    from tacit.training.chain import Chain
 
-    dense = (untying.to_dense(end, side=settings.images.side) for end in ends)
-    links = interpolation.along(*dense, settings.string.points)
-    chain = Chain(links, train, settings.string, (STUDY, "string", seed), precision=settings.precision)
-    resumable.run(
-        chain,
-        epochs=settings.string.epochs,
-        checkpoint=checkpoint,
-        settings={**identity, **settings.plain()},
-        by_time=True,
-    )
-    return chain
+    first, last = (untying.to_dense(end, side=settings.images.side) for end in ends)
+    return interpolation.along(first, last, settings.string.points)
 
 
 def settings_of(run: str | Path) -> dict[str, Any]:

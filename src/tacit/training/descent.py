@@ -8,8 +8,7 @@ enough evaluations in a row found the observations fitted.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tacit import checkpoints, streams
 from tacit.nn.factorizations import Factorization
 from tacit.optim.group_rmsprop import AdaptiveRate, ResidentRate
-from tacit.runlog import Progress, log
+from tacit.runlog import log
 from tacit.settings.factorizations import Descent
-from tacit.training import finite, precision
+from tacit.training import finite, precision, resumable
+from tacit.training.batches import Batches
 from tacit.training.gradients import structured_gradient
 from tacit.training.observations import Observations
 
@@ -52,27 +51,15 @@ def descend(
     others is refused. Raises DivergenceError once something measured is not finite, Interrupted after SIGTERM or
     Ctrl-C.
     """
-    loop = Loop(model, observed, descent, measure, stream)
-    state = checkpoints.load(checkpoint, settings=settings, device=observed.values.device)
-    if state is not None:
-        loop.load_state(state)
-        log.info("resuming after %d epochs", loop.epoch)
-    progress = Progress(descent.epochs, what="descent, at most", unit="epoch", done=loop.epoch)
-    saved = time.monotonic()
-    with checkpoints.Termination() as termination:
-        while not loop.finished:
-            before = loop.epoch
-            evaluated = loop.advance(termination)
-            if evaluated:
-                progress.advance(loop.epoch - before, note=f"train loss {loop.history['train_loss'][-1]:.3g}")
-            if termination.requested and not loop.finished:
-                checkpoints.save(checkpoint, loop.state(), settings=settings)
-                log.warning("asked to end; saved after %d epochs", loop.epoch)
-                raise checkpoints.Interrupted(143)
-            if time.monotonic() - saved >= checkpoints.seconds_between() and not loop.finished:
-                checkpoints.save(checkpoint, loop.state(), settings=settings)
-                saved = time.monotonic()
-    progress.close()
+    loop = Loop(model, observed, descent, measure=measure, stream=stream)
+    resumable.run(
+        loop,
+        epochs=descent.epochs,
+        checkpoint=checkpoint,
+        settings=settings,
+        by_time=True,
+        what="descent, at most",
+    )
     reason = "fitted" if loop.fitted > descent.patience else "as many epochs as allowed"
     log.info("ended after %d epochs: %s", loop.epoch, reason)
     return {name: np.stack(rows) for name, rows in loop.history.items()}
@@ -89,6 +76,7 @@ class Loop:
         model: Factorization,
         observed: Observations,
         descent: Descent,
+        *,
         measure: Measure,
         stream: tuple[str | int, ...],
     ):
@@ -98,9 +86,7 @@ class Loop:
         precision.use("float32", observed.values.device)
         self.parameters, values = _flatten(model)
         self.gradient = torch.zeros_like(self.parameters)
-        sizes = [value.numel() for value in values]
-        gradients = [part.view_as(value) for part, value in zip(self.gradient.split(sizes), values, strict=True)]
-        self.structure = structured_gradient(model, values, gradients)
+        self.structure = structured_gradient(model, values, _parts(self.gradient, values))
         self.velocity = torch.zeros_like(self.parameters)
         settings = {"learning_rate": descent.learning_rate, "decay": descent.decay, "epsilon": descent.epsilon}
         device = self.parameters.device
@@ -110,6 +96,8 @@ class Loop:
         self.records = device.type == "cuda" and descent.batch_size == 0
         """Whether a step is recorded once and then replayed: the same operations on the same memory."""
         self._recording: torch.cuda.CUDAGraph | None = None
+        size = descent.batch_size
+        self.batches = Batches(len(observed), size, stream) if size else None
         self.epoch = self.iterations = self.fitted = 0
         self.history: dict[str, list[np.ndarray]] = {}
 
@@ -118,21 +106,31 @@ class Loop:
         """Whether all epochs are done, or enough evaluations in a row found the observations fitted."""
         return self.epoch >= self.descent.epochs or self.fitted > self.descent.patience
 
+    @property
+    def place(self) -> str:
+        """Where the descent is, in words."""
+        return f"after {self.epoch} epochs"
+
     @torch.no_grad()
-    def advance(self, termination: checkpoints.Termination | None = None) -> bool:
-        """Go on to the next evaluation, and evaluate; return False if asked to end before."""
+    def advance(self, pause: resumable.Pause = resumable.NEVER) -> bool:
+        """Continue to the next evaluation, and evaluate; return False if asked to pause before."""
         every = self.descent.evaluate_every
         last = min(self.epoch - self.epoch % every + every, self.descent.epochs)
         while self.epoch < last - 1:
-            if termination is not None and termination.requested:
-                return False
             for batch in self._batches():
                 self._take(batch)
             self.epoch += 1
+            # When it is only time to save, the next evaluation is near enough.
+            if pause.termination.requested:
+                return False
         losses = [self._watched_step(batch) for batch in self._batches()]
         self.epoch += 1
         self._evaluate(losses)
         return True
+
+    def summary(self) -> str:
+        """Return the last evaluation in words."""
+        return f"train loss {self.history['train_loss'][-1]:.3g}"
 
     def _take(self, batch: Observations) -> None:
         """Compute the end tensor and take one step; once recorded, by replaying that."""
@@ -184,18 +182,16 @@ class Loop:
         return len(batch), batch.loss.mean(residuals), residuals.square().mean(), predictions.abs()
 
     def _batches(self) -> Iterator[Observations]:
-        size = self.descent.batch_size
-        if size == 0:
+        if self.batches is None:
             yield self.observed
             return
-        order = streams.numpy_generator(*self.stream, "order", self.epoch).permutation(len(self.observed))
-        for rows in torch.from_numpy(order).to(self.observed.values.device).split(size):
+        for rows in self.batches.of_epoch(self.epoch, self.observed.values.device):
             yield self.observed.subset(rows)
 
     def _evaluate(self, losses: list[tuple[int, Tensor, Tensor, Tensor]]) -> None:
         total = sum(size for size, *_ in losses)
         loss, error = (sum(row[0] * row[which] for row in losses) / total for which in (1, 2))
-        sizes = torch.cat([predictions for *_, predictions in losses])
+        predicted = torch.cat([predictions for *_, predictions in losses])
         self.structure.forward()
         end = self.structure.end
         # Before anything is decomposed, which fails in its own way on what is not finite. If a parameter is not finite,
@@ -205,8 +201,8 @@ class Loop:
             "iterations": np.int64(self.iterations),
             "train_loss": loss,
             "train_mse": error,
-            "train_prediction_mean": sizes.mean(),
-            "train_prediction_max": sizes.max(),
+            "train_prediction_mean": predicted.mean(),
+            "train_prediction_max": predicted.max(),
             **self.measure(self.model, end),
         }
         arrays = _to_host(row)
@@ -226,7 +222,7 @@ class Loop:
         )
 
     def state(self) -> dict[str, Any]:
-        """Return everything that a later process needs to go on from here."""
+        """Return everything that a later process needs to continue from here."""
         return {
             "epoch": self.epoch,
             "iterations": self.iterations,
@@ -238,7 +234,7 @@ class Loop:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`."""
         self.epoch, self.iterations, self.fitted = state["epoch"], state["iterations"], state["fitted"]
         self.parameters.copy_(state["parameters"])
         self.velocity.copy_(state["velocity"])
@@ -271,8 +267,13 @@ def _flatten(model: Factorization) -> tuple[Tensor, list[Tensor]]:
     """Move all parameters of `model` into one vector; return it and its parts."""
     parameters = list(model.parameters())
     flat = torch.cat([parameter.reshape(-1) for parameter in parameters])
-    sizes = [parameter.numel() for parameter in parameters]
-    parts = [part.view_as(parameter) for part, parameter in zip(flat.split(sizes), parameters, strict=True)]
+    parts = _parts(flat, parameters)
     for parameter, part in zip(parameters, parts, strict=True):
         parameter.data = part
     return flat, parts
+
+
+def _parts(flat: Tensor, shaped: Sequence[Tensor]) -> list[Tensor]:
+    """Return views of parts of a vector, one after the other, with the shapes of `shaped`."""
+    lengths = [tensor.numel() for tensor in shaped]
+    return [part.view_as(tensor) for part, tensor in zip(flat.split(lengths), shaped, strict=True)]

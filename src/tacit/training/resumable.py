@@ -1,4 +1,4 @@
-"""The outer loop of every training by epochs: progress, checkpoints, and an end when one is asked for."""
+"""The outer loop of every training and descent: progress, checkpoints, and an end when one is asked for."""
 
 from __future__ import annotations
 
@@ -35,33 +35,43 @@ class Pause:
         return self.seconds is not None and time.monotonic() - self.since >= self.seconds
 
 
+NEVER = Pause(checkpoints.Termination())
+"""For a loop that nobody interrupts."""
+
+
 class Loop(Protocol):
     """A training under way, that can be saved between any two steps."""
 
     epoch: int
     """Number of epochs done."""
-    step: int
-    """Number of steps done in this epoch."""
+
+    @property
+    def place(self) -> str:
+        """Where the training is, in words that follow `resuming` and `saved`."""
+        ...
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
         ...
 
-    def run_epoch(self, pause: Pause) -> bool:
-        """Go on to the end of the epoch; return False if asked to pause before, but not without a step done."""
+    def advance(self, pause: Pause) -> bool:
+        """Continue to the next end of an epoch, or evaluation; return False if asked to pause before.
+
+        At least one step is taken in either case.
+        """
         ...
 
     def summary(self) -> str:
-        """Return the last epoch in words."""
+        """Return in words what was reached with the last advance."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """Return everything that a later process needs to go on from here."""
+        """Return everything that a later process needs to continue from here."""
         ...
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`, whose tensors are on the CPU.
+        """Continue from `state`, whose tensors are on the CPU.
 
         Raises checkpoints.Damaged, before anything changed, if something else that belongs to it is proven bad.
         """
@@ -90,11 +100,12 @@ def run(
     checkpoint: str | Path,
     settings: Mapping[str, Any],
     by_time: bool,
+    what: str = "training",
 ) -> None:
     """Run `loop` to its end, from `checkpoint` if there is one of these `settings`.
 
     It is saved every so many seconds if `by_time` (for epochs of milliseconds or of hours), else every so many epochs.
-    Raises Interrupted, after saving, on SIGTERM or Ctrl-C.
+    `what` names it in the progress, of `epochs` at most. Raises Interrupted, after saving, on SIGTERM or Ctrl-C.
     """
     # On the CPU, where what is only kept may stay; a loop takes the rest to its device.
     state = checkpoints.load(checkpoint, settings=settings, device=torch.device("cpu"))
@@ -104,25 +115,25 @@ def run(
         except checkpoints.Damaged as error:
             checkpoints.set_aside(checkpoint, str(error))
         else:
-            log.info("resuming in epoch %d after %d steps", loop.epoch + 1, loop.step)
+            log.info("resuming %s", loop.place)
     # What it holds is the loop's by now; a second one would stay in memory for as long as the training takes.
     del state
-    progress = Progress(epochs, what="training", unit="epoch", done=loop.epoch)
-    started = time.monotonic()
+    progress = Progress(epochs, what=what, unit="epoch", done=loop.epoch)
+    shown, started = loop.epoch, time.monotonic()
     with checkpoints.Termination() as termination:
         pause = Pause(termination, checkpoints.seconds_between() if by_time else None)
         while not loop.finished:
-            ended = loop.run_epoch(pause)
+            ended = loop.advance(pause)
             if ended:
                 now = time.monotonic()
-                progress.advance(note=loop.summary() + f", {now - started:.2f} s")
-                started = now
+                progress.advance(loop.epoch - shown, note=loop.summary() + f", {now - started:.2f} s")
+                shown, started = loop.epoch, now
                 due = pause.due if by_time else loop.epoch % checkpoints.epochs_between() == 0
-                if loop.finished or not due:
+                if loop.finished or not (due or termination.requested):
                     continue
             checkpoints.save(checkpoint, loop.state(), settings=settings)
             pause.restart()
-            if termination.requested and not ended:
-                log.warning("asked to end; saved after %d steps of epoch %d", loop.step, loop.epoch + 1)
+            if termination.requested:
+                log.warning("asked to end; saved %s", loop.place)
                 raise checkpoints.Interrupted(143)
     progress.close()

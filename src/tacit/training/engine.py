@@ -1,0 +1,291 @@
+"""The one engine that trains networks.
+
+A training is put together from parts: batches (`tacit.training.batches`), a way to take a step on one (`Step`; mostly
+`Minimize`, an optimizer on an objective), what is measured at which epochs, at which epochs weights are kept, and a
+rule of stopping. The engine runs them, looks for what is not finite, and can be saved and continued between any two
+steps. Nothing is copied back from the device during an epoch.
+
+Epochs count from 0, the network as it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tacit.errors import DivergenceError
+from tacit.nn import layout
+from tacit.training import finite, resumable
+from tacit.training import precision as precisions
+from tacit.training.batches import Batches
+from tacit.training.images import Examples
+from tacit.training.keeping import Keeper, Kept
+from tacit.training.objectives import Objective
+
+Measure = Callable[[], Mapping[str, Any]]
+"""Returns quantities by name, of what is trained as it now is."""
+
+
+class Step(Protocol):
+    """Something that learns, a batch at a time."""
+
+    columns: tuple[str, ...]
+    """What is recorded of each step; `loss` and the like, from before the step."""
+    network: nn.Module
+    """All that learns."""
+    device: torch.device
+
+    def begin(self, epoch: int, steps: int) -> None:
+        """Draw what the steps of an epoch need."""
+        ...
+
+    def take(self, step: int, numbers: Tensor) -> Tensor:
+        """Take step `step` of the epoch on the examples with these numbers; return its `columns`, float64."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a later process needs to continue from here."""
+        ...
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        ...
+
+
+class Minimize:
+    """Steps of an optimizer on an objective, of images from `data`.
+
+    `optimizer` is one over the parameters of `network`, which is moved to the order in memory that suits it. `rate`
+    gives the learning rate from the time in epochs; without it that of the optimizer stays. `decays` are called before
+    each step of the optimizer, to add to the gradients. A compiled network cannot be differentiated twice.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        data: Examples,
+        objective: Objective,
+        optimizer: torch.optim.Optimizer,
+        *,
+        precision: str = "float32",
+        channels_last: bool = True,
+        compile: bool = False,
+        rate: Callable[[float], float] | None = None,
+        decays: Sequence[Callable[[], None]] = (),
+    ):
+        self.data, self.objective, self.optimizer = data, objective, optimizer
+        self.precision, self.rate, self.decays = precision, rate, decays
+        self.device, self.columns = data.labels.device, objective.columns
+        precisions.use(precision, self.device)
+        # Convolutions are a quarter quicker with channels last, and locally connected layers need them so.
+        self.format = layout.memory_format(network, self.device, channels_last=channels_last)
+        self.network = network.to(memory_format=self.format)
+        self.forward = precisions.compiled(self.network) if compile else self.network
+        self.dtype = next(network.parameters()).dtype
+        self.drawn: Sequence[Any] = ()
+        self.epoch = 0
+
+    def begin(self, epoch: int, steps: int) -> None:
+        """Draw what the steps of an epoch need."""
+        self.epoch, self.drawn = epoch, self.objective.draw(epoch, steps)
+
+    def take(self, step: int, numbers: Tensor) -> Tensor:
+        """Take a step; return what the objective records of it."""
+        images = self.data.batch(numbers, self.format).to(self.dtype)
+        with precisions.autocast(self.precision, self.device):
+            value = self.objective(self.forward, images, self.data.labels[numbers], self.drawn[step])
+        if self.rate is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate(self.epoch + step / len(self.drawn))
+        self.optimizer.zero_grad()
+        value.scalar.backward()
+        for decay in self.decays:
+            decay()
+        self.optimizer.step()
+        return torch.stack([recorded.detach().double() for recorded in value.recorded])
+
+    def state(self) -> dict[str, Any]:
+        """Return the states of network and optimizer."""
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+class Engine:
+    """A training under way; `resumable.run` runs it to its end.
+
+    `run` and `advice` are words for an error: which run this is, and what to change if it diverges. `measure` is called
+    at the epochs in `measured`, weights are kept in `keeper` at those in `kept` (the last epoch excepted, whose weights
+    are those of the network itself). The training ends after `epochs`, or once `stops` says so, given the engine.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        batches: Batches,
+        *,
+        epochs: int,
+        run: str,
+        advice: str,
+        measure: Measure | None = None,
+        measured: Collection[int] = (),
+        kept: Collection[int] = (),
+        keeper: Keeper | None = None,
+        stops: Callable[[Engine], bool] | None = None,
+    ):
+        self.moving, self.batches, self.epochs = step, batches, epochs
+        self.run, self.advice = run, advice
+        self.measure, self.measured, self.kept, self.keeper = measure, measured, kept, keeper
+        self.stops = stops
+        self.epoch = self.step = 0
+        self.rows: list[Tensor] = []
+        """What the steps of each epoch done recorded: (steps, columns) float64, on the CPU."""
+        self.current = torch.zeros(batches.steps, len(step.columns), dtype=torch.float64, device=step.device)
+        """The same of this epoch, on the device, for which no step waits."""
+        self.means: list[dict[str, float]] = []
+        """Means over the examples of each epoch done."""
+        self.measures: list[dict[str, Tensor]] = []
+        """What was measured, float64, with its `epoch`."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or the rule of stopping says so."""
+        return self.epoch >= self.epochs or (self.stops is not None and self.stops(self))
+
+    @property
+    def place(self) -> str:
+        """Where the training is, in words."""
+        return f"in epoch {self.epoch + 1} after {self.step} steps"
+
+    def advance(self, pause: resumable.Pause = resumable.NEVER) -> bool:
+        """Continue to the end of the epoch; return False if asked to pause before, but not without a step done."""
+        step = self.moving
+        batches = self.batches.of_epoch(self.epoch, step.device)
+        if self.epoch == self.step == 0 and not (self.measures or self._keeps(0)):
+            self.look()
+        step.begin(self.epoch, len(batches))
+        if self.step == 0:
+            self.batches.seed_dropout(self.epoch)
+        step.network.train()
+        while self.step < len(batches):
+            self.current[self.step] = step.take(self.step, batches[self.step])
+            self.step += 1
+            if pause.requested and self.step < len(batches):
+                return False
+        self._close_epoch()
+        return True
+
+    def _keeps(self, epoch: int) -> bool:
+        return self.keeper is not None and epoch in self.keeper
+
+    def _close_epoch(self) -> None:
+        """Take what the steps recorded; raises DivergenceError for the first that is not finite."""
+        rows = self.current.cpu()
+        if bad := torch.nonzero(~torch.isfinite(rows)).tolist():
+            step, column = bad[0]
+            raise DivergenceError(
+                f"training diverged: the {self.moving.columns[column]} of step {self.epoch * len(rows) + step} "
+                f"(epoch {self.epoch + 1}) is not finite, {self.run}; {self.advice}"
+            )
+        self._note(rows.clone())
+        self.epoch, self.step = self.epoch + 1, 0
+        self.look()
+
+    def _note(self, rows: Tensor) -> None:
+        self.rows.append(rows)
+        weights = self.batches.sizes()
+        columns = zip(self.moving.columns, rows.unbind(1), strict=True)
+        # One after the other, which is one order on every machine.
+        self.means.append(
+            {
+                name: sum(weight * value for weight, value in zip(weights, column.tolist(), strict=True))
+                / self.batches.count
+                for name, column in columns
+            }
+        )
+
+    def look(self) -> None:
+        """Measure and keep what is trained as it is, if its epoch is one to do that at.
+
+        Raises DivergenceError if a measure or a weight is not finite. The last step may do harm that shows in no loss,
+        as statistics of infinite variance do.
+        """
+        when = f"after epoch {self.epoch} ({self.epoch * self.batches.steps} steps), {self.run}"
+        if self.measure is not None and self.epoch in self.measured:
+            found = {"epoch": self.epoch, **self.measure()}
+            tensors = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in found.items()}
+            finite.check(tensors, when=when, advice=self.advice)
+            self.measures.append(tensors)
+        state = self.moving.network.state_dict()
+        finite.check(state, when=when, advice=self.advice)
+        if self.keeper is not None and self.epoch in self.kept and not self.finished:
+            self.keeper.keep(self.epoch, state)
+
+    def summary(self) -> str:
+        """Return the last epoch in words."""
+        words = [f"{name} {value:.4f}" for name, value in self.means[-1].items()]
+        last = self.measures[-1] if self.measures else {}
+        if "test_accuracy" in last and last["epoch"] == self.epoch:
+            words.append(f"test accuracy {last['test_accuracy'].item():.4f}")
+        return "train " + ", ".join(words)
+
+    def column(self, name: str) -> np.ndarray:
+        """Return what all steps recorded under `name`, (steps,) float64."""
+        which = self.moving.columns.index(name)
+        return torch.cat([rows[:, which] for rows in self.rows]).numpy() if self.rows else np.empty(0)
+
+    def measured_arrays(self) -> dict[str, np.ndarray]:
+        """Return all that was measured, one row a measurement, float64."""
+        names = self.measures[0] if self.measures else {}
+        return {name: np.stack([row[name].numpy() for row in self.measures]) for name in names}
+
+    def weights(self) -> dict[int, Mapping[str, Kept | Tensor]]:
+        """Return what was kept by epoch: on the CPU at the last, before it on disk until it is used.
+
+        `numpy()` of either returns its numbers.
+        """
+        found: dict[int, Mapping[str, Kept | Tensor]] = {}
+        if self.keeper is not None:
+            found.update(self.keeper.states)
+        if self.epoch in self.kept:
+            state = self.moving.network.state_dict()
+            found[self.epoch] = {name: tensor.detach().cpu() for name, tensor in state.items()}
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a later process needs to continue from here."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "rows": self.rows,
+            "current": self.current,
+            "measures": self.measures,
+            "kept": None if self.keeper is None else self.keeper.state(),
+            "moving": self.moving.state(),
+            **resumable.random_state(self.moving.device),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`; raises checkpoints.Damaged, before anything changed, if what was kept is damaged."""
+        if self.keeper is not None:
+            self.keeper.load_state(state["kept"])
+        self.epoch, self.step, self.measures = state["epoch"], state["step"], state["measures"]
+        self.rows, self.means = [], []
+        for rows in state["rows"]:
+            self._note(rows)
+        self.current = state["current"].to(self.moving.device)
+        self.moving.load_state(state["moving"])
+        resumable.set_random_state(state, self.moving.device)
+
+
+def trailing(engine: Engine, column: str, *, least: float) -> int:
+    """Return for how many epochs in a row, up to the last, the mean of a column has been at least `least`."""
+    below = [number for number, means in enumerate(engine.means) if means[column] < least]
+    return len(engine.means) - 1 - (below[-1] if below else -1)

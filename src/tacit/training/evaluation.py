@@ -1,0 +1,39 @@
+"""What a trained network answers, and how good that is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from tacit.nn import layout
+from tacit.training import precision as precisions
+from tacit.training.images import Examples
+
+BATCH = 256
+"""Images that are predicted together."""
+
+
+@torch.no_grad()
+def predict(
+    network: nn.Module, examples: Examples, *, precision: str = "float32", channels_last: bool = True
+) -> Tensor:
+    """Return the logits (N, K) of K classes, or (N,) of one logit, of a network in evaluation mode."""
+    training = network.training
+    network.eval()
+    device = examples.labels.device
+    order = layout.memory_format(network, device, channels_last=channels_last)
+    dtype = next(network.parameters()).dtype
+    with precisions.autocast(precision, device):
+        numbers = torch.arange(len(examples.labels), device=device)
+        logits = [network(examples.batch(batch, order).to(dtype)) for batch in numbers.split(BATCH)]
+    network.train(training)
+    return torch.cat(logits)
+
+
+def binary_performance(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return mean binary cross-entropy (`loss`) and `accuracy` (0 to 1) of logits (N,) and labels 0 or 1."""
+    logits = logits.double()
+    loss = binary_cross_entropy_with_logits(logits, labels.double())
+    accuracy = ((logits > 0) == (labels > 0.5)).double().mean()
+    return {"loss": loss.item(), "accuracy": accuracy.item()}

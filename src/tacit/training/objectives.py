@@ -1,0 +1,94 @@
+"""What networks are trained to make small, of one batch.
+
+An objective is called with a network, images (B, C, H, W), labels (B,) and what it has drawn for the step. It returns
+the scalar to differentiate and what is recorded of the step, its `columns`, of which `loss` and `accuracy` are two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from tacit import streams
+from tacit.optim.long_range import Patch, regularizer
+
+PatchSampler = Callable[[np.random.Generator], tuple[Patch, Patch]]
+
+
+class Value(NamedTuple):
+    """An objective on a batch."""
+
+    scalar: Tensor
+    """What is differentiated."""
+    recorded: tuple[Tensor, ...]
+    """A scalar for each of the columns."""
+
+
+class Objective(Protocol):
+    """What a network is trained to make small."""
+
+    columns: tuple[str, ...]
+
+    def draw(self, epoch: int, steps: int) -> Sequence[Any]:
+        """Return what is drawn at random for each step of an epoch, from streams named by the epoch."""
+        ...
+
+    def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, drawn: Any) -> Value:
+        """Return the objective on a batch; raises nothing for what is not finite, which the engine looks for."""
+        ...
+
+
+class CrossEntropy:
+    """Cross-entropy of several classes, mean over the batch."""
+
+    columns = ("loss", "accuracy")
+
+    def draw(self, epoch: int, steps: int) -> Sequence[None]:
+        """Draw nothing."""
+        return [None] * steps
+
+    def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, drawn: None) -> Value:
+        """Return the loss, and the share of right answers."""
+        logits = network(images)
+        loss = cross_entropy(logits, labels)
+        return Value(loss, (loss, (logits.argmax(1) == labels).double().mean()))
+
+
+class LongRangeBinaryCrossEntropy:
+    """Binary cross-entropy of one logit, mean over the batch, plus `coefficient` times the long-range regulariser.
+
+    Where the coefficient is positive, patches come from `sample_patches`, given the stream `stream` of the epoch, and
+    the network should have been adapted to second derivatives (`tacit.nn.double_backward.adapt`).
+    """
+
+    columns = ("loss", "accuracy", "regularization")
+
+    def __init__(self, *, coefficient: float, sample_patches: PatchSampler, stream: tuple[str | int, ...]):
+        self.coefficient, self.sample_patches, self.stream = coefficient, sample_patches, stream
+
+    def draw(self, epoch: int, steps: int) -> Sequence[tuple[Patch, Patch] | None]:
+        """Draw a pair of patches for each step, if there is a regulariser."""
+        if not self.coefficient > 0:
+            return [None] * steps
+        generator = streams.numpy_generator(*self.stream, "patches", epoch)
+        return [self.sample_patches(generator) for _ in range(steps)]
+
+    def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, drawn: tuple[Patch, Patch] | None) -> Value:
+        """Return loss plus penalty; of the step are recorded the loss alone, the accuracy and the regulariser."""
+        logits = full(network(images.requires_grad_(drawn is not None)))
+        loss = binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+        correct = ((logits > 0) == (labels > 0.5)).double().mean()
+        if drawn is None:
+            return Value(loss, (loss, correct, torch.zeros_like(loss)))
+        penalty = regularizer(network, images, logits, *drawn)
+        return Value(loss + self.coefficient * penalty, (loss, correct, penalty))
+
+
+def full(logits: Tensor) -> Tensor:
+    """Return logits in single precision at least: what was computed in half is widened, and nothing narrowed."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
