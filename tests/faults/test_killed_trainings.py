@@ -15,14 +15,11 @@ pytestmark = pytest.mark.slow
 
 CONFIG = yaml.safe_load((CHECKOUT / "config" / "config.yaml").read_text(encoding="utf-8"))
 SMOKE = settings.load(CONFIG | {"scale": "smoke"}, CHECKOUT / "config" / "scales")
-JOBS = (
-    "pathfinder_train",
-    "same_class_train",
-    "rank_dynamics_train",
-    "tensor_completion_train",
-    "untied_continue",
-    "untied_train",
-)
+JOBS = ("pathfinder_train", "rank_dynamics_train", "tensor_completion_train", "untied_train")
+"""One for each way to be saved: the engine by epochs and by time, with what it keeps, and descents on both tasks.
+
+Is Same Class, networks that continue from a CNN, and the string are the same engine put together with other parts.
+"""
 
 
 def lengthened(plain, **descent_or_training):
@@ -49,13 +46,6 @@ def job_of(script, smoke):
                 "settings": lengthened(SMOKE.pathfinder.run.plain(), epochs=8),
             }
             inputs = [data("pathfinder/*/seed~0/datasets/path_length~3/size~32/*/*.h5")]
-        case "same_class_train":
-            arguments = {
-                "distance": 8,
-                "coefficient": 1.0,
-                "settings": lengthened(SMOKE.same_class.run.plain(), epochs=8),
-            }
-            inputs = [data("images/source~digits/size~8.h5"), data("same_class/*/*/*/*.h5")]
         case "rank_dynamics_train":
             experiment = SMOKE.rank_dynamics.experiment("hierarchical")
             arguments = {"factorization": "hierarchical", "task": "completion", "settings": experiment.plain()}
@@ -68,16 +58,6 @@ def job_of(script, smoke):
             plain = lengthened(plain, epochs=6000, tolerance=1e-12)
             arguments = {"num_observations": 40, "init_std": 0.01, "settings": plain}
             inputs = [data(f"sensing/factorization~tensor/problem~{grid.problem.identity}/task~completion.h5")]
-        case "untied_continue":
-            several = {"epochs": 60, "measured": [0, 30, 60]}
-            arguments = {
-                "network": "lcn",
-                "cnn_learning_rate": 0.05,
-                "split": 1,
-                "learning_rate": 0.01,
-                "settings": SMOKE.untied.continued_run.plain() | several,
-            }
-            inputs = [data("images/source~digits/size~32.h5"), result("smoke/untied/scratch/network~cnn/*/seed~0.h5")]
         case "untied_train":
             several = {"epochs": 40, "measured": [0, 20, 40]}
             settings = SMOKE.untied.scratch_run("cnn").plain() | several

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from tacit.analysis import matrix_norms as analysis
 
@@ -28,11 +27,6 @@ def test_measures_of_solutions_are_the_closed_forms():
     assert (found["rank"] == 2).all()
     for name in ("frobenius_norm", "nuclear_norm", "spectral_norm", "schatten_0.5"):
         assert (np.diff(found[name]) > 0).all()
-
-
-def test_effective_rank_leaves_zeros_out():
-    values = np.array([[1.0, 1.0, 0], [5, 0, 0], [0, 0, 0]])
-    assert analysis.effective_rank(values).tolist() == pytest.approx([2, 1, 0])
 
 
 def test_rectangular_matrices_have_no_determinant():
@@ -106,10 +100,3 @@ def test_the_closed_form_is_that_of_the_measured_runs(epsilon, over):
 def test_constants_of_the_theorem():
     assert pytest.approx(9.995, abs=1e-3) == analysis.RANK_CONSTANT
     assert pytest.approx(4.243, abs=1e-3) == analysis.DISTANCE_CONSTANT
-
-
-def test_effective_rank_is_that_of_the_other_module():
-    from tacit.analysis import ranks
-
-    values = np.abs(np.random.default_rng(0).standard_normal((5, 4)))
-    np.testing.assert_allclose(analysis.effective_rank(values), ranks.effective_rank(torch.from_numpy(values)))

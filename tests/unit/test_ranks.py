@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from tacit.analysis import factorizations as measures
-from tacit.analysis import ranks
+from tacit.analysis import ranks, spectra
 from tacit.nn.factorizations import CPFactorization, HierarchicalTensorFactorization, MatrixFactorization, set_normal
 from tacit.settings.mode_trees import mode_tree
 
@@ -13,19 +14,28 @@ from tacit.settings.mode_trees import mode_tree
 def test_effective_rank_in_closed_form():
     values = torch.tensor([[1.0, 1, 0], [3, 0, 0], [2, 1, 1], [0, 0, 0]], dtype=torch.float64)
     mixed = math.exp(0.5 * math.log(2) + 0.5 * math.log(4))
-    assert ranks.effective_rank(values).tolist() == pytest.approx([2, 1, mixed, 0])
+    for array in (values, values.numpy(), values.float()):
+        assert ranks.effective_rank(array).tolist() == pytest.approx([2, 1, mixed, 0], rel=1e-6)
+
+
+def test_effective_rank_is_exp_of_the_entropy():
+    values = np.random.default_rng(0).random((4, 5, 6)) ** 4
+    expected = np.exp(stats.entropy(values, axis=-1))
+    np.testing.assert_allclose(ranks.effective_rank(values), expected, rtol=1e-13)
+    np.testing.assert_allclose(ranks.effective_rank(torch.from_numpy(values)), expected, rtol=1e-13)
 
 
 def test_numerical_rank_leaves_out_what_rounding_makes():
     left, right = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)), torch.eye(3, 7)
     values = torch.linalg.svdvals(left @ right)
-    assert ranks.numerical_rank(values, longer_side=9) == torch.linalg.matrix_rank(left @ right) == 3
+    found = ranks.numerical_rank(values, longer_side=9, precision=torch.finfo().eps)
+    assert found == torch.linalg.matrix_rank(left @ right) == 3
 
 
 def test_spectra_are_those_of_the_matrices_by_numpy():
     tensor = torch.randn(3, 4, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     mode_sets = [(0,), (2,), (0, 1), (0, 2), (1, 3)]
-    for modes, values in zip(mode_sets, ranks.spectra(tensor, mode_sets), strict=True):
+    for modes, values in zip(mode_sets, spectra.spectra(tensor, mode_sets), strict=True):
         others = [mode for mode in range(4) if mode not in modes]
         rows = math.prod(tensor.shape[mode] for mode in modes)
         expected = np.linalg.svd(tensor.numpy().transpose([*modes, *others]).reshape(rows, -1), compute_uv=False)
@@ -33,8 +43,8 @@ def test_spectra_are_those_of_the_matrices_by_numpy():
 
 
 def test_the_largest_are_in_order_and_no_more_than_there_are():
-    assert ranks.largest(torch.tensor([1.0, 3, 2]), 2).tolist() == [3, 2]
-    assert ranks.largest(torch.tensor([1.0, 3]), 5).tolist() == [3, 1]
+    assert spectra.largest(torch.tensor([1.0, 3, 2]), 2).tolist() == [3, 2]
+    assert spectra.largest(torch.tensor([1.0, 3]), 5).tolist() == [3, 1]
 
 
 def test_measures_of_a_matrix():

@@ -1,12 +1,14 @@
 """Tensor completion: the known trajectory, the linear method, estimated ranks, tables and claims."""
 
 import math
+from functools import reduce
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.linalg import khatri_rao
 
 from tacit import store
 from tacit.analysis import tensor_rank
@@ -37,7 +39,7 @@ def rank(tensor, **changes):
 def cp_tensor(shape, components, seed):
     random = np.random.default_rng(seed)
     factors = [random.standard_normal((size, components)) for size in shape]
-    tensor = tensor_rank.khatri_rao(factors).sum(1).reshape(shape)
+    tensor = reduce(khatri_rao, factors).sum(1).reshape(shape)
     return tensor / np.linalg.norm(tensor)
 
 

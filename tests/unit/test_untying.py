@@ -15,6 +15,8 @@ from tacit.nn import convnets, local, untying
 from tacit.nn.local import LocalConv2d
 from tacit.settings.untied import Architecture
 
+DRAWS = torch.default_generator
+
 
 def with_biases(network):
     """Give a network biases that are far from zero, so that none can be forgotten."""
@@ -37,7 +39,16 @@ def count(network):
 def random_local(channels, outputs, kernel, stride, side, *, padding=0, live=None, dtype=torch.float64):
     """A layer whose filters differ from position to position."""
     torch.manual_seed(1)
-    layer = LocalConv2d(channels, outputs, kernel, side=side, stride=stride, padding=padding, live=live).to(dtype)
+    layer = LocalConv2d(
+        channels,
+        outputs,
+        kernel,
+        side=side,
+        stride=stride,
+        padding=padding,
+        live=live,
+        generator=DRAWS,
+    ).to(dtype)
     for tensor in (layer.weight, layer.bias, layer.inert_weight, layer.inert_bias):
         nn.init.normal_(tensor)
     return layer
@@ -101,7 +112,10 @@ def test_gradients_are_those_of_finite_differences(monkeypatch, budget):
 def test_half_precision_is_that_of_products_alone():
     """Under autocast a locally connected layer does as a convolution: half precision inside, float32 gradients."""
     torch.manual_seed(0)
-    layer, images = LocalConv2d(3, 4, 3, side=8, padding=1), torch.randn(5, 3, 8, 8, requires_grad=True)
+    layer, images = (
+        LocalConv2d(3, 4, 3, side=8, padding=1, generator=DRAWS),
+        torch.randn(5, 3, 8, 8, requires_grad=True),
+    )
     found = {}
     for enabled in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
@@ -366,7 +380,7 @@ def test_checkpoints_load_by_name_into_networks_built_from_scratch():
     cnn = skinny(3)
     for convert in (untying.to_local, untying.to_dense):
         trained = convert(cnn, side=32)
-        scratch = untying.reset(convert(skinny(3), side=32))
+        scratch = untying.reset(convert(skinny(3), side=32), torch.Generator().manual_seed(5))
         assert not torch.equal(scratch[-1].weight, trained[-1].weight)
         scratch.load_state_dict(trained.state_dict())
         images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
@@ -376,7 +390,7 @@ def test_checkpoints_load_by_name_into_networks_built_from_scratch():
 def test_networks_from_scratch_start_like_pytorchs_layers():
     """Uniform within 1 / sqrt(fan in): variance 1 / (3 fan in), for every position of its own."""
     torch.manual_seed(3)
-    lcn = untying.reset(untying.to_local(skinny(16, dtype=torch.float32), side=32))
+    lcn = untying.reset(untying.to_local(skinny(16, dtype=torch.float32), side=32), torch.Generator().manual_seed(1))
     for place, fan_in in ((1, 48), (5, 400), (9, 144)):
         weight, bias = lcn[place].all_filters()
         assert weight.abs().max() <= 1 / math.sqrt(fan_in) and bias.abs().max() <= 1 / math.sqrt(fan_in)

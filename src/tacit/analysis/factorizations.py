@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from tacit.analysis import ranks
+from tacit.analysis import ranks, spectra
 from tacit.nn.factorizations import CPFactorization, Factorization, HierarchicalTensorFactorization
 from tacit.settings.factorizations import CPExperiment, Experiment, MatrixExperiment
 
@@ -31,20 +31,20 @@ def measure_matrix(model: Factorization, end: Tensor, *, tracked: int) -> dict[s
     """Return `singular_values` (tracked,), `frobenius_norm`, `nuclear_norm`, `rank`, `effective_rank`."""
     values = torch.linalg.svdvals(end)
     return {
-        "singular_values": ranks.largest(values, tracked),
+        "singular_values": spectra.largest(values, tracked),
         "frobenius_norm": torch.linalg.vector_norm(end),
         "nuclear_norm": values.sum(),
-        "rank": ranks.numerical_rank(values, longer_side=max(end.shape)),
+        "rank": ranks.numerical_rank(values, longer_side=max(end.shape), precision=torch.finfo(values.dtype).eps),
         "effective_rank": ranks.effective_rank(values),
     }
 
 
 def measure_cp(model: CPFactorization, end: Tensor, *, tracked: int) -> dict[str, Tensor]:
     """Return `component_norms` (tracked,), and `column_norms_<mode>` (tracked,), `factor_norm_<mode>`, modes from 1."""
-    row = {"component_norms": ranks.largest(model.component_norms(), tracked)}
+    row = {"component_norms": spectra.largest(model.component_norms(), tracked)}
     for mode, factor in enumerate(model.factors, start=1):
         columns = torch.linalg.vector_norm(factor, dim=0)
-        row[f"column_norms_{mode}"] = ranks.largest(columns, tracked)
+        row[f"column_norms_{mode}"] = spectra.largest(columns, tracked)
         row[f"factor_norm_{mode}"] = torch.linalg.vector_norm(columns)
     return row
 
@@ -60,15 +60,15 @@ def measure_hierarchical(
     """
     tree, row = model.tree, {}
     for (level, node), norms in model.local_component_norms().items():
-        row[f"local_component_norms_{tree.label(level, node)}"] = ranks.largest(norms, tracked)
+        row[f"local_component_norms_{tree.label(level, node)}"] = spectra.largest(norms, tracked)
     for level, matrices in enumerate(model.matrices):
         for node, matrix in enumerate(matrices):
             norms = torch.linalg.vector_norm(matrix, dim=0)
-            row[f"column_norms_{tree.label(level, node)}"] = ranks.largest(norms, tracked)
+            row[f"column_norms_{tree.label(level, node)}"] = spectra.largest(norms, tracked)
     levels = itertools.chain.from_iterable(tree.modes[:-1])
     mode_sets = list(dict.fromkeys([*(tuple(sorted(modes)) for modes in levels), *extra]))
-    for modes, values in zip(mode_sets, ranks.spectra(end, mode_sets), strict=True):
+    for modes, values in zip(mode_sets, spectra.spectra(end, mode_sets), strict=True):
         name = "_".join(str(mode + 1) for mode in modes)
-        row[f"singular_values_{name}"] = ranks.largest(values, tracked)
+        row[f"singular_values_{name}"] = spectra.largest(values, tracked)
         row[f"effective_rank_{name}"] = ranks.effective_rank(values)
     return row

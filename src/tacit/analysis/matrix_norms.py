@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tacit.analysis import ranks
+
 RANK_CONSTANT = 2 * np.sqrt(12) / np.log(2)
 """Constant of the theorem's bound on the effective rank."""
 
@@ -33,8 +35,8 @@ def measure(ends: np.ndarray, *, schatten: Sequence[float] = (), precision: floa
         "frobenius_norm": np.sqrt((values**2).sum(1)),
         "nuclear_norm": values.sum(1),
         "spectral_norm": values[:, 0],
-        "effective_rank": effective_rank(values),
-        "rank": (values > values[:, :1] * max(ends.shape[1:]) * precision).sum(1).astype(np.float64),
+        "effective_rank": ranks.effective_rank(values),
+        "rank": ranks.numerical_rank(values, longer_side=max(ends.shape[1:]), precision=precision).astype(np.float64),
         "distance_to_rank_one": np.sqrt((values[:, 1:] ** 2).sum(1)),
     }
     for p in schatten:
@@ -44,14 +46,6 @@ def measure(ends: np.ndarray, *, schatten: Sequence[float] = (), precision: floa
         sign, _ = np.linalg.slogdet(ends)
         found["determinant"] = sign * values.prod(1)
     return found
-
-
-def effective_rank(values: np.ndarray) -> np.ndarray:
-    """Return exp of the entropy of each row of singular values (K, k) over its sum; 0 where all are zero."""
-    total = values.sum(1, keepdims=True)
-    shares = np.divide(values, total, out=np.zeros_like(values), where=total > 0)
-    entropy = -np.sum(shares * np.log(shares, out=np.zeros_like(shares), where=shares > 0), axis=1)
-    return np.where(total[:, 0] > 0, np.exp(entropy), 0.0)
 
 
 def envelope(loss: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Spectra and ranks of matrices and matricized tensors.
+"""Ranks of matrices from their singular values, NumPy arrays or torch tensors alike: neither library is imported here.
 
 The effective rank is that of Roy and Vetterli 2007: exp of the entropy (natural logarithm) of the singular values over
 their sum.
@@ -6,43 +6,26 @@ their sum.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
 
-from tacit.nn.factorizations import matricize
+Array = TypeVar("Array", "np.ndarray", "Tensor")
 
 
-def effective_rank(singular_values: Tensor) -> Tensor:
+def effective_rank(singular_values: Array) -> Array:
     """Return the effective rank of each row of singular values (..., k); zeros add nothing, alone they give 0."""
-    total = singular_values.sum(-1, keepdim=True)
-    shares = singular_values / total.where(total > 0, 1)
-    return torch.special.entr(shares).sum(-1).exp() * (total.squeeze(-1) > 0)
+    total = singular_values.sum(-1)[..., None]
+    shares = singular_values / (total + (total == 0))
+    # exp(-sum p log p) as a product of p^-p, which is 1 for a share of zero.
+    return (shares**-shares).prod(-1) * (total[..., 0] > 0)
 
 
-def numerical_rank(singular_values: Tensor, *, longer_side: int) -> Tensor:
-    """Return how many singular values exceed rounding: the largest times `longer_side` times the precision."""
-    precision = torch.finfo(singular_values.dtype).eps
-    return (singular_values > singular_values[..., :1] * longer_side * precision).sum(-1)
+def numerical_rank(singular_values: Array, *, longer_side: int, precision: float) -> Array:
+    """Return how many singular values (..., k), descending, exceed rounding.
 
-
-def spectra(tensor: Tensor, mode_sets: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Return the singular values, descending, of the matricizations with each set of modes (from 0) as rows.
-
-    Those of one shape are decomposed together.
+    That is the largest times the longer side of the matrix times the `precision` it was computed in.
     """
-    matrices = [matricize(tensor, modes) for modes in mode_sets]
-    by_shape: dict[torch.Size, list[int]] = {}
-    for number, matrix in enumerate(matrices):
-        by_shape.setdefault(matrix.shape, []).append(number)
-    found: dict[int, Tensor] = {}
-    for numbers in by_shape.values():
-        values = torch.linalg.svdvals(torch.stack([matrices[number] for number in numbers]))
-        found |= dict(zip(numbers, values, strict=True))
-    return [found[number] for number in range(len(matrices))]
-
-
-def largest(values: Tensor, count: int) -> Tensor:
-    """Return the `count` largest of `values` (k,), descending; all of them if there are fewer."""
-    return torch.topk(values, min(count, len(values))).values
+    return (singular_values > singular_values[..., :1] * longer_side * precision).sum(-1)

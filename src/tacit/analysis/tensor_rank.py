@@ -9,9 +9,10 @@ fails need not mean that there is none. NumPy, float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
+from scipy.linalg import khatri_rao
 
 _ZERO = 1e-8
 """A tensor whose entries are all at most this has rank 0."""
@@ -60,7 +61,7 @@ def fits(tensor: np.ndarray, components: int, *, tolerance: float, sweeps: int, 
         for mode in range(order):
             others = [number for number in range(order) if number != mode]
             gram = math.prod(grams[number] for number in others)
-            products = unfolded[mode] @ khatri_rao([factors[number] for number in others])
+            products = unfolded[mode] @ reduce(khatri_rao, [factors[number] for number in others])
             solution = products @ _pseudo_inverse(gram)
             norms = np.linalg.norm(factors[mode], axis=0)
             factors[mode] = solution / norms
@@ -68,21 +69,13 @@ def fits(tensor: np.ndarray, components: int, *, tolerance: float, sweeps: int, 
         # The last mode by its least-squares solution, before it was divided.
         square = whole - 2 * float((products * solution).sum()) + float((gram * (solution.T @ solution)).sum())
         if square < 2 * tolerance * tensor.size + 1e-9 * whole:
-            rebuilt = solution @ khatri_rao(factors[:-1]).T
+            rebuilt = solution @ reduce(khatri_rao, factors[:-1]).T
             square = float(((rebuilt - unfolded[-1]) ** 2).sum())
             if square < tolerance * tensor.size:
                 return True
         if not np.isfinite(square):
             raise np.linalg.LinAlgError("a fit is not finite")
     return False
-
-
-def khatri_rao(matrices: Sequence[np.ndarray]) -> np.ndarray:
-    """Return all products of rows of the matrices (d_i, R), (d_1 d_2 ..., R), the last running fastest."""
-    product = matrices[0]
-    for matrix in matrices[1:]:
-        product = (product[:, None] * matrix[None]).reshape(-1, matrix.shape[1])
-    return product
 
 
 def _pseudo_inverse(gram: np.ndarray) -> np.ndarray:

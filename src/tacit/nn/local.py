@@ -132,7 +132,9 @@ class LocalConv2d(nn.Module):
         stride: int = 1,
         padding: int = 0,
         live: int | None = None,
+        generator: torch.Generator,
     ):
+        """Make the layer for images of `side` px, with filters drawn from `generator`."""
         super().__init__()
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.side_out = (side + 2 * padding - kernel_size) // stride + 1
@@ -143,13 +145,13 @@ class LocalConv2d(nn.Module):
         self.bias = nn.Parameter(torch.empty(used, out_channels))
         self.register_buffer("inert_weight", torch.empty(self.side_out**2 - used, taps, out_channels))
         self.register_buffer("inert_bias", torch.empty(self.side_out**2 - used, out_channels))
-        self.reset_parameters()
+        self.reset_parameters(generator)
 
-    def reset_parameters(self) -> None:
+    def reset_parameters(self, generator: torch.Generator) -> None:
         """Draw all filters and biases uniformly within 1 / sqrt(D), as PyTorch draws those of a convolution."""
         bound = 1 / math.sqrt(self.weight.shape[1])
         for tensor in (self.weight, self.bias, self.inert_weight, self.inert_bias):
-            nn.init.uniform_(tensor, -bound, bound)
+            nn.init.uniform_(tensor, -bound, bound, generator)
 
     @torch.no_grad()
     def set_filters(self, weight: Tensor, bias: Tensor) -> None:

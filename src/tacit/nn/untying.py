@@ -10,6 +10,7 @@ computes; `tie` projects back. Symbols as in `tacit.nn.local`.
 from __future__ import annotations
 
 import copy
+import math
 from typing import NamedTuple
 
 import torch
@@ -158,6 +159,7 @@ def _to_local(conv: nn.Conv2d, layer: Layer) -> LocalConv2d:
         stride=layer.stride,
         padding=padding,
         live=live,
+        generator=torch.default_generator,
     ).to(conv.weight)
     bias = conv.bias.detach() if conv.bias is not None else conv.weight.new_zeros(layer.out_channels)
     local.set_filters(layer.local_weight(conv), bias.expand(layer.positions, -1))
@@ -218,10 +220,17 @@ def tie(network: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(*tied)
 
 
-def reset(network: nn.Sequential) -> nn.Sequential:
-    """Draw all weights anew, uniformly within 1 / sqrt(fan in), from torch's global generator; return `network`."""
+def reset(network: nn.Sequential, generator: torch.Generator) -> nn.Sequential:
+    """Draw all weights and biases anew, uniformly within 1 / sqrt(fan in), from `generator`; return `network`."""
     for module in weighted(network):
-        module.reset_parameters()
+        if isinstance(module, LocalConv2d):
+            module.reset_parameters(generator)
+            continue
+        # As PyTorch draws those of its layers.
+        nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+        if module.bias is not None:
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            nn.init.uniform_(module.bias, -bound, bound, generator)
     return network
 
 

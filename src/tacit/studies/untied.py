@@ -83,7 +83,7 @@ def train(
     torch.manual_seed(streams.torch_seed(STUDY, "init", seed))
     started = _build(network, settings)
     if network != "cnn":
-        untying.reset(started)
+        untying.reset(started, torch.default_generator)
     identity = {"network": network, "learning_rate": learning_rate, "seed": seed}
     with devices.acquire() as device:
         stream = (STUDY, "train", seed)

@@ -6,7 +6,8 @@ if it had never stopped.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ Order = Literal["fixed", "random"]
 """Order of examples: that of the data in every epoch, or a new one in each."""
 
 
-class Batches(NamedTuple):
+@dataclass(frozen=True)
+class Batches:
     """Batches of `count` examples, `size` in each, the last of an epoch with what is left."""
 
     count: int

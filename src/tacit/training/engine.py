@@ -162,7 +162,7 @@ class Engine:
     @property
     def place(self) -> str:
         """Where the training is, in words."""
-        return f"in epoch {self.epoch + 1} after {self.step} steps"
+        return f"after {self.step} steps of epoch {self.epoch + 1}"
 
     def advance(self, pause: resumable.Pause = resumable.NEVER) -> bool:
         """Continue to the end of the epoch; return False if asked to pause before, but not without a step done."""
