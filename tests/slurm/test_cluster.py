@@ -145,7 +145,7 @@ def test_a_job_past_its_time_limit_goes_on_where_it_was_and_ends_in_the_same_byt
     assert set(states[:-1]) <= {"TIMEOUT", "FAILED"}
     assert states[0] == "TIMEOUT"
     assert states[-1] == "COMPLETED"
-    assert "resuming in epoch" in log_of(project)
+    assert "resuming after" in log_of(project)
     assert (project / RUN).read_bytes() == (here / RUN).read_bytes()
     assert not (project / checkpoint_file(RUN)).exists()
 
@@ -171,7 +171,7 @@ def test_a_preempted_job_goes_on_and_ends_in_the_same_bytes(project, cluster, sm
     assert first["PreemptTime"] != "None"
     assert first["JobState"] in ("FAILED", "PREEMPTED")
     assert second["JobState"] == "COMPLETED"
-    assert "resuming in epoch" in log_of(project)
+    assert "resuming after" in log_of(project)
     assert (project / RUN).read_bytes() == (here / RUN).read_bytes()
 
 
@@ -224,7 +224,7 @@ def test_a_killed_snakemake_leaves_its_jobs_which_can_be_cancelled(project, clus
     assert "--unlock" in project.call(RUN, **settings).output
     assert project.call("--unlock", **settings).code == 0
     assert project.run(RUN, **settings).plan == {"pathfinder_train": 1}
-    assert "resuming in epoch" in log_of(project)
+    assert "resuming after" in log_of(project)
     assert project.plan(RUN, **settings) == {}
 
 

@@ -50,7 +50,7 @@ def test_a_killed_workflow_goes_on_and_ends_in_the_same_bytes(killed, undisturbe
     assert "--unlock" in locked.output
     assert killed.call("--unlock", **LONGER).code == 0
     assert killed.run(RUN, **LONGER).plan == {"pathfinder_train": 1}
-    assert "resuming in epoch" in log(killed)
+    assert "resuming after" in log(killed)
     assert (killed / RUN).read_bytes() == undisturbed
     assert not has_checkpoint(killed)
     assert killed.plan(RUN, **LONGER) == {}
@@ -85,6 +85,6 @@ def test_a_training_that_is_asked_to_end_saves_itself_and_goes_on_later(smoke, c
     assert has_checkpoint(project)
     assert "asked to end; saved after" in log(project)
     assert project.run(RUN, **LONGER).plan == {"pathfinder_train": 1}
-    assert "resuming in epoch" in log(project)
+    assert "resuming after" in log(project)
     assert (project / RUN).read_bytes() == undisturbed
     assert not has_checkpoint(project)
