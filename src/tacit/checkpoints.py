@@ -20,7 +20,7 @@ import signal
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -78,7 +78,7 @@ def save(path: str | Path, state: Mapping[str, Any], *, settings: Mapping[str, A
         sink = files.Sink(part)
         try:
             content = _Hashing(sink, identity)
-            torch.save({**state, _COMPUTED_ON: processors.noted()}, content)
+            torch.save({**state, _COMPUTED_ON: processors.noted()}, cast(IO[bytes], content))
             sink.check()
             sink.seek(0)
             sink.write(_head(len(identity), content.length, content.hash.hexdigest()))
@@ -164,7 +164,7 @@ def _content(path: Path, device: torch.device) -> dict[str, Any]:
     with files.opened(path) as descriptor:
         source = files.Source(descriptor, _HEAD + _lengths(descriptor)[0])
         try:
-            state = torch.load(source, map_location=device, weights_only=True)
+            state = torch.load(cast(IO[bytes], source), map_location=device, weights_only=True)
         except Exception as error:
             if source.error is not None:
                 raise source.error from error

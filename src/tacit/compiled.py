@@ -69,7 +69,7 @@ class Kernel:
         self._files = _Files(function, options)
         # With NUMBA_DISABLE_JIT it is the function itself.
         if isinstance(self.compiled, Dispatcher):
-            self.compiled._cache = self._files
+            self.compiled._cache = self._files  # type: ignore[attr-defined]
 
     def __call__(self, *args: Any) -> Any:
         """Call the function, compiled or loaded before if need be."""
@@ -141,8 +141,8 @@ class _Files(NullCache):
 
     def _folders(self) -> list[Path]:
         """Return where files may lie, the best place first."""
-        if numba.config.CACHE_DIR:
-            return [Path(numba.config.CACHE_DIR).absolute()]
+        if folder := getattr(numba.config, "CACHE_DIR", ""):
+            return [Path(folder).absolute()]
         # No user's cache folder where there is no home.
         with contextlib.suppress(RuntimeError):
             user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()

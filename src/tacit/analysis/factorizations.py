@@ -61,8 +61,8 @@ def measure_hierarchical(
     tree, row = model.tree, {}
     for (level, node), norms in model.local_component_norms().items():
         row[f"local_component_norms_{tree.label(level, node)}"] = spectra.largest(norms, tracked)
-    for level, matrices in enumerate(model.matrices):
-        for node, matrix in enumerate(matrices):
+    for level in range(tree.levels):
+        for node, matrix in enumerate(model.matrices_of(level)):
             norms = torch.linalg.vector_norm(matrix, dim=0)
             row[f"column_norms_{tree.label(level, node)}"] = spectra.largest(norms, tracked)
     levels = itertools.chain.from_iterable(tree.modes[:-1])

@@ -30,27 +30,33 @@ def common_space(first: nn.Sequential, last: nn.Sequential, *, side: int) -> tup
 
 def tensors(network: nn.Sequential) -> list[Tensor]:
     """Return weights and biases of each layer; of a locally connected one those of all positions, inert ones too."""
-    found = []
+    found: list[Tensor] = []
     for module in weighted(network):
         if isinstance(module, LocalConv2d):
             found += module.all_filters()
         else:
-            found += [module.weight.detach(), module.bias.detach()]
+            found += [module.weight.detach(), _bias(module).detach()]
     return found
 
 
 def with_tensors(network: nn.Sequential, values: Sequence[Tensor]) -> nn.Sequential:
     """Return a copy of `network` with weights and biases `values`, in the order of `tensors`."""
-    network, values = copy.deepcopy(network), iter(values)
+    network, following = copy.deepcopy(network), iter(values)
     with torch.no_grad():
         for module in weighted(network):
-            weight, bias = next(values), next(values)
+            weight, bias = next(following), next(following)
             if isinstance(module, LocalConv2d):
                 module.set_filters(weight, bias)
             else:
                 module.weight.copy_(weight)
-                module.bias.copy_(bias)
+                _bias(module).copy_(bias)
     return network
+
+
+def _bias(module: nn.Conv2d | nn.Linear) -> Tensor:
+    if module.bias is None:
+        raise ValueError(f"a layer without a bias: {module}")
+    return module.bias
 
 
 def linear(first: Sequence[Tensor], last: Sequence[Tensor], alpha: float) -> list[Tensor]:

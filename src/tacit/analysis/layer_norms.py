@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tacit.nn.untying import Layer, weighted
+from tacit.nn.untying import Layer, Weighted, weighted
 
 
 def layer_measures(network: nn.Sequential, start: nn.Sequential, layers: list[Layer]) -> dict[str, np.ndarray]:
@@ -30,7 +30,7 @@ def layer_measures(network: nn.Sequential, start: nn.Sequential, layers: list[La
     return {name: np.array([row[name] for row in rows if name in row]) for name in rows[0]}
 
 
-def _of_layer(module: nn.Module, first: nn.Module, layer: Layer | None) -> dict[str, float]:
+def _of_layer(module: Weighted, first: Weighted, layer: Layer | None) -> dict[str, float]:
     if layer is None:
         squared, moved = _norm(module.weight.detach()) ** 2, _distance(module.weight, first.weight)
         return {"squared_norms": squared, "squared_norms_live": squared, "distances": moved}

@@ -8,7 +8,6 @@ fails need not mean that there is none. NumPy, float64.
 
 from __future__ import annotations
 
-import math
 from functools import reduce
 
 import numpy as np
@@ -60,7 +59,7 @@ def fits(tensor: np.ndarray, components: int, *, tolerance: float, sweeps: int, 
     for _ in range(sweeps):
         for mode in range(order):
             others = [number for number in range(order) if number != mode]
-            gram = math.prod(grams[number] for number in others)
+            gram = reduce(np.multiply, [grams[number] for number in others])
             products = unfolded[mode] @ reduce(khatri_rao, [factors[number] for number in others])
             solution = products @ _pseudo_inverse(gram)
             norms = np.linalg.norm(factors[mode], axis=0)

@@ -24,7 +24,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -151,7 +151,7 @@ def from_zip(archive: str, base: str, reader: Callable[[Read, Advance], ImageSet
     return read_all
 
 
-def _whole(file: BinaryIO | None, most: int) -> bytes:
+def _whole(file: IO[bytes] | None, most: int) -> bytes:
     if file is None:
         raise ValueError("it is a folder or a device")
     content = file.read(most + 1)
@@ -163,7 +163,7 @@ def _whole(file: BinaryIO | None, most: int) -> bytes:
 # CIFAR: batches pickled by Python 2.
 
 _HARMLESS = {
-    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
+    ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
 }
@@ -219,7 +219,7 @@ def read_mnist(folder: Path, advance: Advance, *, files: Sequence[str]) -> Image
     return ImageSet(*parts)
 
 
-def _idx(file: BinaryIO, shape: tuple[int, ...]) -> np.ndarray:
+def _idx(file: IO[bytes] | gzip.GzipFile, shape: tuple[int, ...]) -> np.ndarray:
     """Return the array (n, *shape) uint8 of an idx file: a number for its kind, its sizes, its values."""
     ndim = 1 + len(shape)
     kind, *sizes = struct.unpack(f">{1 + ndim}I", file.read(4 * (1 + ndim)))

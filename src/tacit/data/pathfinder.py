@@ -101,7 +101,7 @@ class Renderer:
         # An image that ran out of numbers is drawn anew: a longer block begins with the same ones.
         for index in np.flatnonzero(used == OUT_OF_DRAWS):
             again = Images(*(array[index : index + 1] for array in out))
-            self._draw(key, [numbers[index]], again, 8 * num_uniforms)
+            self._draw(key, [numbers[int(index)]], again, 8 * num_uniforms)
 
     def _run(self, uniforms: np.ndarray, out: Images) -> np.ndarray:
         margins = self.rendering.margins

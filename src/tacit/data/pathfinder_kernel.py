@@ -71,7 +71,7 @@ class Images(NamedTuple):
 
 
 # Called from compiled code alone; without the code for calls from Python, compiling takes a fifth less.
-_inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
 
 
 class _Scratch(NamedTuple):

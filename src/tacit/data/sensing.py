@@ -14,7 +14,7 @@ import numpy as np
 
 from tacit import store, streams
 from tacit.errors import UserError
-from tacit.settings.factorizations import CPProblem, HierarchicalProblem, MatrixProblem, Problem, TaskName
+from tacit.settings.factorizations import AnyProblem, CPProblem, HierarchicalProblem, MatrixProblem, Problem, TaskName
 
 DATASET = store.Kind(
     "observations of a low-rank target",
@@ -44,7 +44,7 @@ class NoTargetError(UserError):
     """A target that was drawn is too small or too large to compute with."""
 
 
-def make(problem: Problem, task: TaskName) -> dict[str, np.ndarray]:
+def make(problem: AnyProblem, task: TaskName) -> dict[str, np.ndarray]:
     """Return a target and its observations, as arrays to be stored.
 
     `target` has the problem's shape, float64; `values` (n,) float64 are what is observed of it: of completion the
@@ -78,7 +78,7 @@ def of_tensor(problem: CPProblem | HierarchicalProblem, task: TaskName) -> dict[
     return {"target": target, "values": contract(target, vectors)} | arrays
 
 
-def draw_target(problem: Problem) -> np.ndarray:
+def draw_target(problem: AnyProblem) -> np.ndarray:
     """Return the target of a problem, float64. Raises NoTargetError if it is too small or too large."""
     return _scaled(problem, _draw_matrix(problem) if isinstance(problem, MatrixProblem) else _draw_tensor(problem))
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -142,8 +143,8 @@ def make_stamps(*, length: int, thickness: float, margin: int, antialias: int, c
     orientations = np.arctan2(candidates[:, 0], candidates[:, 1])
     headings = np.concatenate([[degree(k) for k in range(NUM_DEGREES)], orientations])
     directions = np.concatenate([headings[:NUM_DEGREES], [flipped(psi) for psi in orientations]])
-    shape = {"length": length, "thickness": thickness, "margin": margin, "antialias": antialias}
-    lines, masks = zip(*(draw_stroke(angle, **shape) for angle in directions), strict=True)
+    draw = partial(draw_stroke, length=length, thickness=thickness, margin=margin, antialias=antialias)
+    lines, masks = zip(*map(draw, directions), strict=True)
     line_begin, line_pixels, line_values = _sparse(lines, reach, keep=lambda line: line > 0)
     mask_begin, mask_pixels, mask_values = _sparse(masks, reach, keep=lambda mask: mask > 0)
     clash_begin, clash_pixels, clash_values = _sparse(masks, reach, keep=lambda mask: mask >= CLASH_LEVEL - 255)

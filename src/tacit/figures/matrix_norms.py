@@ -58,7 +58,7 @@ def draw_entries(curves: pd.DataFrame, *, settings: Settings, missing: int) -> F
             handletextpad=0.3, borderaxespad=0.2,
         )  # fmt: skip
         bar = figure.colorbar(colours, ax=place, orientation="horizontal", pad=0.03, aspect=28)
-        bar.set_ticks(np.linspace(1, last, 3), labels=["1", _short(last / 2), _short(last)])
+        bar.set_ticks([1, (1 + last) / 2, last], labels=["1", _short(last / 2), _short(last)])
         bar.ax.tick_params(labelsize=7)
         bar.set_label("epochs", fontsize=8)
     handles = [

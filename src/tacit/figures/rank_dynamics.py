@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
+from tacit.settings.factorizations import FactorizationName
 from tacit.studies.rank_dynamics import COMPONENTS, CURVES, RUNS, main_quantities, node_quantities, summarize
 
 _DISTINCT = 5
@@ -29,13 +30,13 @@ _TITLES = {
 class Panel(NamedTuple):
     """One quantity of one factorization."""
 
-    factorization: str
+    factorization: FactorizationName
     quantity: str
     title: str
     label: str
 
 
-def factorization_panels(main: Mapping[str, str]) -> list[Panel]:
+def factorization_panels(main: Mapping[FactorizationName, str]) -> list[Panel]:
     """Return the panels of the first figure; `main` names the quantity of each factorization."""
     labels = {"matrix": "singular values", "tensor": "component norms", "hierarchical": "local component norms"}
     return [Panel(name, quantity, _TITLES[name], labels[name]) for name, quantity in main.items()]

@@ -6,7 +6,7 @@ import io
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 
@@ -49,7 +49,7 @@ _LETTERS_PER_INCH = 21
 def new(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:
     """Return an empty figure of `width` x `height` inches in the house style, and its axes."""
     plt.rcdefaults()
-    plt.rcParams.update(STYLE)
+    plt.rcParams.update(cast(Any, STYLE))
     return plt.subplots(figsize=(width, height), **subplots)
 
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 
 from tacit.memory import TORCH, total, training
-from tacit.settings.factorizations import CPProblem, Experiment, HierarchicalExperiment, MatrixProblem, Problem
+from tacit.settings.factorizations import (
+    AnyProblem,
+    CPProblem,
+    Experiment,
+    HierarchicalExperiment,
+    MatrixExperiment,
+    MatrixProblem,
+)
 
 
-def observe(problem: Problem, task: str) -> int:
+def observe(problem: AnyProblem, task: str) -> int:
     """Measurements as they are drawn, cut up and rounded."""
     target = 8 * problem.num_entries
     if isinstance(problem, MatrixProblem):
@@ -37,7 +44,7 @@ def descent(experiment: Experiment, task: str, *, gpu: bool) -> int:
             sum(problem.shape) * max(experiment.model.widths) + len(problem.shape) * max(experiment.model.widths) ** 2
         )
         quantities = 6 * len(problem.shape) + len(experiment.matricizations)
-    elif isinstance(problem, MatrixProblem):
+    elif isinstance(experiment, MatrixExperiment):
         model, quantities = experiment.model.depth * max(problem.shape) ** 2, 1
     else:
         model, quantities = experiment.components * (sum(problem.shape) + entries // max(problem.shape)), 4

@@ -27,7 +27,8 @@ def residual(network: Network, sides: tuple[int, int], channels: int, batch: int
     width, bottleneck = network.width, network.layers >= 50
     maps, weights = [width * places], [channels * width * (9 if network.is_cifar else 49)]
     if network.is_cifar:
-        stages = ((network.layers - 2) // 6,) * 3
+        blocks_each = (network.layers - 2) // 6
+        stages: tuple[int, ...] = (blocks_each, blocks_each, blocks_each)
     else:
         stages, places = _IMAGENET[network.layers], -(-places // 4)
         maps.append(width * places)

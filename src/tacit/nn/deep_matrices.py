@@ -95,7 +95,7 @@ def has_sign(factors: list[np.ndarray], sign: int) -> bool:
     return bool(found >= 0) if sign > 0 else bool(found < 0)
 
 
-def pad(factors: list[np.ndarray], dtype: np.dtype | type) -> np.ndarray:
+def pad(factors: list[np.ndarray], dtype: str | np.dtype | type) -> np.ndarray:
     """Return the factors as one array (L, n, n), n the longer side, padded with zeros, which descent leaves alone."""
     longest = max(max(factor.shape) for factor in factors)
     stack = np.zeros((len(factors), longest, longest), dtype)

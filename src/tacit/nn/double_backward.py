@@ -87,7 +87,8 @@ class _BatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        self.num_batches_tracked.add_(1)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
         return _Normalization.apply(
             x, self.weight, self.bias, self.running_mean, self.running_var, self.momentum, self.eps
         )
@@ -147,7 +148,7 @@ class _ConvolutionWeightGradient(Function):
     def forward(ctx, dy, x, w, stride, padding):
         return _convolution_gradient(dy, x, w, stride, padding, (False, True, False))[1]
 
-    backward = staticmethod(_once)
+    backward = staticmethod(_once)  # type: ignore[assignment]
 
 
 def _convolution_weight_gradient(dy, x, w, stride, padding):

@@ -18,6 +18,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from functools import reduce
+from typing import cast
 
 import numpy as np
 import torch
@@ -75,6 +76,12 @@ class HierarchicalTensorFactorization(nn.Module):
         self.output = nn.ParameterList([torch.zeros(widths[-1])] if linear_output else [])
         self.register_buffer("_ones", torch.ones(widths[-1]), persistent=False)
 
+    _ones: Tensor
+
+    def matrices_of(self, level: int) -> list[Tensor]:
+        """Return the matrices of the nodes of a level."""
+        return list(cast(nn.ParameterList, self.matrices[level]))
+
     @property
     def output_vector(self) -> Tensor:
         """The weights of the root's components (R,)."""
@@ -82,22 +89,22 @@ class HierarchicalTensorFactorization(nn.Module):
 
     def end_tensor(self) -> Tensor:
         """Return the tensor of `shape`, modes in their own order."""
-        nodes = list(self.matrices[0])
+        nodes = self.matrices_of(0)
         for level, groups in enumerate(self.tree.groups):
             nodes = [reduce(khatri_rao, [nodes[child] for child in group]) for group in groups]
             if level + 1 < self.tree.levels:
-                nodes = [node @ matrix for node, matrix in zip(nodes, self.matrices[level + 1], strict=True)]
+                nodes = [node @ matrix for node, matrix in zip(nodes, self.matrices_of(level + 1), strict=True)]
         leaves = self.tree.leaf_order
         flat = nodes[0] @ self.output_vector
         return flat.view([self.shape[mode] for mode in leaves]).permute([leaves.index(m) for m in range(len(leaves))])
 
     def forward(self, vectors: Sequence[Tensor]) -> Tensor:
         """Return the multilinear form (n,) at `vectors`, one (n, d_n) a mode: n inputs at a time."""
-        nodes = [vector @ matrix for vector, matrix in zip(vectors, self.matrices[0], strict=True)]
+        nodes = [vector @ matrix for vector, matrix in zip(vectors, self.matrices_of(0), strict=True)]
         for level, groups in enumerate(self.tree.groups):
             nodes = [reduce(torch.mul, [nodes[child] for child in group]) for group in groups]
             if level + 1 < self.tree.levels:
-                nodes = [node @ matrix for node, matrix in zip(nodes, self.matrices[level + 1], strict=True)]
+                nodes = [node @ matrix for node, matrix in zip(nodes, self.matrices_of(level + 1), strict=True)]
         return nodes[0] @ self.output_vector
 
     @torch.no_grad()
@@ -109,11 +116,11 @@ class HierarchicalTensorFactorization(nn.Module):
         """
         norms = {}
         for level, node in self.tree.inner_nodes():
-            children = [self.matrices[level - 1][child] for child in self.tree.groups[level - 1][node]]
+            children = [self.matrices_of(level - 1)[child] for child in self.tree.groups[level - 1][node]]
             if level == self.tree.levels:
                 own = self.output_vector.abs()
             else:
-                own = torch.linalg.vector_norm(self.matrices[level][node], dim=1)
+                own = torch.linalg.vector_norm(self.matrices_of(level)[node], dim=1)
             columns = [torch.linalg.vector_norm(child, dim=0) for child in children]
             norms[level, node] = reduce(torch.mul, columns) * own
         return norms
@@ -128,7 +135,7 @@ class CPFactorization(HierarchicalTensorFactorization):
     @property
     def factors(self) -> list[Tensor]:
         """The matrices (d_n, components), one a mode, whose columns make the components."""
-        return list(self.matrices[0])
+        return self.matrices_of(0)
 
     def component_norms(self) -> Tensor:
         """Return the norms of the components (R,), unsorted."""

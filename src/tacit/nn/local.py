@@ -147,6 +147,9 @@ class LocalConv2d(nn.Module):
         self.register_buffer("inert_bias", torch.empty(self.side_out**2 - used, out_channels))
         self.reset_parameters(generator)
 
+    inert_weight: Tensor
+    inert_bias: Tensor
+
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Draw all filters and biases uniformly within 1 / sqrt(D), as PyTorch draws those of a convolution."""
         bound = 1 / math.sqrt(self.weight.shape[1])

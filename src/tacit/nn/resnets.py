@@ -19,6 +19,7 @@ from tacit.settings.networks import Network
 
 def build(network: Network, *, in_channels: int) -> nn.Module:
     """Return a freshly initialised network; draws from torch's global generator."""
+    model: nn.Module
     if network.is_cifar:
         model = CifarResNet(
             network.layers,
@@ -57,7 +58,7 @@ class CifarResNet(nn.Module):
             nn.BatchNorm2d(width),
             nn.ReLU(),
         )
-        stages = [_stage(width, width, blocks, stride=1)]
+        stages: list[nn.Module] = [_stage(width, width, blocks, stride=1)]
         stages += [_stage(width * c, 2 * width * c, blocks, stride=2) for c in (1, 2)]
         if dropout > 0:
             stages = [stages[0], nn.Dropout(dropout), stages[1], nn.Dropout(dropout), stages[2]]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +84,11 @@ class Layer(NamedTuple):
         return module.weight.detach().unflatten(0, (self.out_channels, self.positions))
 
 
-def weighted(network: nn.Sequential) -> list[nn.Module]:
+Weighted = nn.Conv2d | LocalConv2d | nn.Linear
+"""Layers with weights."""
+
+
+def weighted(network: nn.Sequential) -> list[Weighted]:
     """Return the layers with weights, in order: those of one number correspond in all kinds of one network."""
     return [module for module in network if isinstance(module, nn.Conv2d | LocalConv2d | nn.Linear)]
 
@@ -124,6 +128,7 @@ def layers(cnn: nn.Sequential, *, side: int) -> list[Layer]:
 
 def _describe(module: nn.Conv2d | LocalConv2d, inputs: Tensor, outputs: Tensor) -> Layer:
     (kernel, _), (stride, _) = _kernel(module), _pair(module.stride)
+    assert outputs.grad is not None
     real, used = inputs[0, 0].detach() > 0, outputs.grad[0, 0].flatten() > 0
     windows = real.unfold(0, kernel, stride).unfold(1, kernel, stride).reshape(len(used), kernel**2)
     if isinstance(module, nn.Conv2d):
@@ -140,10 +145,15 @@ def to_local(cnn: nn.Sequential, *, side: int) -> nn.Sequential:
     Layers keep their places, and so the names of their parameters; those that are locally connected already are copied.
     Biases that a convolution lacks are zero and become trainable. Nothing is shared with `cnn`.
     """
-    described, converted = iter(layers(cnn, side=side)), []
+    described = iter(layers(cnn, side=side))
+    converted: list[nn.Module] = []
     for module in cnn:
-        layer = next(described) if isinstance(module, nn.Conv2d | LocalConv2d) else None
-        converted.append(_to_local(module, layer) if isinstance(module, nn.Conv2d) else copy.deepcopy(module))
+        if isinstance(module, nn.Conv2d):
+            converted.append(_to_local(module, next(described)))
+            continue
+        if isinstance(module, LocalConv2d):
+            next(described)
+        converted.append(copy.deepcopy(module))
     return nn.Sequential(*converted)
 
 
@@ -215,7 +225,7 @@ def tie(network: nn.Sequential) -> nn.Sequential:
         conv = nn.Conv2d(inputs, outputs, kernel, stride=module.stride, padding=module.padding).to(weight)
         with torch.no_grad():
             conv.weight.copy_(weight.view(kernel, kernel, inputs, outputs).permute(3, 2, 0, 1))
-            conv.bias.copy_(bias)
+            cast(Tensor, conv.bias).copy_(bias)
         tied.append(conv)
     return nn.Sequential(*tied)
 
@@ -256,5 +266,5 @@ def _padding(module: nn.Conv2d | LocalConv2d) -> int:
     return _pair(module.padding)[0]
 
 
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+def _pair(value: Any) -> tuple[int, int]:
     return value if isinstance(value, tuple) else (value, value)

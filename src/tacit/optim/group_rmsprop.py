@@ -101,7 +101,9 @@ class GroupRMSprop(torch.optim.Optimizer):
         super().add_param_group(param_group)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(  # type: ignore[override]
+        self, closure: Callable[[], Tensor] | None = None
+    ) -> Tensor | None:
         """Take one step; returns the loss if `closure` computes it."""
         loss = None
         if closure is not None:

@@ -10,6 +10,7 @@ Shapes: images x (B, C, H, W); a patch is (row, column) of its top left corner, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,9 @@ def input_gradient(logits: Tensor, images: Tensor, patch: Patch) -> Tensor:
     return patch.of(gradient).flatten(1)
 
 
-def regularizer(model, images: Tensor, logits: Tensor, patch: Patch, other: Patch) -> Tensor:
+def regularizer(
+    model: Callable[[Tensor], Tensor], images: Tensor, logits: Tensor, patch: Patch, other: Patch
+) -> Tensor:
     """Return the mean absolute cosine of input gradients on `patch` before and after `other` is exchanged.
 
     `images` must require a gradient and `logits` = model(images) be connected to them. The result is a scalar in

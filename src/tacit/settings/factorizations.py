@@ -123,6 +123,9 @@ class HierarchicalProblem(Problem):
         return mode_tree(len(self.shape), self.pool_size, self.pattern)
 
 
+AnyProblem = MatrixProblem | CPProblem | HierarchicalProblem
+
+
 class MatrixModel(Settings):
     """A product of `depth` matrices, all inner sizes the smaller side."""
 

@@ -94,7 +94,7 @@ def assemble(
             raise ValueError(f"more than the {total} raw images asked for; the shards and the dataset do not match")
         labels[done : done + len(shard_labels)] = shard_labels
         for image in shard_images:
-            images[done] = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+            images[done] = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
             done += 1
     if done != total:
         raise ValueError(f"{done} raw images in place of {total}; the shards and the dataset do not match")
@@ -111,9 +111,11 @@ def read_shards(paths: Iterable[str | Path]) -> Iterator[tuple[np.ndarray, np.nd
 
 def pixel_statistics(images: np.ndarray) -> tuple[float, float]:
     """Return mean and unbiased standard deviation of all pixels of uint8 `images`, on the scale [0, 1]; exact."""
-    counts = sum(np.bincount(image.ravel(), minlength=256) for image in images)
+    histogram = np.zeros(256, np.int64)
+    for image in images:
+        histogram += np.bincount(image.ravel(), minlength=256)
     # Whole numbers of any size, so that nothing is rounded before the last division.
-    counts = [int(count) for count in counts]
+    counts = [int(count) for count in histogram]
     total = sum(counts)
     first = sum(level * count for level, count in enumerate(counts))
     second = sum(level**2 * count for level, count in enumerate(counts))

@@ -131,23 +131,29 @@ def build(experiment: Experiment, *, seed: int) -> Factorization:
     from tacit.nn import factorizations as nn
 
     generator = streams.numpy_generator(STUDY, "init", seed)
-    shape, model = experiment.problem.shape, experiment.model
-    if isinstance(experiment, MatrixExperiment):
-        matrix = nn.MatrixFactorization(*shape, model.depth)
-        if model.initialization == "identity":
-            matrix.set_identity(model.init_std)
-        else:
-            nn.set_normal(matrix, generator, std=model.init_std)
-        return matrix
-    if isinstance(experiment, CPExperiment):
-        tensor = nn.CPFactorization(shape, experiment.components, linear_output=model.linear_output)
-        nn.set_normal(tensor, generator, mean=model.init_mean, std=model.init_std)
-        if model.initialization == "orthogonal":
-            tensor.set_orthogonal(model.init_std)
-        return tensor
-    tensor = nn.HierarchicalTensorFactorization(shape, experiment.tree, model.widths)
-    nn.set_normal(tensor, generator, mean=model.init_mean, std=model.init_std)
-    return tensor
+    match experiment:
+        case MatrixExperiment():
+            start = experiment.model
+            matrix = nn.MatrixFactorization(*experiment.problem.shape, depth=start.depth)
+            if start.initialization == "identity":
+                matrix.set_identity(start.init_std)
+            else:
+                nn.set_normal(matrix, generator, std=start.init_std)
+            return matrix
+        case CPExperiment():
+            cp_start = experiment.model
+            cp = nn.CPFactorization(
+                experiment.problem.shape, experiment.components, linear_output=cp_start.linear_output
+            )
+            nn.set_normal(cp, generator, mean=cp_start.init_mean, std=cp_start.init_std)
+            if cp_start.initialization == "orthogonal":
+                cp.set_orthogonal(cp_start.init_std)
+            return cp
+        case HierarchicalExperiment():
+            tree_start = experiment.model
+            tensor = nn.HierarchicalTensorFactorization(experiment.problem.shape, experiment.tree, tree_start.widths)
+            nn.set_normal(tensor, generator, mean=tree_start.init_mean, std=tree_start.init_std)
+            return tensor
 
 
 def collect(runs: Iterable[str | Path]) -> Tables:

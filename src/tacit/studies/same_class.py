@@ -40,7 +40,7 @@ def pair(images: ImageSet, settings: Pairs) -> dict[str, np.ndarray]:
 
     They serve all distances: where the images lie is no part of them.
     """
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for part, num, labels in (
         ("train", settings.num_train, images.train_labels),
         ("test", settings.num_test, images.test_labels),
@@ -74,7 +74,7 @@ def train(
 
     side, canvas = settings.images.side, settings.canvas
     corners = canvas.place(side, distance)
-    patches = tuple(Patch(*corner, side, side) for corner in corners)
+    first, second = (Patch(*corner, side, side) for corner in corners)
     with devices.acquire() as device:
 
         def paired_on_device(part: str, pixels: np.ndarray) -> ImagePairs:
@@ -92,7 +92,7 @@ def train(
             paired_on_device("test", images.test_images),
             settings.training,
             coefficient=coefficient,
-            sample_patches=partial(draw_order, patches),
+            sample_patches=partial(draw_order, (first, second)),
             stream=(STUDY, "train", seed),
             checkpoint=checkpoint,
             settings={"distance": distance, "coefficient": coefficient, "seed": seed, "pairs": paired.settings}

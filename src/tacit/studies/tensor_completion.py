@@ -112,8 +112,11 @@ def complete_linearly(dataset: store.Record, ranks: Ranks, *, num_observations: 
 
 def _rank(tensor: np.ndarray, ranks: Ranks, what: str, seed: int) -> np.ndarray:
     generator = streams.numpy_generator(STUDY, "tensor", "rank", what, seed)
-    settings = {"tolerance": ranks.tolerance, "sweeps": ranks.sweeps, "restarts": ranks.restarts}
-    return np.array(estimate_rank(tensor, generator=generator, **settings))
+    return np.array(
+        estimate_rank(
+            tensor, tolerance=ranks.tolerance, sweeps=ranks.sweeps, restarts=ranks.restarts, generator=generator
+        )
+    )
 
 
 def collect(runs: Iterable[str | Path], linear: Iterable[str | Path]) -> pd.DataFrame:

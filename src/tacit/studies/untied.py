@@ -11,7 +11,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -146,7 +146,7 @@ def _run(
     start = copy.deepcopy(network)
 
     def measure(current: nn.Sequential) -> dict[str, Any]:
-        found = {}
+        found: dict[str, Any] = {}
         for part, data in (("train", train), ("test", test)):
             logits = evaluation.predict(current, data, precision=settings.sgd.precision)
             performance = margins.performance(logits, data.labels)
@@ -168,7 +168,7 @@ def _run(
     )
     arrays = dict(trained.measures)
     for epoch, state in trained.weights.items():
-        arrays |= {_name_of(epoch, name): weight for name, weight in state.items()}
+        arrays |= {_name_of(epoch, name): cast(Any, weight) for name, weight in state.items()}
     return arrays | trained.steps
 
 
@@ -259,7 +259,7 @@ def interpolate(
             match method:
                 case "average":
                     outputs = [logits_of(end) for end in ends]
-                    logits = [interpolation.linear(*outputs, alpha) for alpha in alphas]
+                    logits = [interpolation.linear(outputs[0], outputs[1], alpha) for alpha in alphas]
                 case "string":
                     runs = [settings_of(end.path) for end in (origin, target)]
                     identity = {"seed": seed, "runs": runs, **settings.plain()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from tacit.training.images import Examples
 from tacit.training.keeping import Keeper, Kept
 from tacit.training.objectives import CrossEntropy
 
-Measure = Callable[[nn.Module], Mapping[str, Any]]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Trained(NamedTuple):
@@ -34,13 +34,13 @@ class Trained(NamedTuple):
 
 
 def fit(
-    network: nn.Module,
+    network: Network,
     train: Examples,
     sgd: Sgd,
     *,
     learning_rate: float,
     epochs: int,
-    measure: Measure,
+    measure: Callable[[Network], Mapping[str, Any]],
     measured: Collection[int],
     kept: Collection[int],
     stream: tuple[str | int, ...],

@@ -9,6 +9,7 @@ enough evaluations in a row found the observations fitted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -190,14 +191,15 @@ class Loop:
 
     def _evaluate(self, losses: list[tuple[int, Tensor, Tensor, Tensor]]) -> None:
         total = sum(size for size, *_ in losses)
-        loss, error = (sum(row[0] * row[which] for row in losses) / total for which in (1, 2))
+        loss = reduce(torch.add, [size * mean for size, mean, _, _ in losses]) / total
+        error = reduce(torch.add, [size * mean for size, _, mean, _ in losses]) / total
         predicted = torch.cat([predictions for *_, predictions in losses])
         self.structure.forward()
         end = self.structure.end
         # Before anything is decomposed, which fails in its own way on what is not finite. If a parameter is not finite,
         # the end tensor is not, as each is a factor of it.
         self._check({"loss": loss, "end_tensor": torch.linalg.vector_norm(end)})
-        row = {
+        row: dict[str, Tensor | np.generic] = {
             "iterations": np.int64(self.iterations),
             "train_loss": loss,
             "train_mse": error,

@@ -33,11 +33,20 @@ Measure = Callable[[], Mapping[str, Any]]
 class Step(Protocol):
     """Something that learns, a batch at a time."""
 
-    columns: tuple[str, ...]
-    """What is recorded of each step; `loss` and the like, from before the step."""
-    network: nn.Module
-    """All that learns."""
-    device: torch.device
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is recorded of each step; `loss` and the like, from before the step."""
+        ...
+
+    @property
+    def network(self) -> nn.Module:
+        """All that learns."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it learns."""
+        ...
 
     def begin(self, epoch: int, steps: int) -> None:
         """Draw what the steps of an epoch need."""

@@ -133,12 +133,12 @@ class TreeGradient:
             nodes, shares = above, above_shares
         self._split_root(nodes, shares)
         leaves = tree.leaf_order
-        back = [leaves.index(mode) for mode in range(tree.order)]
+        places = [leaves.index(mode) for mode in range(tree.order)]
         sizes = [model.shape[mode] for mode in leaves]
         self._flat_end = output.new_empty(len(self._left.product), len(self._right.product))
         self._flat_gradient = torch.empty_like(self._flat_end)
-        self.end = self._flat_end.view(sizes).permute(back)
-        self.end_gradient = self._flat_gradient.view(sizes).permute(back)
+        self.end = self._flat_end.view(sizes).permute(places)
+        self.end_gradient = self._flat_gradient.view(sizes).permute(places)
         self._weighted = torch.empty_like(self._left.product)
         self._left_scratch = torch.empty_like(self._left.product)
         self._root_forward = product(self._weighted, self._right.product.T, out=self._flat_end)
@@ -189,7 +189,7 @@ def structured_gradient(
     """
     if isinstance(model, MatrixFactorization):
         return MatrixGradient(parameters, gradients)
-    counts = [len(level) for level in model.matrices]
+    counts = [len(model.matrices_of(level)) for level in range(model.tree.levels)]
     starts = [sum(counts[:level]) for level in range(len(counts) + 1)]
 
     def by_level(tensors: Sequence[Tensor]) -> list[Sequence[Tensor]]:

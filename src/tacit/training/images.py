@@ -44,8 +44,8 @@ class Bytes(NamedTuple):
         if not len(mean) == len(std) == images.shape[1]:
             raise ValueError(f"images of {images.shape[1]} channels, but {len(mean)} means and {len(std)} deviations")
         pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 2, 3, 1))).to(device)
-        mean, std = (torch.tensor([255 * value for value in part], dtype=torch.float32) for part in (mean, std))
-        return cls(pixels, mean.to(device), std.to(device))
+        scaled = (torch.tensor([255 * value for value in part], dtype=torch.float32) for part in (mean, std))
+        return cls(pixels, *(part.to(device) for part in scaled))
 
     def normalised(self, numbers: Tensor) -> Tensor:
         """Return the images (B, C, H, W) float32 with these numbers, channels last in memory."""

@@ -21,8 +21,16 @@ from tacit import files
 from tacit.checkpoints import Damaged
 from tacit.files import StoreError
 
+_CLOSED = -1
+"""In place of the descriptor of a file that is not open."""
+
 _LENGTH = 8
 """Bytes that tell how long the description of an array is, which stands before it."""
+
+
+def _raw(array: np.ndarray) -> memoryview:
+    """Return the bytes of a contiguous array, which are not copied."""
+    return memoryview(array.reshape(-1).view(np.uint8).data)
 
 
 class Kept:
@@ -40,7 +48,7 @@ class Kept:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         content = np.empty(self.shape, self.dtype)
-        self._keeper.read(self._place, memoryview(content.reshape(-1).view(np.uint8)), self._digest)
+        self._keeper.read(self._place, _raw(content), self._digest)
         return content if dtype is None else content.astype(dtype, copy=False)
 
     def numpy(self) -> np.ndarray:
@@ -54,7 +62,7 @@ class Keeper:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.states: dict[int, dict[str, Kept]] = {}
-        self._file: int | None = None
+        self._file = _CLOSED
         self._length, self._hash = 0, hashlib.blake2b(digest_size=32)
 
     def __contains__(self, epoch: int) -> bool:
@@ -63,7 +71,7 @@ class Keeper:
     def keep(self, epoch: int, state: Mapping[str, Tensor]) -> None:
         """Append what a network is at `epoch`; raises StoreError if it cannot be written."""
         try:
-            if self._file is None:
+            if self._file == _CLOSED:
                 self._begin()
             self.states[epoch] = {name: self._append(epoch, name, tensor) for name, tensor in state.items()}
         except OSError as error:
@@ -77,7 +85,7 @@ class Keeper:
 
     def _append(self, epoch: int, name: str, tensor: Tensor) -> Kept:
         content = np.asarray(tensor.detach().cpu().numpy(), order="C")
-        raw = memoryview(content.reshape(-1).view(np.uint8))
+        raw = _raw(content)
         description = {"epoch": epoch, "name": name, "dtype": content.dtype.str, "shape": list(content.shape)}
         description["digest"] = hashlib.blake2b(raw, digest_size=16).hexdigest()
         line = json.dumps(description).encode()
@@ -109,7 +117,7 @@ class Keeper:
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint needs to name; by then all is on the disk."""
-        if self._file is not None:
+        if self._file != _CLOSED:
             try:
                 os.fsync(self._file)
             except OSError as error:
@@ -157,8 +165,8 @@ class Keeper:
     def _forget(self) -> None:
         """Be as new."""
         os.close(self._file)
-        self._file, self._length, self._hash = None, 0, hashlib.blake2b(digest_size=32)
+        self._file, self._length, self._hash = _CLOSED, 0, hashlib.blake2b(digest_size=32)
 
     def __del__(self) -> None:
-        if self._file is not None:
+        if self._file != _CLOSED:
             os.close(self._file)

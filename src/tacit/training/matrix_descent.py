@@ -100,8 +100,8 @@ def descend(
             advice = "lower the learning rate or the scale of initialisation"
             raise DivergenceError(f"{what} is not finite after {counters[0]} epochs; {advice}")
     progress.close()
-    joined = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
-    return Path(*joined, fitted)
+    evaluated, before_step, products = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return Path(evaluated, before_step, products, fitted)
 
 
 @kernel()
@@ -145,7 +145,7 @@ def _descend(
     return count
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
 def _step_2x2(weights, products, target, mask, rate):
     """Take a step on factors of 2 x 2 and observed entries; return the sum of squared residuals before it."""
     depth = len(weights)
@@ -175,7 +175,7 @@ def _step_2x2(weights, products, target, mask, rate):
     return loss
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
 def _step(weights, products, end, other, target, mask, matrices, values, rate):
     """Take a step on factors of any size; return the sum of squared residuals before it."""
     depth, size = len(weights), weights.shape[1]
@@ -219,7 +219,7 @@ def _step(weights, products, end, other, target, mask, matrices, values, rate):
     return loss
 
 
-@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
 def _multiply_all(weights, products, end):
     """Write W_1 ... W_j to products[j - 1] and the whole product to `end`."""
     size = weights.shape[1]

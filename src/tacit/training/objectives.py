@@ -11,11 +11,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from tacit import streams
 from tacit.optim.long_range import Patch, regularizer
+
+Network = Callable[[Tensor], Tensor]
+"""Gives logits of images, (B, K) or (B,); a module, or one that was compiled."""
 
 PatchSampler = Callable[[np.random.Generator], tuple[Patch, Patch]]
 
@@ -32,13 +35,16 @@ class Value(NamedTuple):
 class Objective(Protocol):
     """What a network is trained to make small."""
 
-    columns: tuple[str, ...]
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it records of a step."""
+        ...
 
     def draw(self, epoch: int, steps: int) -> Sequence[Any]:
         """Return what is drawn at random for each step of an epoch, from streams named by the epoch."""
         ...
 
-    def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, drawn: Any) -> Value:
+    def __call__(self, network: Network, images: Tensor, labels: Tensor, drawn: Any) -> Value:
         """Return the objective on a batch; raises nothing for what is not finite, which the engine looks for."""
         ...
 
@@ -52,7 +58,7 @@ class CrossEntropy:
         """Draw nothing."""
         return [None] * steps
 
-    def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, drawn: None) -> Value:
+    def __call__(self, network: Network, images: Tensor, labels: Tensor, drawn: None) -> Value:
         """Return the loss, and the share of right answers."""
         logits = network(images)
         loss = cross_entropy(logits, labels)
@@ -78,7 +84,7 @@ class LongRangeBinaryCrossEntropy:
         generator = streams.numpy_generator(*self.stream, "patches", epoch)
         return [self.sample_patches(generator) for _ in range(steps)]
 
-    def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, drawn: tuple[Patch, Patch] | None) -> Value:
+    def __call__(self, network: Network, images: Tensor, labels: Tensor, drawn: tuple[Patch, Patch] | None) -> Value:
         """Return loss plus penalty; of the step are recorded the loss alone, the accuracy and the regulariser."""
         logits = full(network(images.requires_grad_(drawn is not None)))
         loss = binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))

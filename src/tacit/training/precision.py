@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tacit import processors
 from tacit.runlog import log
@@ -25,7 +26,7 @@ def use(precision: str, device: torch.device) -> None:
     # What use_deterministic_algorithms does but for the compiler, whose import takes a second and 150 MB.
     torch.set_deterministic_debug_mode("warn")
     # Nothing here reads memory before writing it, and filling every new tensor costs a tenth of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.type == "cuda":
         # Without it cuBLAS may add in another order each time; it is read when the first product is computed.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -34,7 +35,7 @@ def use(precision: str, device: torch.device) -> None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
-def compiled(model: nn.Module) -> nn.Module:
+def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """Return the network, compiled so that it computes reproducibly."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     return torch.compile(model)
