@@ -200,7 +200,7 @@ def _take_back(path: Path, wanted: str) -> bool:
     if not place.exists():
         return False
     _rename(place, path)
-    log.info("checkpoint %s is of these settings, and goes on", place)
+    log.info("checkpoint %s is of these settings, and the training continues from it", place)
     return True
 
 

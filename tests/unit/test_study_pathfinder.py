@@ -101,7 +101,7 @@ def runs(tmp_path):
 
 
 def test_the_table_has_a_row_a_run_with_its_last_epoch(runs):
-    table = locality.collect(study.TASK, runs)
+    table = locality.collect(study.AXIS, runs)
     assert len(table) == 12
     assert list(table.columns[:4]) == ["path_length", "coefficient", "seed", "epochs"]
     row = table[(table.path_length == 7) & (table.coefficient == 9) & (table.seed == 2)].iloc[0]
@@ -111,7 +111,7 @@ def test_the_table_has_a_row_a_run_with_its_last_epoch(runs):
 
 
 def test_summaries_are_means_and_deviations_over_seeds(runs):
-    summary = locality.summarize(study.TASK, locality.collect(study.TASK, runs)).set_index(
+    summary = locality.summarize(study.AXIS, locality.collect(study.AXIS, runs)).set_index(
         ["coefficient", "path_length"]
     )
     assert summary.loc[(0, 7), "mean"] == pytest.approx(55)
@@ -120,26 +120,26 @@ def test_summaries_are_means_and_deviations_over_seeds(runs):
 
 
 def test_claims_are_judged_by_what_was_measured(runs):
-    table = locality.collect(study.TASK, runs)
-    assert list(locality.claims(study.TASK, table)["held"]) == ["yes"] * 3
-    assert "+40.0 percentage points" in locality.claims(study.TASK, table)["measured"][0]
+    table = locality.collect(study.AXIS, runs)
+    assert list(locality.claims(study.AXIS, table)["held"]) == ["yes"] * 3
+    assert "+40.0 percentage points" in locality.claims(study.AXIS, table)["measured"][0]
     flat = table.assign(test_accuracy=0.9 + 0.01 * table.seed)
-    assert list(locality.claims(study.TASK, flat)["held"]) == ["no"] * 3
-    assert set(locality.claims(study.TASK, table[table.seed == 0])["held"]) == {"not to be judged from one seed"}
+    assert list(locality.claims(study.AXIS, flat)["held"]) == ["no"] * 3
+    assert set(locality.claims(study.AXIS, table[table.seed == 0])["held"]) == {"not to be judged from one seed"}
 
 
 def test_what_cannot_be_judged_is_not(runs):
-    table = locality.collect(study.TASK, runs)
-    judged = locality.claims(study.TASK, table[table.coefficient == 0])
+    table = locality.collect(study.AXIS, runs)
+    judged = locality.claims(study.AXIS, table[table.coefficient == 0])
     assert len(judged) == 1, "without the regulariser nothing can be said of it"
     assert judged["held"][0] == "yes"
     gone = (table.path_length == 7) & (table.coefficient == 9)
-    judged = locality.claims(study.TASK, table[~gone])
+    judged = locality.claims(study.AXIS, table[~gone])
     assert list(judged["held"]) == ["yes"] + ["not to be judged, as runs are missing"] * 2
     assert list(judged["measured"][1:]) == ["nothing"] * 2
     assert "nan" not in judged.to_csv()
-    assert len(locality.claims(study.TASK, table[table.coefficient == 9])) == 0, "nothing to compare with"
-    judged = locality.claims(study.TASK, table[table.path_length == 7])
+    assert len(locality.claims(study.AXIS, table[table.coefficient == 9])) == 0, "nothing to compare with"
+    judged = locality.claims(study.AXIS, table[table.path_length == 7])
     assert list(judged["claim"]) == ["At path length 7, accuracy with coefficient 9 is above that without"]
 
 
@@ -150,7 +150,7 @@ SETTINGS = {
 
 
 def draw(runs, missing=0):
-    summary = locality.summarize(study.TASK, locality.collect(study.TASK, runs))
+    summary = locality.summarize(study.AXIS, locality.collect(study.AXIS, runs))
     return summary, figure.draw(summary, settings=SETTINGS | {"scale": "demo"}, missing=missing)
 
 

@@ -449,15 +449,15 @@ def runs(tmp_path):
 
 
 def test_the_published_numbers_make_the_claims_hold(runs):
-    table = locality.collect(study.TASK, runs)
-    judged = locality.claims(study.TASK, table)
+    table = locality.collect(study.AXIS, runs)
+    judged = locality.claims(study.AXIS, table)
     assert list(judged["held"]) == ["yes"] * 3
     assert judged["claim"][0] == "Without the regulariser, accuracy at a distance of 160 px is below that at 0 px"
     assert "+8.0 percentage points" in judged["measured"][1]
 
 
 def test_the_figure_says_what_it_shows(runs):
-    summary = locality.summarize(study.TASK, locality.collect(study.TASK, runs))
+    summary = locality.summarize(study.AXIS, locality.collect(study.AXIS, runs))
     chosen = SameClassSettings.from_plain(whole(images={"source": "digits"})).plain()
     drawn = figure.draw(summary, settings=chosen | {"scale": "demo"}, missing=1)
     words = " ".join(text.get_text() for text in drawn.findobj(lambda artist: hasattr(artist, "get_text")))

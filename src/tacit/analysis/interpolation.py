@@ -1,6 +1,6 @@
-"""Ways from one network to another (d'Ascoli, Sagun, Bruna, Biroli 2019, section on interpolation).
+"""Paths from one network to another (d'Ascoli, Sagun, Bruna, Biroli 2019, section on interpolation).
 
-A way is seen at `points` networks, alpha = 0 the first and 1 the last. `linear` mixes weights; `curvilinear` moreover
+A path is seen at `points` networks, alpha = 0 the first and 1 the last. `linear` mixes weights; `curvilinear` moreover
 gives every tensor of weights the mixed norm; `average` mixes logits; for the string see `tacit.training.chain`.
 
 Weights of networks without dense layers are mixed as locally connected ones, which is the same as mixing those of the

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from tacit.figures.accuracy import draw_accuracy, footnote
 from tacit.figures.drawing import Drawing, Settings
 from tacit.studies import locality
-from tacit.studies.pathfinder import TASK
+from tacit.studies.pathfinder import AXIS
 
 CHANCE = 50.0
 
@@ -37,5 +37,5 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
 
 
 ACCURACY = Drawing(
-    {"runs": locality.table_of(TASK)}, lambda tables, settings: locality.summarize(TASK, tables["runs"]), draw
+    {"runs": locality.table_of(AXIS)}, lambda tables, settings: locality.summarize(AXIS, tables["runs"]), draw
 )

@@ -9,7 +9,7 @@ from tacit.figures.accuracy import draw_accuracy, footnote
 from tacit.figures.drawing import Drawing, Settings
 from tacit.settings.images import Images
 from tacit.studies import locality
-from tacit.studies.same_class import TASK
+from tacit.studies.same_class import AXIS
 
 CHANCE = 50.0
 
@@ -42,5 +42,5 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
 
 
 ACCURACY = Drawing(
-    {"runs": locality.table_of(TASK)}, lambda tables, settings: locality.summarize(TASK, tables["runs"]), draw
+    {"runs": locality.table_of(AXIS)}, lambda tables, settings: locality.summarize(AXIS, tables["runs"]), draw
 )

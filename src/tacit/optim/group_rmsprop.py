@@ -33,11 +33,11 @@ class AdaptiveRate:
         return self.learning_rate / (root + self.epsilon)
 
     def state(self) -> dict[str, float]:
-        """Return what a later step needs to go on from here, on any device; `power` is decay^steps."""
+        """Return what a later step needs to continue from here, on any device; `power` is decay^steps."""
         return {"steps": self.steps, "mean_square": self.mean_square, "power": self.decay**self.steps}
 
     def load_state(self, state: Mapping[str, float]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`."""
         self.steps, self.mean_square = int(state["steps"]), float(state["mean_square"])
 
 
@@ -62,7 +62,7 @@ class ResidentRate:
         return self.learning_rate / root.add_(self.epsilon)
 
     def state(self) -> dict[str, float]:
-        """Return what a later step needs to go on from here, on any device."""
+        """Return what a later step needs to continue from here, on any device."""
         return {
             "steps": self._steps.item(),
             "mean_square": self._mean_square.item(),
@@ -70,7 +70,7 @@ class ResidentRate:
         }
 
     def load_state(self, state: Mapping[str, float]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`."""
         self._steps.fill_(int(state["steps"]))
         self._mean_square.fill_(state["mean_square"])
         self._power.fill_(state["power"])
@@ -127,7 +127,7 @@ class GroupRMSprop(torch.optim.Optimizer):
         return super().state_dict() | {"shared": shared}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a state that `state_dict` returned."""
+        """Continue from a state that `state_dict` returned."""
         state = dict(state_dict)
         shared = state.pop("shared")
         super().load_state_dict(state)

@@ -229,7 +229,7 @@ PATHS = Axes(cnn_learning_rate=Positive, learning_rate=Positive, origin=Solution
 
 
 class Interpolation(Settings):
-    """Ways between solutions, in the space of fully connected networks."""
+    """Paths between solutions, in the space of fully connected networks."""
 
     pairs: Annotated[tuple[Pair, ...], Some, Distinct]
     methods: Annotated[tuple[Method, ...], Field(min_length=1), Distinct]
@@ -317,7 +317,7 @@ class UntiedSettings(Settings):
         return log_spaced(self.scratch.epochs, asked) if isinstance(asked, int) else tuple(sorted(asked))
 
     def scratch_run(self, network: str) -> RunSettings:
-        """Return what a training from scratch depends on; a CNN keeps every epoch, as any may be gone on from."""
+        """Return what a training from scratch depends on; a CNN keeps every epoch, to be continued from any."""
         return self._run(self.scratch, keep="every epoch" if network == "cnn" else "last epoch")
 
     @property

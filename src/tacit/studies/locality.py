@@ -22,8 +22,8 @@ METRICS = {
 """What a run file has of every epoch; what `tacit.training.networks.METRICS` names."""
 
 
-class Task(NamedTuple):
-    """What makes a task difficult, and what its runs are called."""
+class Axis(NamedTuple):
+    """What makes it difficult, along which runs differ, and what its values are called."""
 
     kind: store.Kind
     """Kind of the run files."""
@@ -34,60 +34,60 @@ class Task(NamedTuple):
     unit: str = ""
 
 
-def table_of(task: Task) -> store.Table:
+def table_of(axis: Axis) -> store.Table:
     """Return what the table of runs must be."""
-    return store.Table(keys=(task.difficulty, "coefficient", "seed"), numbers=("epochs", *METRICS))
+    return store.Table(keys=(axis.difficulty, "coefficient", "seed"), numbers=("epochs", *METRICS))
 
 
-def collect(task: Task, runs: Iterable[str | Path]) -> pd.DataFrame:
+def collect(axis: Axis, runs: Iterable[str | Path]) -> pd.DataFrame:
     """Return one row a run: its setting, its number of epochs, and the metrics of its last epoch."""
     rows = []
     for path in runs:
-        run = store.read(path, kind=task.kind)
-        row = {name: run.settings[name] for name in (task.difficulty, "coefficient", "seed")}
+        run = store.read(path, kind=axis.kind)
+        row = {name: run.settings[name] for name in (axis.difficulty, "coefficient", "seed")}
         row["epochs"] = len(run.arrays["test_accuracy"])
         row |= {name: values[-1] for name, values in run.arrays.items()}
         rows.append(row)
-    return pd.DataFrame(rows).sort_values([task.difficulty, "coefficient", "seed"], ignore_index=True)
+    return pd.DataFrame(rows).sort_values([axis.difficulty, "coefficient", "seed"], ignore_index=True)
 
 
-def tables(task: Task, runs: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
+def tables(axis: Axis, runs: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
     """Return the table of runs, and what is claimed of them."""
-    collected = collect(task, runs)
-    return {"runs": collected, "claims": claims(task, collected)}
+    collected = collect(axis, runs)
+    return {"runs": collected, "claims": claims(axis, collected)}
 
 
-def summarize(task: Task, runs: pd.DataFrame) -> pd.DataFrame:
+def summarize(axis: Axis, runs: pd.DataFrame) -> pd.DataFrame:
     """Return test accuracy in per cent by difficulty and coefficient: mean, standard deviation, number of seeds.
 
     The standard deviation is that of the seeds at hand (not the unbiased one), as in the published figures.
     """
-    accuracy = 100 * runs.set_index(["coefficient", task.difficulty])["test_accuracy"]
+    accuracy = 100 * runs.set_index(["coefficient", axis.difficulty])["test_accuracy"]
     return over_seeds(accuracy.groupby(level=[0, 1])).reset_index()
 
 
-def claims(task: Task, runs: pd.DataFrame) -> pd.DataFrame:
+def claims(axis: Axis, runs: pd.DataFrame) -> pd.DataFrame:
     """Judge what the paper states in this run: one row a claim, with what was measured and whether it held.
 
     A difference of means counts if it exceeds two standard errors and 2 percentage points; from one seed nothing can be
     judged. A claim that compares with what was not run at all, such as a second difficulty, is left out.
     """
-    easy, hard = runs[task.difficulty].min(), runs[task.difficulty].max()
+    easy, hard = runs[axis.difficulty].min(), runs[axis.difficulty].max()
     strong = runs["coefficient"].max()
     falls, plain = easy < hard, (runs["coefficient"] == 0).any()
 
     def accuracies(difficulty: float, coefficient: float) -> pd.Series:
-        chosen = (runs[task.difficulty] == difficulty) & (runs["coefficient"] == coefficient)
+        chosen = (runs[axis.difficulty] == difficulty) & (runs["coefficient"] == coefficient)
         return 100 * runs.loc[chosen, "test_accuracy"]
 
     plain_easy, plain_hard = accuracies(easy, 0.0), accuracies(hard, 0.0)
     strong_easy, strong_hard = accuracies(easy, strong), accuracies(hard, strong)
-    unit, name = (f" {task.unit}" if task.unit else ""), f"coefficient {strong:g}"
+    unit, name = (f" {axis.unit}" if axis.unit else ""), f"coefficient {strong:g}"
     rows = []
     if falls and plain:
         rows.append(
             _judge(
-                f"Without the regulariser, accuracy at {task.words} {hard}{unit} is below that at {easy}{unit}",
+                f"Without the regulariser, accuracy at {axis.words} {hard}{unit} is below that at {easy}{unit}",
                 plain_easy.mean() - plain_hard.mean(),
                 plain_easy,
                 plain_hard,
@@ -96,7 +96,7 @@ def claims(task: Task, runs: pd.DataFrame) -> pd.DataFrame:
     if strong > 0 and plain:
         rows.append(
             _judge(
-                f"At {task.words} {hard}{unit}, accuracy with {name} is above that without",
+                f"At {axis.words} {hard}{unit}, accuracy with {name} is above that without",
                 strong_hard.mean() - plain_hard.mean(),
                 strong_hard,
                 plain_hard,
@@ -105,7 +105,7 @@ def claims(task: Task, runs: pd.DataFrame) -> pd.DataFrame:
     if strong > 0 and plain and falls:
         rows.append(
             _judge(
-                f"From {task.words} {easy} to {hard}{unit}, accuracy falls less with {name} than without",
+                f"From {axis.words} {easy} to {hard}{unit}, accuracy falls less with {name} than without",
                 (strong_hard.mean() - strong_easy.mean()) - (plain_hard.mean() - plain_easy.mean()),
                 strong_hard,
                 strong_easy,

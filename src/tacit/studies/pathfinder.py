@@ -48,8 +48,8 @@ DATASET = store.Kind(
 RUN = store.Kind("pathfinder run", locality.METRICS)
 """Kinds of file."""
 
-TASK = locality.Task(RUN, "path_length", "path length")
-tables = partial(locality.tables, TASK)
+AXIS = locality.Axis(RUN, "path_length", "path length")
+tables = partial(locality.tables, AXIS)
 
 
 class Dataset(NamedTuple):
@@ -135,7 +135,7 @@ def train(
     """Train one network on `dataset` (as `assemble` made it); return METRICS by epoch, (E,) float64 each.
 
     Initialisation and order of batches depend on the seed alone, so runs of different coefficients are paired.
-    Raises as `tacit.training.networks.fit` does; an interrupted training goes on from `checkpoint`.
+    Raises as `tacit.training.networks.fit` does; an interrupted training continues from `checkpoint`.
     """
     # Here, because all other stages do without torch, whose import takes seconds.
     from tacit import devices

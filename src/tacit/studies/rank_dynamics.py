@@ -84,7 +84,7 @@ def train(dataset: store.Record, experiment: Experiment, *, seed: int, checkpoin
     Besides what `tacit.training.descent.descend` writes down: `reconstruction_error` |T - T*|,
     `normalized_reconstruction_error` (over |T*|), `test_mse` on the observations that are not fitted (if there are
     any), and what the measures below say of the model. The initialisation depends on the seed alone. Raises as
-    `descend` does; an interrupted descent goes on from `checkpoint`.
+    `descend` does; an interrupted descent continues from `checkpoint`.
     """
     # Here, because the other stages do without torch, whose import takes seconds.
     import torch

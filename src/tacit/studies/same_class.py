@@ -31,8 +31,8 @@ PAIRS = store.Kind(
 RUN = store.Kind("same class run", locality.METRICS)
 """Kinds of file."""
 
-TASK = locality.Task(RUN, "distance", "a distance of", "px")
-tables = partial(locality.tables, TASK)
+AXIS = locality.Axis(RUN, "distance", "a distance of", "px")
+tables = partial(locality.tables, AXIS)
 
 
 def pair(images: ImageSet, settings: Pairs) -> dict[str, np.ndarray]:
@@ -63,7 +63,7 @@ def train(
     """Train one network on `images`, `paired` as `pair` did, `distance` px apart; return METRICS by epoch, (E,) each.
 
     Initialisation and order of batches depend on the seed alone, so runs of different distances and coefficients are
-    paired. Raises as `tacit.training.networks.fit` does; an interrupted training goes on from `checkpoint`.
+    paired. Raises as `tacit.training.networks.fit` does; an interrupted training continues from `checkpoint`.
     """
     # Here, because all other stages do without torch, whose import takes seconds.
     from tacit import devices

@@ -51,8 +51,8 @@ def train(
     """Complete the tensor of `dataset` from its first `num_observations` entries; return the history of the descent.
 
     One row an evaluation, as of tacit.training.descent.descend, with `normalized_reconstruction_error`; and, without
-    rows, `rank`, the estimated CP rank of the end tensor. Raises as `descend` does; an interrupted descent goes on from
-    `checkpoint`.
+    rows, `rank`, the estimated CP rank of the end tensor. Raises as `descend` does; an interrupted descent continues
+    from `checkpoint`.
     """
     # Here, because the other stages do without torch, whose import takes seconds.
     import torch

@@ -101,7 +101,7 @@ def continue_from(
     seed: int,
     checkpoint: str | Path,
 ) -> dict[str, np.ndarray]:
-    """Let a network go on from the CNN whose run file is `cnn`, as it was at epoch `split`; return what `_run` does.
+    """Let a network continue from the CNN whose run file is `cnn`, as it was at epoch `split`; return what `_run` does.
 
     Locally and fully connected networks and the control see the same batches in the same order.
     """

@@ -125,7 +125,7 @@ class Keeper:
         return {"length": self._length, "digest": self._hash.hexdigest()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on behind what a checkpoint named.
+        """Continue behind what a checkpoint named.
 
         Raises Damaged if that is not there as it was written, StoreError if it cannot be read now.
         """
