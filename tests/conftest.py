@@ -22,8 +22,8 @@ FOLDER = "tacit prüfung"
 
 
 def pytest_xdist_auto_num_workers():
-    """What `pytest -n auto` means here."""
-    return min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+    """What `pytest -n auto` means here: one more than there are processors, as tests of Slurm mostly wait for it."""
+    return min(MOST_WORKERS, len(os.sched_getaffinity(0))) + 1
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ def longer(epochs):
 def everything(tmp_path_factory, fresh, on):
     """The whole smoke scale on the cluster, from a fresh copy, with a GPU for each training."""
     project = on(fresh.copy(tmp_path_factory.mktemp("cluster prüfung"), results=False))
-    project.output = project.run(gpus_per_run=1).output
+    project.output = project.run(gpus_per_run=1, timeout=1000).output
     return project
 
 
@@ -164,7 +164,7 @@ def test_a_preempted_job_goes_on_and_ends_in_the_same_bytes(project, cluster, sm
     with project.started(RUN, **settings) as workflow:
         workflow.wait_until(lambda: (project / checkpoint_file(RUN)).exists(), what="checkpoint")
         cluster.preempt(seconds=3)
-        call = workflow.wait(240)
+        call = workflow.wait(500)
     assert call.code == 0, call.output
     first, second = project.jobs()
     # It ends by itself in its time of grace, as a failure that is none.
@@ -181,7 +181,7 @@ def test_a_cancelled_job_leaves_the_others_going_and_a_second_call_completes(pro
         workflow.wait_until(lambda: running(project), what="running job")
         (cancelled, *_) = (job for job in project.jobs("pathfinder_train") if job["JobState"] == "RUNNING")
         cluster.cancel(cancelled)
-        call = workflow.wait(240)
+        call = workflow.wait(500)
     assert call.code != 0
     states = [job["JobState"] for job in project.jobs("pathfinder_train")]
     assert sorted(states) == ["CANCELLED", *["COMPLETED"] * 3]
@@ -197,7 +197,7 @@ def test_ctrl_c_leaves_no_orphans(project, cluster):
         workflow.wait_until(lambda: workflow.output.count("has been submitted with SLURM jobid") == 4, what="jobs")
         workflow.wait_until(lambda: running(project), what="running job")
         workflow.interrupt()
-        call = workflow.wait(120)
+        call = workflow.wait(240)
     assert call.code != 0
     deadline = time.monotonic() + 30
     while cluster.unfinished() and time.monotonic() < deadline:
