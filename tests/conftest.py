@@ -26,6 +26,11 @@ def pytest_xdist_auto_num_workers():
     return min(MOST_WORKERS, len(os.sched_getaffinity(0))) + 1
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the longest file, that of Slurm, so that its worker does not end long after the others."""
+    items.sort(key=lambda item: "slurm" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory):
     """A project in which nothing has been run. Tests leave it that way."""
