@@ -23,6 +23,7 @@ from tacit.settings.networks import LongRangeRegularizer, Network, Training
 from tacit.training.engine import Engine
 from tacit.training.images import LabelledImages
 from tacit.training.networks import assemble
+from tacit.training.objectives import LongRangeBinaryCrossEntropy
 
 PATCHES = LongRangeRegularizer(patch_size=2, distance=0)
 STREAM = ("benchmark", "network step")
@@ -111,10 +112,10 @@ class Setting:
         """Return the training at its start, about to take its first steps on the pairs of both loops."""
         data = LabelledImages.on(self.device, self.images, self.labels, mean=[self.mean], std=[self.std])
         pairs = iter(self.pairs)
-        training = assemble(
-            self.fresh_model(), data, data, self.training,
-            coefficient=self.coefficient, sample_patches=lambda generator: next(pairs), stream=STREAM,
-        )  # fmt: skip
+        objective = LongRangeBinaryCrossEntropy(
+            coefficient=self.coefficient, sample_patches=lambda generator: next(pairs), stream=STREAM
+        )
+        training = assemble(self.fresh_model(), data, data, self.training, objective)
         training.moving.begin(0, len(self.batches))
         return training
 

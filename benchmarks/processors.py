@@ -62,6 +62,7 @@ def networks(coefficient: float, *, steps: int = 12) -> Iterator[np.ndarray]:
     from tacit.settings.networks import LongRangeRegularizer, Network, Training
     from tacit.training.images import LabelledImages
     from tacit.training.networks import fit
+    from tacit.training.objectives import LongRangeBinaryCrossEntropy
 
     random = streams.numpy_generator("benchmark", "processors", "images")
     images = random.integers(0, 256, (32 * steps, 32, 32), dtype=np.uint8)
@@ -81,9 +82,11 @@ def networks(coefficient: float, *, steps: int = 12) -> Iterator[np.ndarray]:
 
     with _checkpoint() as checkpoint:
         history = fit(
-            build, data, data, training, coefficient=coefficient,
-            sample_patches=lambda generator: draw(generator=generator), stream=STREAM, checkpoint=checkpoint,
-            settings={},
+            build, data, data, training,
+            LongRangeBinaryCrossEntropy(
+                coefficient=coefficient, sample_patches=lambda generator: draw(generator=generator), stream=STREAM
+            ),
+            checkpoint=checkpoint, settings={},
         )  # fmt: skip
     yield from (parameter.detach().numpy() for parameter in kept[0].parameters())
     yield from history.values()

@@ -26,6 +26,7 @@ from tacit.settings.networks import LongRangeRegularizer, Network, Training
 from tacit.settings.untied import Architecture, Sgd, String
 from tacit.training import chain, classification, descent, engine, networks, resumable
 from tacit.training.images import LabelledImages
+from tacit.training.objectives import LongRangeBinaryCrossEntropy
 from tacit.training.observations import Entries, Loss
 
 Numbers = Mapping[str, np.ndarray]
@@ -120,9 +121,8 @@ def network(device: torch.device, *, coefficient: float, **changes: object) -> e
     sample = partial(_sample, patches)
     settings = training(**changes)
     train, test = data(count=144, seed=0), data(count=80, seed=1)
-    return networks.assemble(
-        model.to(device), train, test, settings, coefficient=coefficient, sample_patches=sample, stream=STREAM
-    )
+    objective = LongRangeBinaryCrossEntropy(coefficient=coefficient, sample_patches=sample, stream=STREAM)
+    return networks.assemble(model.to(device), train, test, settings, objective)
 
 
 def _sample(patches: LongRangeRegularizer, generator: np.random.Generator):

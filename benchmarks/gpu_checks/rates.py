@@ -26,7 +26,7 @@ from tacit.settings.networks import Network
 from tacit.settings.same_class import Canvas
 from tacit.training import engine, networks
 from tacit.training.images import Bytes, ImagePairs
-from tacit.training.objectives import CrossEntropy
+from tacit.training.objectives import CrossEntropy, LongRangeBinaryCrossEntropy
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 PUBLISHED = Network(name="resnet18")
@@ -137,9 +137,11 @@ class SameClass:
             self.data,
             self.data,
             self.training,
-            coefficient=self.coefficient,
-            sample_patches=partial(draw_order, self.patches),
-            stream=engines.STREAM,
+            LongRangeBinaryCrossEntropy(
+                coefficient=self.coefficient,
+                sample_patches=partial(draw_order, self.patches),
+                stream=engines.STREAM,
+            ),
         )
         training.moving.begin(0, len(self.batches))
         return training

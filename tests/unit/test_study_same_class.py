@@ -387,8 +387,8 @@ def test_the_patches_are_the_two_images_in_either_order():
 def test_the_regularizer_is_given_exactly_the_places_of_the_images(digits, tmp_path, monkeypatch):
     seen = set()
 
-    def fit(build, train, test, training, *, sample_patches, **others):
-        seen.update(sample_patches(np.random.default_rng(k)) for k in range(20))
+    def fit(build, train, test, training, objective, **others):
+        seen.update(objective.sample_patches(np.random.default_rng(k)) for k in range(20))
         canvas = train.batch(torch.arange(len(train.labels)), torch.contiguous_format)
         for patch in next(iter(seen)):
             patch.of(canvas).zero_()

@@ -59,9 +59,11 @@ def fit(checkpoint, *, coefficient=0.0, seed=0, build=None, data=None, settings=
         build or partial(resnets.build, Network(name="resnet8", width=4, dropout=dropout), in_channels=1),
         *(data or task()),
         Training(**TRAINING | changes),
-        coefficient=coefficient,
-        sample_patches=lambda generator: draw_distant_patches(patches, height=16, width=16, generator=generator),
-        stream=("test", seed),
+        objectives.LongRangeBinaryCrossEntropy(
+            coefficient=coefficient,
+            sample_patches=lambda generator: draw_distant_patches(patches, height=16, width=16, generator=generator),
+            stream=("test", seed),
+        ),
         checkpoint=checkpoint,
         settings=settings,
     )

@@ -51,7 +51,8 @@ def test_what_figures_show_is_no_matter_of_training(project):
 
 
 def test_an_edit_of_the_locally_connected_layer_reruns_what_may_use_it(project):
-    with project.edited("src/tacit/nn/local.py", "nn.init.uniform_(tensor, -bound, bound)", "nn.init.zeros_(tensor)"):
+    drawn = "nn.init.uniform_(tensor, -bound, bound, generator)"
+    with project.edited("src/tacit/nn/local.py", drawn, "nn.init.zeros_(tensor)"):
         assert project.plan(*UNTIED_FIGURES) == untied(train=1, continued=4, interpolate=1, **ALL)
         assert project.plan("figures/same_class.pdf") == {}
 

@@ -90,7 +90,7 @@ Weighted = nn.Conv2d | LocalConv2d | nn.Linear
 
 def weighted(network: nn.Sequential) -> list[Weighted]:
     """Return the layers with weights, in order: those of one number correspond in all kinds of one network."""
-    return [module for module in network if isinstance(module, nn.Conv2d | LocalConv2d | nn.Linear)]
+    return [module for module in network if isinstance(module, Weighted)]
 
 
 def layers(cnn: nn.Sequential, *, side: int) -> list[Layer]:

@@ -52,6 +52,9 @@ class Network(Settings):
         return self
 
 
+Order = Literal["fixed", "random"]
+"""Order of examples: that of the file in every epoch, or a new one in each."""
+
 Precision = Literal["float32", "tf32", "bfloat16"]
 """Precision of products: tf32 shortens them on a GPU, bfloat16 anywhere; weights are float32 in any case."""
 

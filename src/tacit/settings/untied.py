@@ -21,7 +21,7 @@ from tacit.settings.base import (
     check_runs,
 )
 from tacit.settings.images import Images
-from tacit.settings.networks import Precision
+from tacit.settings.networks import Order, Precision
 
 NetworkName = Literal["cnn", "lcn", "fcn"]
 """Convolutional, locally connected, fully connected: each can compute all that the one before it can."""
@@ -117,8 +117,8 @@ class Sgd(Settings):
     """Plain SGD at a constant learning rate: no momentum, no weight decay."""
 
     batch_size: Count
-    order: Literal["fixed", "random"]
-    """Order of batches: that of the file in every epoch, as published, or a new one in each."""
+    order: Order
+    """Order of images in the batches; published: fixed."""
     precision: Precision = "float32"
     """Precision of the training, and of predictions that are measured during it."""
 

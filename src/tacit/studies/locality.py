@@ -23,7 +23,7 @@ METRICS = {
 
 
 class Axis(NamedTuple):
-    """What makes it difficult, along which runs differ, and what its values are called."""
+    """What makes the runs of a study differ in difficulty, and what it is called."""
 
     kind: store.Kind
     """Kind of the run files."""

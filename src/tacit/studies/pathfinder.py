@@ -143,6 +143,7 @@ def train(
     from tacit.optim.long_range import draw_distant_patches
     from tacit.training.images import LabelledImages
     from tacit.training.networks import fit
+    from tacit.training.objectives import LongRangeBinaryCrossEntropy
 
     arrays, attributes = dataset.arrays, dataset.attributes
     height, width = arrays["train_images"].shape[1:]
@@ -157,11 +158,13 @@ def train(
             train,
             test,
             settings.training,
-            coefficient=coefficient,
-            sample_patches=lambda generator: draw_distant_patches(
-                settings.regularizer, height=height, width=width, generator=generator
+            LongRangeBinaryCrossEntropy(
+                coefficient=coefficient,
+                sample_patches=lambda generator: draw_distant_patches(
+                    settings.regularizer, height=height, width=width, generator=generator
+                ),
+                stream=(STUDY, "train", seed),
             ),
-            stream=(STUDY, "train", seed),
             checkpoint=checkpoint,
             settings={"path_length": path_length, "coefficient": coefficient, "seed": seed, "dataset": dataset.settings}
             | settings.plain(),

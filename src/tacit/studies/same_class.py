@@ -71,6 +71,7 @@ def train(
     from tacit.optim.long_range import Patch, draw_order
     from tacit.training.images import Bytes, ImagePairs
     from tacit.training.networks import fit
+    from tacit.training.objectives import LongRangeBinaryCrossEntropy
 
     side, canvas = settings.images.side, settings.canvas
     corners = canvas.place(side, distance)
@@ -91,9 +92,11 @@ def train(
             paired_on_device("train", images.train_images),
             paired_on_device("test", images.test_images),
             settings.training,
-            coefficient=coefficient,
-            sample_patches=partial(draw_order, (first, second)),
-            stream=(STUDY, "train", seed),
+            LongRangeBinaryCrossEntropy(
+                coefficient=coefficient,
+                sample_patches=partial(draw_order, (first, second)),
+                stream=(STUDY, "train", seed),
+            ),
             checkpoint=checkpoint,
             settings={"distance": distance, "coefficient": coefficient, "seed": seed, "pairs": paired.settings}
             | settings.plain(),

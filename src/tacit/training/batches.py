@@ -7,15 +7,12 @@ if it had never stopped.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from tacit import streams
-
-Order = Literal["fixed", "random"]
-"""Order of examples: that of the data in every epoch, or a new one in each."""
+from tacit.settings.networks import Order
 
 
 @dataclass(frozen=True)

@@ -35,15 +35,10 @@ class Pull:
     def __init__(self, chain: Sequence[nn.Module], train: Examples, string: String, *, precision: str = "float32"):
         self.chain, self.train, self.string, self.precision = list(chain), train, string, precision
         self.device = train.labels.device
-        self.network = nn.ModuleDict(
-            {f"point {number}": network for number, network in enumerate(self.chain) if self.is_inner(number)}
-        )
+        inner = self.chain[1:-1]
+        self.network = nn.ModuleDict({f"point {number}": network for number, network in enumerate(inner, start=1)})
         self.format = layout.memory_format(nn.ModuleList(self.chain), self.device)
         precisions.use(precision, self.device)
-
-    def is_inner(self, number: int) -> bool:
-        """Tell whether a network of the chain learns."""
-        return 0 < number < len(self.chain) - 1
 
     def begin(self, epoch: int, steps: int) -> None:
         """Draw nothing."""

@@ -177,7 +177,7 @@ class Engine:
         """Continue to the end of the epoch; return False if asked to pause before, but not without a step done."""
         step = self.moving
         batches = self.batches.of_epoch(self.epoch, step.device)
-        if self.epoch == self.step == 0 and not (self.measures or self._keeps(0)):
+        if self.epoch == self.step == 0:
             self.look()
         step.begin(self.epoch, len(batches))
         if self.step == 0:
@@ -191,19 +191,16 @@ class Engine:
         self._close_epoch()
         return True
 
-    def _keeps(self, epoch: int) -> bool:
-        return self.keeper is not None and epoch in self.keeper
-
     def _close_epoch(self) -> None:
         """Take what the steps recorded; raises DivergenceError for the first that is not finite."""
-        rows = self.current.cpu()
+        rows = self.current.to("cpu", copy=True)
         if bad := torch.nonzero(~torch.isfinite(rows)).tolist():
             step, column = bad[0]
             raise DivergenceError(
                 f"training diverged: the {self.moving.columns[column]} of step {self.epoch * len(rows) + step} "
                 f"(epoch {self.epoch + 1}) is not finite, {self.run}; {self.advice}"
             )
-        self._note(rows.clone())
+        self._note(rows)
         self.epoch, self.step = self.epoch + 1, 0
         self.look()
 

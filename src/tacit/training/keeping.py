@@ -65,9 +65,6 @@ class Keeper:
         self._file = _CLOSED
         self._length, self._hash = 0, hashlib.blake2b(digest_size=32)
 
-    def __contains__(self, epoch: int) -> bool:
-        return epoch in self.states
-
     def keep(self, epoch: int, state: Mapping[str, Tensor]) -> None:
         """Append what a network is at `epoch`; raises StoreError if it cannot be written."""
         try:

@@ -16,7 +16,7 @@ from tacit.settings.networks import Training
 from tacit.training import engine, evaluation, resumable
 from tacit.training.batches import Batches
 from tacit.training.images import Examples
-from tacit.training.objectives import LongRangeBinaryCrossEntropy, PatchSampler
+from tacit.training.objectives import LongRangeBinaryCrossEntropy
 
 METRICS = ("train_loss", "train_accuracy", "regularization", "test_loss", "test_accuracy", "learning_rate")
 """What is recorded of every epoch. Train loss is without the regulariser; train figures are running ones."""
@@ -27,24 +27,20 @@ def fit(
     train: Examples,
     test: Examples,
     training: Training,
+    objective: LongRangeBinaryCrossEntropy,
     *,
-    coefficient: float,
-    sample_patches: PatchSampler,
-    stream: tuple[str | int, ...],
     checkpoint: str | Path,
     settings: Mapping[str, Any],
 ) -> dict[str, np.ndarray]:
     """Train a network and return METRICS by epoch, each (E,) float64.
 
-    `build` makes the network from torch's global generator. Labels are 0 or 1. `stream` names the random numbers of
-    this run. `settings` are everything the result depends on; a checkpoint of others is refused. Raises DivergenceError
-    with the step at which the loss stopped being finite, Interrupted after SIGTERM or Ctrl-C.
+    `build` makes the network from torch's global generator. Labels are 0 or 1. The stream of `objective` names all
+    random numbers of this run. `settings` are everything the result depends on; a checkpoint of others is refused.
+    Raises DivergenceError with the step at which the loss stopped being finite, Interrupted after SIGTERM or Ctrl-C.
     """
-    torch.manual_seed(streams.torch_seed(*stream, "init"))
+    torch.manual_seed(streams.torch_seed(*objective.stream, "init"))
     network = build().to(train.labels.device)
-    moving = assemble(
-        network, train, test, training, coefficient=coefficient, sample_patches=sample_patches, stream=stream
-    )
+    moving = assemble(network, train, test, training, objective)
     resumable.run(moving, epochs=training.epochs, checkpoint=checkpoint, settings=settings, by_time=False)
     return history(moving)
 
@@ -54,17 +50,15 @@ def assemble(
     train: Examples,
     test: Examples,
     training: Training,
-    *,
-    coefficient: float,
-    sample_patches: PatchSampler,
-    stream: tuple[str | int, ...],
+    objective: LongRangeBinaryCrossEntropy,
 ) -> engine.Engine:
     """Return the training of `network` at its start."""
+    coefficient, stream = objective.coefficient, objective.stream
     optimizer = _optimizer(network, training)
     step = engine.Minimize(
         network,
         train,
-        LongRangeBinaryCrossEntropy(coefficient=coefficient, sample_patches=sample_patches, stream=stream),
+        objective,
         optimizer,
         precision=training.precision,
         channels_last=training.channels_last,

@@ -68,8 +68,9 @@ class CrossEntropy:
 class LongRangeBinaryCrossEntropy:
     """Binary cross-entropy of one logit, mean over the batch, plus `coefficient` times the long-range regulariser.
 
-    Where the coefficient is positive, patches come from `sample_patches`, given the stream `stream` of the epoch, and
-    the network should have been adapted to second derivatives (`tacit.nn.double_backward.adapt`).
+    Where the coefficient is positive, patches come from `sample_patches`, given the generator of the epoch, and the
+    network should have been adapted to second derivatives (`tacit.nn.double_backward.adapt`). `stream` names the random
+    numbers of the run.
     """
 
     columns = ("loss", "accuracy", "regularization")
