@@ -94,6 +94,8 @@ class Job:
             patch.delitem(sys.modules, "constants", raising=False)
             patch.setattr(runlog.log, "handlers", [lines := Lines()])
             patch.setattr(runlog.log, "level", logging.INFO)
+            # A logger remembers which levels it is enabled for.
+            patch.setattr(runlog.log, "_cache", {})
             keeping._warn.cache_clear()
             importlib.invalidate_caches()
             module = importlib.import_module("module")
