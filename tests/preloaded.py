@@ -1,4 +1,4 @@
-"""Calls of Snakemake that run no job, each in a process forked from one that has imported it: a second less for each.
+"""Calls of Snakemake, each in a process forked from one that has imported it: a second less for each.
 
 The code is the same, and so are working directory, environment, arguments and output; what the forked process knows of
 Tacit is forgotten, so that it imports that of the project.

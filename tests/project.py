@@ -42,7 +42,6 @@ UNTIED_FIGURES = (
 )
 RANK_FIGURES = ("figures/rank_dynamics.pdf", "figures/rank_dynamics_nodes.pdf")
 
-_DRY = {"-n", "--dry-run"}
 _server = preloaded.Server()
 
 TIMEOUT = 600
@@ -193,15 +192,16 @@ class Project:
     def call(self, *arguments, environment=None, timeout=TIMEOUT, **settings):
         """Call Snakemake and wait for it; its exit status is left to the caller."""
         command = self.command(*arguments, **settings)
-        if environment is None and _DRY.intersection(arguments):
-            given = {"folder": self.folder, "environment": self.environment, "timeout": timeout}
+        environment = self.environment | (environment or {})
+        if self.snakemake == Project.snakemake:
+            given = {"folder": self.folder, "environment": environment, "timeout": timeout}
             with tempfile.NamedTemporaryFile() as output:
                 code = _server.call(command[1 + len(self.snakemake) :], output=output.name, **given)
                 return Call(code, output.read().decode())
         ended = subprocess.run(
             command,
             cwd=self.folder,
-            env=self.environment | (environment or {}),
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",

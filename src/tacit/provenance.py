@@ -32,8 +32,12 @@ Asked = Sequence[tuple[Mapping[str, str | None], Mapping[str, Any]]]
 """Pairs of axes and settings: a file in whose path all these axes have these values (None: the axis is not there) must
 have these settings, of which others may be left out. The first pair that fits a path counts."""
 
+AskedOf = Mapping[str, Asked]
+"""The same of several tables that differ in what is asked of their runs, by path."""
+
 Collected = Mapping[str, Any]
-"""Which runs a table must be of: `runs`, their paths, of which it may lack some if `partial`."""
+"""Which runs a table must be of: `runs`, their paths (or by path of the table), of which it may lack some if
+`partial`."""
 
 _SHOWN = 3
 
@@ -119,7 +123,7 @@ def gather(
     code: str,
     files: Mapping[str | Path, Description],
     *,
-    asked: Asked,
+    asked: Asked | AskedOf,
     accept_older: bool | None,
     parts: bool = False,
     collected: Collected | None = None,
@@ -136,7 +140,10 @@ def gather(
     def outdated(made_by: Made) -> list[str]:
         return [name for name, made in made_by if planned and planned.get(name) != made]
 
-    wrong = {path: "; ".join(_complaints(path, file, asked)) for path, file in files.items()}
+    wrong = {
+        path: "; ".join(_complaints(path, file, asked[str(path)] if isinstance(asked, Mapping) else asked))
+        for path, file in files.items()
+    }
     wrong = {path: complaint for path, complaint in wrong.items() if complaint}
     of_others = {} if wrong or collected is None else _of_other_runs(files, collected)
     old = {
@@ -158,8 +165,19 @@ def gather(
     older = sum(count for made, count in runs.items() if outdated(made))
     digests = () if parts else tuple(file.digest for file in files.values())
     there = {path for file in files.values() for path in file.collected}
-    missing = len(set(collected["runs"]) - there) if collected else 0
-    return Origin(tuple(made_by), digests, tuple(runs.items()), older, asked, tuple(map(str, files)), missing)
+    missing = len(_runs_in(collected) - there) if collected else 0
+    said = pairs_of(asked) if isinstance(asked, Mapping) else asked
+    return Origin(tuple(made_by), digests, tuple(runs.items()), older, said, tuple(map(str, files)), missing)
+
+
+def pairs_of(asked: AskedOf) -> Asked:
+    """Return what is asked of several tables as what is asked of the table that they are gathered in."""
+    return [({"table": path}, {"asked": [list(pair) for pair in pairs]}) for path, pairs in asked.items()]
+
+
+def _runs_in(collected: Collected) -> set[str]:
+    runs = collected["runs"]
+    return set().union(*runs.values()) if isinstance(runs, Mapping) else set(runs)
 
 
 def _refusal(wrong: Mapping[str | Path, str], again: set[str], *, may_accept: bool) -> str:
@@ -175,10 +193,11 @@ def _refusal(wrong: Mapping[str | Path, str], again: set[str], *, may_accept: bo
 
 def _of_other_runs(files: Mapping[str | Path, Description], collected: Collected) -> dict[str | Path, str]:
     """Return what is wrong with tables that are not of the runs that are asked for."""
-    wrong, asked = {}, set(collected["runs"])
+    wrong, runs = {}, collected["runs"]
     for path, file in files.items():
         if file.asked is None:
             continue
+        asked = set(runs[str(path)] if isinstance(runs, Mapping) else runs)
         strange, missing = sorted(set(file.collected) - asked), sorted(asked - set(file.collected))
         if strange:
             wrong[path] = f"collected from {len(strange)} runs that are not asked for, such as {strange[0]}"
@@ -232,6 +251,13 @@ def _setting(settings: Mapping[str, Any], axis: str) -> Any:
     return found[0] if len(found) == 1 and isinstance(found[0], bool | int | float | str) else None
 
 
-def asked_from(plain: Iterable[Sequence[Any]]) -> Asked:
-    """Return what is asked, as parameters of rules hold it."""
+def asked_from(plain: Iterable[Sequence[Any]] | Mapping[str, Iterable[Sequence[Any]]]) -> Asked | AskedOf:
+    """Return what is asked, of all files or of each by its path, as parameters of rules hold it."""
+    if isinstance(plain, Mapping):
+        return {path: asked_pairs(pairs) for path, pairs in plain.items()}
+    return asked_pairs(plain)
+
+
+def asked_pairs(plain: Iterable[Sequence[Any]]) -> Asked:
+    """Return what is asked of all files, as parameters of rules and descriptions of tables hold it."""
     return [(dict(where), dict(settings)) for where, settings in plain]

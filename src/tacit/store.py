@@ -464,7 +464,7 @@ def _describe_table(path: Path) -> provenance.Description:
             raise ValueError("it was damaged or edited since it was written")
         made_by = tuple(map(tuple, found["made_by"]))
         runs = tuple((tuple(map(tuple, made)), int(count)) for made, count in found["runs"])
-        asked, collected = provenance.asked_from(found["asked"]), tuple(map(str, found["collected"]))
+        asked, collected = provenance.asked_pairs(found["asked"]), tuple(map(str, found["collected"]))
         return provenance.Description({}, made_by, str(found["blake2b"]), runs, asked, collected)
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(_damaged(path, f"its description, {beside.name}, cannot be read: {error}")) from error

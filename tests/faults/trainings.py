@@ -16,7 +16,10 @@ from project import CHECKOUT
 SCRIPTS = CHECKOUT / "workflow" / "scripts"
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tacit.studies.pathfinder", "tacit.training.networks", "tacit.training.descent"])
+# The last is what torch imports when it makes an optimizer.
+_context.set_forkserver_preload(
+    ["tacit.studies.pathfinder", "tacit.training.networks", "tacit.training.descent", "torch._dynamo"]
+)
 
 
 class Job(NamedTuple):

@@ -6,7 +6,7 @@ import time
 import pytest
 import yaml
 
-from project import CHECKOUT, FIGURE, checkpoint_file, log_file, pathfinder, run_file
+from project import CHECKOUT, FIGURE, checkpoint_file, log_file, pathfinder, run_file, same_class_file
 
 pytestmark = pytest.mark.slow
 
@@ -20,11 +20,15 @@ def longer(epochs):
     return {"pathfinder": {"training": {"epochs": epochs, "perfect_epochs": epochs}}}
 
 
+TARGETS = ("pathfinder", "rank_dynamics", "norms", same_class_file(distance=0, coefficient=0))
+"""Every way in which jobs are submitted: alone, in groups, with a GPU, and not at all."""
+
+
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory, fresh, on):
-    """The whole smoke scale on the cluster, from a fresh copy, with a GPU for each training."""
+def several(tmp_path_factory, fresh, on):
+    """Much of the smoke scale on the cluster, from a fresh copy, with a GPU for each training."""
     project = on(fresh.copy(tmp_path_factory.mktemp("cluster prüfung"), results=False))
-    project.output = project.run(gpus_per_run=1, timeout=1000).output
+    project.output = project.run(*TARGETS, gpus_per_run=1, timeout=1000).output
     return project
 
 
@@ -34,12 +38,10 @@ def project(smoke, copy_of, on):
     return on(copy_of(smoke))
 
 
-def test_results_are_those_of_a_local_run(everything, smoke):
-    expected = smoke.files(*RESULTS)
-    assert len(expected) > 60
-    found = everything.files(*RESULTS)
-    assert list(found) == list(expected)
-    assert [path for path in expected if found[path] != expected[path]] == []
+def test_results_are_those_of_a_local_run(several, smoke):
+    found, expected = several.files(*RESULTS), smoke.files(*RESULTS)
+    assert len(found) > 50
+    assert [path for path in found if found[path] != expected[path]] == []
 
 
 @pytest.fixture(scope="module")
@@ -55,48 +57,48 @@ def in_mb(job):
     return int(job["MinMemoryNode"].removesuffix("M"))
 
 
-@pytest.mark.parametrize(("rule", "number"), [("pathfinder_train", 4), ("same_class_train", 4), ("untied_continue", 4)])
-def test_trainings_get_what_their_rule_asks_for(everything, memory, rule, number):
-    jobs = everything.jobs(rule)
+@pytest.mark.parametrize(("rule", "number"), [("pathfinder_train", 4), ("same_class_train", 1)])
+def test_trainings_get_what_their_rule_asks_for(several, memory, rule, number):
+    jobs = several.jobs(rule)
     assert len(jobs) == number
-    assert sorted(map(in_mb, jobs)) == sorted(memory[rule])
+    assert set(map(in_mb, jobs)) == set(memory[rule])
     for job in jobs:
         assert job["JobState"] == "COMPLETED"
         assert (job["TimeLimit"], job["NumCPUs"], job["JOB_GRES"]) == ("12:00:00", "1", "gpu:1")
 
 
-def test_no_other_job_asks_for_a_gpu(everything):
+def test_no_other_job_asks_for_a_gpu(several):
     named = ("pathfinder_data", "sensing_observe", "matrix_norms_train", "tensor_completion_linear")
-    others = [job for job in everything.jobs() if any(name in job["StdOut"] for name in named)]
+    others = [job for job in several.jobs() if any(name in job["StdOut"] for name in named)]
     assert len(others) >= 4
     assert {job["JOB_GRES"] for job in others} == {"(null)"}
 
 
 @pytest.mark.parametrize("name", ["rank_dynamics_train", "tensor_completion_train"])
-def test_a_group_asks_for_a_gpu_for_each_job_that_runs_at_a_time(everything, name):
-    jobs = everything.jobs(name)
+def test_a_group_asks_for_a_gpu_for_each_job_that_runs_at_a_time(several, name):
+    jobs = several.jobs(name)
     assert len(jobs) > 0
     for job in jobs:
         assert job["JOB_GRES"] == f"gpu:{job['NumCPUs']}"
 
 
-def test_every_job_ended_well_and_at_the_first_attempt(everything):
-    assert {job["JobState"] for job in everything.jobs()} == {"COMPLETED"}
-    assert "Trying to restart" not in everything.output
+def test_every_job_ended_well_and_at_the_first_attempt(several):
+    assert {job["JobState"] for job in several.jobs()} == {"COMPLETED"}
+    assert "Trying to restart" not in several.output
 
 
-def test_plots_and_tables_are_made_where_the_command_was_typed(everything):
-    submitted = " ".join(job["StdOut"] for job in everything.jobs())
+def test_plots_and_tables_are_made_where_the_command_was_typed(several):
+    submitted = " ".join(job["StdOut"] for job in several.jobs())
     assert not re.search(r"_(plot|collect|convert|pair)\b", submitted)
-    assert (everything / FIGURE).exists()
+    assert (several / FIGURE).exists()
 
 
 def grouped_rules():
     return yaml.safe_load((CHECKOUT / "profiles/slurm/config.yaml").read_text(encoding="utf-8"))["groups"]
 
 
-def test_short_jobs_share_an_allocation_of_modest_size(everything, memory):
-    grouped = [job for job in everything.jobs() if "/group_" in job["StdOut"]]
+def test_short_jobs_share_an_allocation_of_modest_size(several, memory):
+    grouped = [job for job in several.jobs() if "/group_" in job["StdOut"]]
     most = max(number for rule in memory if rule in grouped_rules() for number in memory[rule])
     assert 3 <= len(grouped) < 12
     for job in grouped:
@@ -104,17 +106,17 @@ def test_short_jobs_share_an_allocation_of_modest_size(everything, memory):
         assert in_mb(job) <= 2 * most, job
 
 
-def test_every_job_has_the_log_that_a_local_one_has(everything, smoke):
-    found, expected = (project.files("logs/**/*.log") for project in (everything, smoke))
-    assert [path for path in found if not path.startswith("logs/slurm/")] == list(expected)
+def test_every_job_has_the_log_that_a_local_one_has(several, smoke):
+    found, expected = (project.files("logs/**/*.log") for project in (several, smoke))
+    assert {path for path in found if not path.startswith("logs/slurm/")} < set(expected)
     for path, content in found.items():
         assert b"done in" in content, path
 
 
-def test_a_second_call_submits_nothing(everything):
-    before = len(everything.jobs())
-    assert "Nothing to be done" in everything.run(gpus_per_run=1).output
-    assert len(everything.jobs()) == before
+def test_a_second_call_submits_nothing(several):
+    before = len(several.jobs())
+    assert "Nothing to be done" in several.run(*TARGETS, gpus_per_run=1).output
+    assert len(several.jobs()) == before
 
 
 def test_a_failing_job_shows_the_end_of_its_log_and_where_it_is(project):

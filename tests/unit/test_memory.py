@@ -90,6 +90,6 @@ def test_a_large_network_takes_less_than_is_asked_for_it(tmp_path, network, widt
 
 @pytest.mark.slow
 def test_what_a_cnn_keeps_of_its_epochs_takes_no_memory(tmp_path):
-    """50 epochs of 8 MB each would be 400 MB."""
-    few, many = (measured(tmp_path, "cnn", 200, epochs, "every epoch") for epochs in (5, 55))
-    assert many - few < 100
+    """80 epochs of 4 MB each would be 320 MB; equal runs differ by some tens."""
+    few, many = (measured(tmp_path, "cnn", 140, epochs, "every epoch") for epochs in (5, 85))
+    assert many - few < 160

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from tacit import store
@@ -129,7 +130,7 @@ def runs(tmp_path_factory):
     paths = []
     for depth, scale in ((2, 1e-5), (3, 1e-3)):
         for balanced in (False, True):
-            for seed in (0, 1):
+            for seed in (0, 1, 2):
                 chosen = variant(depth, balanced, scale)
                 paths.append(folder / f"{depth}{balanced}{seed}.h5")
                 arrays = study.train(BLOCK, chosen, descent, seed=seed)
@@ -145,25 +146,45 @@ def runs(tmp_path_factory):
 
 def test_tables_have_a_row_a_run_where_it_was_first_fitted(runs):
     tables = study.collect(runs)
-    assert len(tables.runs) == 8
+    assert len(tables.runs) == 12
     assert set(tables.runs["problem"]) == {"2x2_1.0_1.0_0.0"}
     assert tables.runs["fitted"].all()
     assert (tables.runs["loss"] < 1e-3).all()
     assert (tables.runs["loss"] > 2e-4).all()
     points = tables.curves.groupby(study.AXES).size()
-    assert len(points) == 8
+    assert len(points) == 12
     assert points.max() <= 2 * study.MAX_POINTS
     first = study.at_loss(tables.curves, 0.1)
-    assert len(first) == 8
+    assert len(first) == 12
     assert (first["loss"] < 0.1).all()
 
 
 def test_the_claims_hold_for_what_they_are_about(runs):
     tables = study.collect(runs)
-    claims = study.claims(*tables)
-    assert claims["held"].tolist() == ["yes", "yes", "yes", "yes", "yes"]
-    broken = tables.curves.assign(unobserved=tables.curves["unobserved"] / 2)
-    assert study.claims(tables.runs, broken)["held"].tolist()[2] == "no"
+
+    def judged(**changes):
+        return study.claims(tables.runs, tables.curves.assign(**changes), depths=[2, 3], missing=0).set_index("id")
+
+    claims = judged()
+    growth = ["unobserved_grows", "frobenius_norm_grows", "nuclear_norm_grows", "distance_bounded", "rank_falls"]
+    both = growth + [f"{name}_depth_2" for name in growth]
+    assert list(claims.index) == [*both, "follows_envelope", "determinant_depth_2"]
+    assert set(claims.loc[[*growth[:3], "follows_envelope"], "verdict"]) == {"held"}
+    assert claims.loc["distance_bounded_depth_2", "verdict"] == "not held", "the determinant has become negative"
+    # Against the runs themselves: the geometric mean over settings and seeds.
+    keys = [name for name in study.AXES if name != "problem"]
+    start, end = (
+        table[table["depth"] == 3].set_index(keys) for table in (study.at_loss(tables.curves, 0.1), tables.runs)
+    )
+    expected = np.exp(np.log(end["unobserved"] / start["unobserved"]).mean())
+    assert claims.loc["unobserved_grows", "effect"] == pytest.approx(expected)
+    assert (
+        claims.loc["determinant_depth_2", "effect"]
+        == (tables.runs[tables.runs["depth"] == 2]["determinant"] < 0).mean()
+    )
+    # Where the curves begin higher, nothing doubles; where they leave the envelope, they do not follow it.
+    flat = judged(**{name: 1000.0 for name in ("unobserved", "frobenius_norm", "nuclear_norm")})
+    assert set(flat.loc[[*growth[:3], "follows_envelope"], "verdict"]) == {"not held"}
 
 
 def drawn_with(seeds, tolerance):
@@ -176,12 +197,19 @@ def test_perturbed_claims_compare_with_the_closed_form(tmp_path):
     settings = {"problem": task.plain(), "variant": variant().plain(), "seed": 0, "descent": descent.plain()}
     store.write(tmp_path / "run.h5", arrays, kind=study.RUN, settings=settings)
     tables = study.collect([tmp_path / "run.h5"])
-    reached, bounded = study.perturbed_claims(*tables).to_dict("records")
-    assert reached["held"] == bounded["held"] == "yes"
-    assert "median 1.9" in reached["measured"]
-    assert "towards 2 " in reached["claim"]
-    low = tables.curves.assign(unobserved=tables.curves["unobserved"] / 2)
-    assert study.perturbed_claims(tables.runs, low)["held"].tolist() == ["yes", "no"]
+    seeds = pd.concat([tables.runs.assign(seed=seed) for seed in range(3)])
+
+    def judged(**changes):
+        table = study.perturbed_claims(seeds.assign(**changes), problems=[task.name], missing=0)
+        return table.set_index("id").loc["perturbed_entry_0.5"]
+
+    assert judged()["verdict"] == "held"
+    assert judged()["effect"] == pytest.approx(1.2, abs=0.1), "the reference says 1.2 %"
+    assert "on its way to 2 " in judged()["claim"]
+    assert judged(unobserved=1.0)["verdict"] == "not held"
+    assert judged(entry=1.0)["runs"] == 0, "the other sign"
+    wrong = study.perturbed_claims(seeds.assign(entry=1.0), problems=[task.name], missing=0)
+    assert wrong.set_index("id").loc["perturbed_sign_0.5", ["effect", "runs"]].tolist() == [0, 3]
     drawn = figure.draw_perturbed(tables.curves, settings=drawn_with(1, 1e-4), missing=0)
     assert [axes.get_title() for axes in drawn.axes] == ["depth 3"]
     style.save(drawn, tmp_path / "figure.pdf")
@@ -189,10 +217,10 @@ def test_perturbed_claims_compare_with_the_closed_form(tmp_path):
 
 def test_figures_show_every_depth_and_the_theory(runs, tmp_path):
     curves = study.until_fitted(study.collect(runs).curves, 1e-3)
-    drawn = figure.draw_entries(curves, settings=drawn_with(2, 1e-3), missing=1)
+    drawn = figure.draw_entries(curves, settings=drawn_with(3, 1e-3), missing=1)
     panels = [axes for axes in drawn.axes if axes.get_title()]
     assert [axes.get_title() for axes in panels] == ["depth 2", "depth 3"]
-    assert drawn._supxlabel.get_text() == "PARTIAL: 1 run missing, tiny scale, 2 seeds"
+    assert drawn._supxlabel.get_text() == "PARTIAL: 1 run missing, tiny scale, 3 seeds"
     for axes in panels:
         assert axes.get_xlim() == (1.5, 1e-3)
         lines = [np.asarray(line.get_xydata()) for line in axes.lines]
@@ -201,14 +229,14 @@ def test_figures_show_every_depth_and_the_theory(runs, tmp_path):
         assert len(labels) == 2
         assert labels[1].endswith("(b)")
     style.save(drawn, tmp_path / "entries.pdf")
-    drawn = figure.draw_measures(curves, settings=drawn_with(2, 1e-3), missing=0)
+    drawn = figure.draw_measures(curves, settings=drawn_with(3, 1e-3), missing=0)
     titles = [axes.get_title() for axes in drawn.axes]
     assert titles == [
         "Frobenius norm", "nuclear norm", "Schatten-0.5 quasi-norm", "effective rank", "distance to rank one",
     ]  # fmt: skip
     style.save(drawn, tmp_path / "measures.pdf")
     first = (tmp_path / "measures.pdf").read_bytes()
-    again = figure.draw_measures(curves, settings=drawn_with(2, 1e-3), missing=0)
+    again = figure.draw_measures(curves, settings=drawn_with(3, 1e-3), missing=0)
     style.save(again, tmp_path / "measures.pdf")
     assert (tmp_path / "measures.pdf").read_bytes() == first
 
@@ -216,7 +244,7 @@ def test_figures_show_every_depth_and_the_theory(runs, tmp_path):
 def test_curves_are_marked_where_the_loss_first_falls_below_the_marks(runs):
     tables = study.collect(runs)
     curves = study.until_fitted(tables.curves, 1e-3)
-    drawn = figure.draw_entries(curves, settings=drawn_with(2, 1e-3), missing=0)
+    drawn = figure.draw_entries(curves, settings=drawn_with(3, 1e-3), missing=0)
     for path in runs:
         run = store.read(path, kind=study.RUN)
         if run.settings["seed"] != 0:
@@ -232,7 +260,7 @@ def test_curves_keep_one_point_below_the_tolerance(runs):
     curves = study.until_fitted(study.collect(runs).curves, 1e-2)
     below = curves[curves["loss"] < 1e-2].groupby(study.AXES).size()
     assert (below == 1).all()
-    assert len(below) == 8
+    assert len(below) == 12
 
 
 @pytest.mark.parametrize(("number", "said"), [(31_999, "3.1e4"), (5_000_000, "5.0e6"), (999, "9.9e2")])
@@ -242,11 +270,13 @@ def test_numbers_of_epochs_are_cut_off(number, said):
 
 def test_claims_of_which_nothing_can_be_said_are_left_out(runs):
     tables = study.collect(runs)
-    shallow = [table[table["depth"] == 2] for table in tables]
-    assert study.claims(*shallow)["claim"].str.contains("depth 3").sum() == 0
-    deep = [table[table["depth"] == 3] for table in tables]
-    for claims in (study.claims(*shallow), study.claims(*deep), study.perturbed_claims(*shallow)):
-        assert not claims["measured"].str.contains("nan").any()
+    shallow = study.claims(*tables, depths=[2], missing=0)
+    assert shallow["id"].str.endswith("depth_2").all()
+    deep = study.claims(*tables, depths=[3, 4], missing=0)
+    assert not deep["claim"].str.contains("depth 2").any()
+    nothing = study.claims(*(table[table["depth"] == 2] for table in tables), depths=[3], missing=4)
+    assert set(nothing["runs"]) == {0}
+    assert len(nothing) == len(deep)
 
 
 # Settings that cannot be

@@ -84,6 +84,8 @@ def test_pixel_statistics_are_exact_and_normalise():
 
 def write_run(path, path_length, coefficient, seed, accuracy):
     arrays = {name: np.array([1.0, 0.5]) for name in locality.METRICS} | {"test_accuracy": np.array([0.99, accuracy])}
+    arrays["train_accuracy"] = np.array([0.9, 1.0])
+    arrays["test_correct"] = (np.arange(200) < round(200 * accuracy)).astype(np.uint8)
     settings = {"path_length": path_length, "coefficient": coefficient, "seed": seed, "network": {}}
     store.write(path, arrays, kind=study.RUN, settings=settings)
 
@@ -119,28 +121,59 @@ def test_summaries_are_means_and_deviations_over_seeds(runs):
     assert (summary["seeds"] == 3).all()
 
 
-def test_claims_are_judged_by_what_was_measured(runs):
-    table = locality.collect(study.AXIS, runs)
-    assert list(locality.claims(study.AXIS, table)["held"]) == ["yes"] * 3
-    assert "+40.0 percentage points" in locality.claims(study.AXIS, table)["measured"][0]
-    flat = table.assign(test_accuracy=0.9 + 0.01 * table.seed)
-    assert list(locality.claims(study.AXIS, flat)["held"]) == ["no"] * 3
-    assert set(locality.claims(study.AXIS, table[table.seed == 0])["held"]) == {"not to be judged from one seed"}
+PLANNED = {"difficulties": [3, 7], "coefficients": [0, 9]}
+
+
+def judged(paths, planned=PLANNED, missing=0):
+    return locality.tables(study.AXIS, paths, planned=planned, missing=missing)["claims"].set_index("id")
+
+
+def test_claims_are_judged_by_what_was_measured(runs, tmp_path):
+    claims = judged(runs)
+    assert claims["verdict"].to_dict() == {
+        "fit": "held",
+        "falls": "held",
+        "near_chance": "undecided",
+        "regularizer_helps": "held",
+        "falls_less": "held",
+    }
+    assert claims.loc["falls", "effect"] == pytest.approx(40)
+    assert claims.loc["falls_less", "effect"] == pytest.approx((85 - 94) - (55 - 95))
+    for number, path in enumerate(runs):
+        settings = store.describe(path).settings
+        write_run(path, *(settings[name] for name in ("path_length", "coefficient", "seed")), 0.9 + 0.01 * (number % 3))
+    flat = judged(runs)["verdict"]
+    assert flat["near_chance"] == "not held"
+    assert set(flat[["falls", "regularizer_helps", "falls_less"]]) <= {"undecided", "not held"}
+
+
+def test_the_error_of_a_finite_test_set_counts(tmp_path):
+    """Networks of one setting agree on every image of a small test set: certain of these images, not of others."""
+    paths = []
+    for path_length, coefficient, seed in itertools.product((3, 7), (0.0, 9.0), range(3)):
+        paths.append(tmp_path / f"{path_length}-{coefficient}-{seed}.h5")
+        accuracy = {(3, 0.0): 0.8, (7, 0.0): 0.78}.get((path_length, coefficient), 0.9)
+        write_run(paths[-1], path_length, coefficient, seed, accuracy)
+    claims = judged(paths)
+    assert claims.loc["falls", "effect"] == pytest.approx(2)
+    half = (claims.loc["falls", "high"] - claims.loc["falls", "low"]) / 2
+    assert half == pytest.approx(100 * 1.96 * (0.16 / 200 + 0.1716 / 200) ** 0.5, rel=0.03)
+    assert claims.loc["falls", "verdict"] == "undecided"
 
 
 def test_what_cannot_be_judged_is_not(runs):
-    table = locality.collect(study.AXIS, runs)
-    judged = locality.claims(study.AXIS, table[table.coefficient == 0])
-    assert len(judged) == 1, "without the regulariser nothing can be said of it"
-    assert judged["held"][0] == "yes"
-    gone = (table.path_length == 7) & (table.coefficient == 9)
-    judged = locality.claims(study.AXIS, table[~gone])
-    assert list(judged["held"]) == ["yes"] + ["not to be judged, as runs are missing"] * 2
-    assert list(judged["measured"][1:]) == ["nothing"] * 2
-    assert "nan" not in judged.to_csv()
-    assert len(locality.claims(study.AXIS, table[table.coefficient == 9])) == 0, "nothing to compare with"
-    judged = locality.claims(study.AXIS, table[table.path_length == 7])
-    assert list(judged["claim"]) == ["At path length 7, accuracy with coefficient 9 is above that without"]
+    one_seed = [path for path in runs if store.describe(path).settings["seed"] == 0]
+    assert set(judged(one_seed, missing=8)["verdict"]) == {"undecided"}
+    assert set(judged(one_seed, missing=8)["missing"]) == {8}
+    there = [path for path in runs if "7-9.0" not in path.name]
+    claims = judged(there, missing=3)
+    assert claims.loc["falls", "verdict"] == "held"
+    for name in ("regularizer_helps", "falls_less"):
+        assert claims.loc[name, "verdict"] == "undecided"
+        assert (claims.loc[name, "runs"], claims.loc[name, "how"]) == (0, "no run that it is about is there")
+    assert set(judged(runs, PLANNED | {"coefficients": [0]}).index) == {"fit", "falls", "near_chance"}
+    assert set(judged(runs, PLANNED | {"coefficients": [9]}).index) == {"fit"}, "nothing to compare with"
+    assert set(judged(runs, PLANNED | {"difficulties": [7]}).index) == {"fit", "near_chance", "regularizer_helps"}
 
 
 SETTINGS = {

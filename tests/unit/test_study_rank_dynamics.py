@@ -123,10 +123,10 @@ def write(folder, name, task, seed, *, curves, fitted=60, error=0.001):
 
 @pytest.fixture
 def runs(tmp_path):
-    """Two seeds of each factorization and task, as the paper says they go."""
+    """Three seeds of each factorization and task, as the paper says they go."""
     paths = []
     for task in ("completion", "sensing"):
-        for seed in (0, 1):
+        for seed in range(3):
             step = 20 + 2 * seed
             low, high = curve(10, 10 + step, 100), curve(10, 10, 10)
             nodes = {f"local_component_norms_{node}": low for node in ("1_2", "3_4", "1_2_3_4")}
@@ -141,16 +141,16 @@ def runs(tmp_path):
 
 def test_the_tables_hold_every_run(runs):
     tables = study.collect(reversed(runs))
-    assert len(tables.runs) == 12
+    assert len(tables.runs) == 18
     assert tables.runs["factorization"].drop_duplicates().tolist() == list(FACTORIZATIONS)
-    assert tables.runs["fitted_at"].tolist() == [61 * 25] * 12
-    assert tables.runs["target_rank"].tolist() == [2] * 12
+    assert tables.runs["fitted_at"].tolist() == [61 * 25] * 18
+    assert tables.runs["target_rank"].tolist() == [2] * 18
     quantities = tables.components.groupby("factorization")["quantity"].unique()
     assert set(quantities["matrix"]) == {"singular_values"}
     assert set(quantities["tensor"]) == {"component_norms"}
     assert len(quantities["hierarchical"]) == 6
     assert "singular_values_1" not in quantities["hierarchical"]
-    assert len(tables.curves) == 67 * 3 * 4 * (1 + 1 + 6)
+    assert len(tables.curves) == 67 * 3 * 6 * (1 + 1 + 6)
 
 
 def test_curves_are_thinned_alike_for_all_seeds_and_end_shortly_after_the_fit(runs, monkeypatch):
@@ -171,25 +171,45 @@ def test_a_short_run_beside_a_long_one_keeps_its_end(tmp_path, monkeypatch):
     assert set(curves["seed"]) == {0, 1}
 
 
+PLANNED = [(name, task, 2) for name in FACTORIZATIONS for task in ("completion", "sensing")]
+
+
+def claims_of(paths, planned=PLANNED, missing=0):
+    return study.tables(paths, planned=planned, missing=missing)["claims"].set_index("id")
+
+
 def test_claims_that_hold(runs):
-    tables = study.collect(runs)
-    claims = study.claims(tables.runs, tables.components)
-    assert len(claims) == 2 * (3 * 3 + 1)
-    assert set(claims["held"]) == {"yes"}
-    assert "3 singular values against at most 2 (2 runs)" in set(claims["measured"])
+    assert set(claims_of(runs[:6])["verdict"]) == {"undecided"}, "two seeds"
+    claims = claims_of(runs)
+    assert len(claims) == 2 * (3 * 4 + 3)
+    assert set(claims["verdict"]) == {"held"}
+    assert claims.loc["learns_matrix_sensing", "effect"] == pytest.approx(90, rel=1e-6), "9 of 10"
+    assert claims.loc["stops_matrix_sensing", "effect"] == pytest.approx(100 * 0.01 / 10, rel=1e-6)
+    assert claims.loc["modes_1_3_hierarchical_sensing", "effect"] == pytest.approx(80, rel=1e-6)
+    assert "no node of the tree" in claims.loc["modes_1_3_hierarchical_sensing", "claim"]
 
 
 def test_claims_that_do_not_hold(tmp_path):
-    together = {"singular_values": curve(10, 10, 100)}
-    too_many = {"singular_values": curve(10, 30, 50)}
+    together = {"singular_values": curve(10, 10, 10, 100)}
     paths = [
-        write(tmp_path, "matrix", "completion", 0, curves=together, error=0.5),
-        write(tmp_path, "matrix", "completion", 1, curves=too_many, fitted=100),
+        write(tmp_path, "matrix", "completion", seed, curves=together, error=0.5 + 0.01 * seed, fitted=60 + 20 * seed)
+        for seed in range(3)
     ]
-    tables = study.collect(paths)
-    assert tables.runs["fitted"].tolist() == [True, False]
-    claims = study.claims(tables.runs, tables.components)
-    assert claims["held"].tolist() == ["no", "in 1 of 2 runs", "in 1 of 2 runs"]
+    assert study.collect(paths).runs["fitted"].tolist() == [True, True, False]
+    claims = claims_of(paths, planned=[("matrix", "completion", 2)])
+    assert claims["verdict"].to_dict() == {
+        "recovers_matrix_completion": "not held",
+        "learns_matrix_completion": "held",
+        "stops_matrix_completion": "not held",
+        "one_by_one_matrix_completion": "not held",
+    }
+    few = [
+        write(tmp_path, "matrix", "sensing", seed, curves={"singular_values": curve(10, 99, 100)}) for seed in range(3)
+    ]
+    gone = claims_of(few, planned=[("matrix", "sensing", 3), ("tensor", "sensing", 2)], missing=5)
+    assert gone.loc["learns_matrix_sensing", "verdict"] == "not held"
+    assert gone.loc["stops_matrix_sensing", "runs"] == 0, "none was followed"
+    assert gone.loc["recovers_tensor_sensing", ["runs", "missing"]].tolist() == [0, 5]
 
 
 def test_a_summary_is_median_and_range(runs):
@@ -292,8 +312,10 @@ def test_every_tree_has_panels_and_claims(order, pool_size, extra, expected):
     names = ["_".join((short[name.split()[0]], name.split()[1])) for name in expected]
     assert study.node_quantities(components) == names
     assert len(figure.node_panels(names)) == len(names)
-    claims = study.claims(runs, components)
-    assert not claims["measured"].str.contains("nan").any()
+    claims = study.claims(runs, components, planned=[("hierarchical", "completion", 1)], missing=0)
+    matricizations = [name for name in names if name.startswith("singular_values")]
+    for name in matricizations:
+        assert f"modes_{name.removeprefix('singular_values_')}_hierarchical_completion" in set(claims["id"])
 
 
 def test_the_other_side_of_a_node_is_no_other_matricization():

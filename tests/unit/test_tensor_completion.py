@@ -256,9 +256,18 @@ def test_summaries_are_medians_and_quartiles(table):
 
 
 def test_claims(table):
-    assert study.claims(table)["held"].tolist() == ["yes"] * 3
+    targets = list(dict.fromkeys(zip(table["shape"], table["target_rank"], strict=True)))
+    claims = study.claims(table, targets=targets, missing=0).set_index("id")
+    assert [name.partition("_4x")[0] for name in claims.index] == ["rank", "recovers", "small_start"]
+    assert claims["verdict"].tolist() == ["undecided", "held", "held"], "16 runs of 16 may be 4 of 5 by chance"
+    # Of more runs the rank is decided.
+    more = pd.concat([table.assign(num_observations=table["num_observations"] + extra) for extra in range(3)])
+    assert study.claims(more, targets=targets, missing=0)["verdict"].tolist() == ["held"] * 3
     wrong = table.assign(rank=3, error=0.5)
-    assert study.claims(wrong)["held"].tolist() == ["no"] * 3
+    assert "held" not in set(study.claims(wrong, targets=targets, missing=0)["verdict"])
+    none = study.claims(table, targets=[("9 x 9 x 9", 1)], missing=4)
+    assert none["runs"].tolist() == [0] * len(none)
+    assert set(none["missing"]) == {4}
 
 
 def test_the_figure_has_two_panels_a_target(table, tmp_path):

@@ -113,9 +113,9 @@ EDITS = {
     ),
     "the network": ("src/tacit/nn/resnets.py", ".mean(dim=(2, 3))", ".amax(dim=(2, 3))", TRAIN),
     "how a claim is judged": (
-        "src/tacit/studies/tables.py",
-        "gap > max(2 * error, least)",
-        "gap > max(3 * error, least)",
+        "src/tacit/studies/ledger.py",
+        "CONFIDENCE = 0.95",
+        "CONFIDENCE = 0.99",
         COLLECT,
     ),
     "what is summarized": ("src/tacit/studies/tables.py", "groups.std(ddof=0)", "groups.std(ddof=1)", PLOT),

@@ -183,6 +183,10 @@ def files(folder, axes, **more):
     return Files(folder, axes, **more)
 
 
+# The tables of claims: of each, what is asked of its runs, and which these are. Each study adds its own.
+CLAIMS = {}
+
+
 def collected(*runs):
     """Of which runs a table must be, to be drawn."""
     return {"runs": [run for some in runs for run in some], "partial": cfg.partial}

@@ -16,6 +16,8 @@ def matrix_norms_paths(runs):
 
 MATRIX_NORMS_RUNS = matrix_norms_paths(cfg.norms.matrix.published.runs)
 PERTURBED_RUNS = matrix_norms_paths(cfg.norms.matrix.perturbed.runs)
+PUBLISHED_DEPTHS = sorted({variant.depth for variant in cfg.norms.matrix.published.variants})
+PERTURBED_PROBLEMS = list(dict.fromkeys(run.problem.name for run in cfg.norms.matrix.perturbed.runs))
 FURTHER_RUNS = matrix_norms_paths(cfg.norms.matrix.further_runs)
 FURTHER_TABLES = [f"{NORMS}/matrix/further_runs.csv"] if FURTHER_RUNS else []
 MATRIX_PROBLEMS = {problem.name: problem.plain() for problem in cfg.norms.matrix.problems}
@@ -37,6 +39,7 @@ for grid in cfg.norms.tensor.grids:
     TENSOR_COMPLETION_RUNS += TENSOR_COMPLETION_RUN.grid(**of_grid, init_std=grid.init_stds, seed=range(grid.seeds))
     TENSOR_COMPLETION_LINEARS += TENSOR_COMPLETION_LINEAR.grid(**of_grid)
 TENSOR_COMPLETION_SETTINGS = {"descent": cfg.norms.tensor.descent.plain(), "ranks": cfg.norms.tensor.ranks.plain()}
+TENSOR_TARGETS = [[list(grid.problem.shape), grid.problem.rank] for grid in cfg.norms.tensor.grids]
 TENSOR_COMPLETION_LINEAR_SETTINGS = {"ranks": cfg.norms.tensor.ranks.plain()}
 TENSOR_COMPLETION_ASKED = [
     [{"problem": grid.problem.identity} | start, {"problem": grid.problem.plain()} | asked]
@@ -46,6 +49,9 @@ TENSOR_COMPLETION_ASKED = [
 _tensors = [grid.problem for grid in cfg.norms.tensor.grids]
 TENSOR_COMPLETION_MEMORY = max(_norms_memory.tensor(tensor, torch=True, gpu=MAY_FIND_A_GPU) for tensor in _tensors)
 TENSOR_LINEAR_MEMORY = max(_norms_memory.tensor(tensor, torch=False, gpu=False) for tensor in _tensors)
+CLAIMS[f"{NORMS}/matrix/claims.csv"] = MATRIX_NORMS_ASKED, MATRIX_NORMS_RUNS
+CLAIMS[f"{NORMS}/matrix/perturbed_claims.csv"] = MATRIX_NORMS_ASKED, PERTURBED_RUNS
+CLAIMS[f"{NORMS}/tensor/claims.csv"] = TENSOR_COMPLETION_ASKED, [*TENSOR_COMPLETION_RUNS, *TENSOR_COMPLETION_LINEARS]
 
 
 def matrix_norms_settings(wildcards):

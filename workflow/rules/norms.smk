@@ -46,9 +46,9 @@ rule matrix_norms_collect:
         curves=f"{NORMS}/matrix/curves.csv",
         claims=report(
             f"{NORMS}/matrix/claims.csv",
-            caption="../report/norms_claims.rst",
-            category="Norms",
-            labels={"result": "Matrix norms: claims", "scale": cfg.scale},
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"result": "Matrix norms", "scale": cfg.scale},
         ),
     log:
         log_of(f"{NORMS}/matrix/runs.csv"),
@@ -56,6 +56,8 @@ rule matrix_norms_collect:
     params:
         asked=MATRIX_NORMS_ASKED,
         accept_older_code=cfg.accept_older_code,
+        num_runs=len(MATRIX_NORMS_RUNS),
+        settings={"planned": PUBLISHED_DEPTHS},
         uses="tacit.studies.matrix_norms.published_tables",
         code=fingerprint("collect.py", "tacit.studies.matrix_norms.published_tables"),
     message:
@@ -73,9 +75,9 @@ rule matrix_norms_collect_perturbed:
         curves=f"{NORMS}/matrix/perturbed_curves.csv",
         claims=report(
             f"{NORMS}/matrix/perturbed_claims.csv",
-            caption="../report/norms_claims.rst",
-            category="Norms",
-            labels={"result": "Matrix norms, perturbed: claims", "scale": cfg.scale},
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"result": "Matrix norms, perturbed", "scale": cfg.scale},
         ),
     log:
         log_of(f"{NORMS}/matrix/perturbed_runs.csv"),
@@ -83,6 +85,8 @@ rule matrix_norms_collect_perturbed:
     params:
         asked=MATRIX_NORMS_ASKED,
         accept_older_code=cfg.accept_older_code,
+        num_runs=len(PERTURBED_RUNS),
+        settings={"planned": PERTURBED_PROBLEMS},
         uses="tacit.studies.matrix_norms.perturbed_tables",
         code=fingerprint("collect.py", "tacit.studies.matrix_norms.perturbed_tables"),
     message:
@@ -258,9 +262,9 @@ rule tensor_completion_collect:
         runs=f"{NORMS}/tensor/runs.csv",
         claims=report(
             f"{NORMS}/tensor/claims.csv",
-            caption="../report/norms_claims.rst",
-            category="Norms",
-            labels={"result": "Tensor completion: claims", "scale": cfg.scale},
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"result": "Tensor completion", "scale": cfg.scale},
         ),
     log:
         log_of(f"{NORMS}/tensor/runs.csv"),
@@ -268,6 +272,8 @@ rule tensor_completion_collect:
     params:
         asked=TENSOR_COMPLETION_ASKED,
         accept_older_code=cfg.accept_older_code,
+        num_runs=len(TENSOR_COMPLETION_RUNS) + len(TENSOR_COMPLETION_LINEARS),
+        settings={"planned": TENSOR_TARGETS},
         uses="tacit.studies.tensor_completion.tables",
         code=fingerprint("collect.py", "tacit.studies.tensor_completion.tables"),
     message:

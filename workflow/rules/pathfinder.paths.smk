@@ -18,9 +18,14 @@ PATHFINDER_RUNS = PATHFINDER_RUN.grid(
     seed=range(cfg.pathfinder.seeds),
 )
 
+PATHFINDER_PLANNED = {
+    "difficulties": list(cfg.pathfinder.path_lengths),
+    "coefficients": list(cfg.pathfinder.coefficients),
+}
 PATHFINDER_RAW_SETTINGS = {"rendering": cfg.pathfinder.rendering.plain(), "seed": _data.seed}
 PATHFINDER_DATASET_SETTINGS = _data.plain() | {"rendering": cfg.pathfinder.rendering.plain()}
 PATHFINDER_ASKED = [[{}, cfg.pathfinder.run.plain() | {"dataset": PATHFINDER_DATASET_SETTINGS}]]
+CLAIMS[f"{PATHFINDER}/claims.csv"] = PATHFINDER_ASKED, PATHFINDER_RUNS
 
 
 def pathfinder_shards(wildcards):

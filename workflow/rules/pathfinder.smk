@@ -91,8 +91,8 @@ rule pathfinder_collect:
         claims=report(
             f"{PATHFINDER}/claims.csv",
             caption="../report/claims.rst",
-            category="Locality",
-            labels={"result": "Pathfinder: claims", "scale": cfg.scale},
+            category="Claims",
+            labels={"result": "Pathfinder", "scale": cfg.scale},
         ),
     log:
         log_of(f"{PATHFINDER}/runs.csv"),
@@ -100,6 +100,8 @@ rule pathfinder_collect:
     params:
         asked=PATHFINDER_ASKED,
         accept_older_code=cfg.accept_older_code,
+        num_runs=len(PATHFINDER_RUNS),
+        settings={"planned": PATHFINDER_PLANNED},
         uses="tacit.studies.pathfinder.tables",
         code=fingerprint("collect.py", "tacit.studies.pathfinder.tables"),
     message:

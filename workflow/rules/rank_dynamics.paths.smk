@@ -13,8 +13,15 @@ RANK_DYNAMICS_RUNS = RANK_DYNAMICS_RUN.grid(
 RANK_DYNAMICS_ASKED = [
     [{"factorization": name}, cfg.rank_dynamics.experiment(name).plain()] for name in _rank_dynamics.FACTORIZATIONS
 ]
+# Factorization, task, rank of the target.
+RANK_DYNAMICS_PLANNED = [
+    [name, task, cfg.rank_dynamics.experiment(name).problem.rank]
+    for name in _rank_dynamics.FACTORIZATIONS
+    for task in cfg.rank_dynamics.tasks
+]
 for name in _rank_dynamics.FACTORIZATIONS:
     sensing_needs(name, cfg.rank_dynamics.experiment(name).problem)
+CLAIMS[f"{RANK_DYNAMICS}/claims.csv"] = RANK_DYNAMICS_ASKED, RANK_DYNAMICS_RUNS
 
 
 def rank_dynamics_experiment(wildcards):

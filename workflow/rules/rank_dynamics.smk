@@ -47,9 +47,9 @@ rule rank_dynamics_collect:
         curves=f"{RANK_DYNAMICS}/curves.csv",
         claims=report(
             f"{RANK_DYNAMICS}/claims.csv",
-            caption="../report/rank_dynamics_claims.rst",
-            category="Rank",
-            labels={"result": "Rank dynamics: claims", "scale": cfg.scale},
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"result": "Rank dynamics", "scale": cfg.scale},
         ),
     log:
         log_of(f"{RANK_DYNAMICS}/runs.csv"),
@@ -57,6 +57,8 @@ rule rank_dynamics_collect:
     params:
         asked=RANK_DYNAMICS_ASKED,
         accept_older_code=cfg.accept_older_code,
+        num_runs=len(RANK_DYNAMICS_RUNS),
+        settings={"planned": RANK_DYNAMICS_PLANNED},
         uses="tacit.studies.rank_dynamics.tables",
         code=fingerprint("collect.py", "tacit.studies.rank_dynamics.tables"),
     message:

@@ -22,8 +22,13 @@ SAME_CLASS_RUNS = SAME_CLASS_RUN.grid(
     seed=range(cfg.same_class.seeds),
 )
 
+SAME_CLASS_PLANNED = {
+    "difficulties": list(cfg.same_class.distances),
+    "coefficients": list(cfg.same_class.coefficients),
+}
 SAME_CLASS_PAIRS_SETTINGS = {"images": cfg.same_class.images.drawn, "pairs": _pairs.plain()}
 SAME_CLASS_ASKED = [[{}, cfg.same_class.run.plain() | {"pairs": _pairs.plain()}]]
+CLAIMS[f"{SAME_CLASS}/claims.csv"] = SAME_CLASS_ASKED, SAME_CLASS_RUNS
 
 
 def same_class_settings(wildcards):

@@ -70,8 +70,8 @@ rule same_class_collect:
         claims=report(
             f"{SAME_CLASS}/claims.csv",
             caption="../report/claims.rst",
-            category="Locality",
-            labels={"result": "Is Same Class: claims", "scale": cfg.scale},
+            category="Claims",
+            labels={"result": "Is Same Class", "scale": cfg.scale},
         ),
     log:
         log_of(f"{SAME_CLASS}/runs.csv"),
@@ -79,6 +79,8 @@ rule same_class_collect:
     params:
         asked=SAME_CLASS_ASKED,
         accept_older_code=cfg.accept_older_code,
+        num_runs=len(SAME_CLASS_RUNS),
+        settings={"planned": SAME_CLASS_PLANNED},
         uses="tacit.studies.same_class.tables",
         code=fingerprint("collect.py", "tacit.studies.same_class.tables"),
     message:

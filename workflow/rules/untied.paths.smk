@@ -33,6 +33,13 @@ UNTIED_PATHS = [
     for seed in _seeds
 ]
 
+UNTIED_PLANNED = {
+    "scratch": list(cfg.untied.scratch.networks),
+    "lcn": list(cfg.untied.shown.splits),
+    "cnn": list(cfg.untied.splits("cnn")),
+    "fcn": list(cfg.untied.splits("fcn")),
+}
+UNTIED_PAIRS = [list(pair) for pair in cfg.untied.interpolation.pairs]
 UNTIED_CONTINUED_SETTINGS = {"cnn": cfg.untied.scratch_run("cnn").plain()} | cfg.untied.continued_run.plain()
 UNTIED_ASKED = [
     [{"split": None, "network": network}, cfg.untied.scratch_run(network).plain()] for network in _untied.NETWORKS
@@ -58,6 +65,8 @@ UNTIED_PATHS_ASKED = [
     ]
     for origin, target in cfg.untied.interpolation.pairs
 ]
+CLAIMS[f"{UNTIED}/claims.csv"] = UNTIED_ASKED, UNTIED_RUNS
+CLAIMS[f"{UNTIED}/interpolation_claims.csv"] = UNTIED_PATHS_ASKED, UNTIED_PATHS
 
 
 def untied_scratch_settings(wildcards):

@@ -75,9 +75,9 @@ rule untied_collect:
         runs=f"{UNTIED}/runs.csv",
         claims=report(
             f"{UNTIED}/claims.csv",
-            caption="../report/untied_claims.rst",
-            category="Untied weights",
-            labels={"result": "Untied weights: claims", "scale": cfg.scale},
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"result": "Untied weights", "scale": cfg.scale},
         ),
     log:
         log_of(f"{UNTIED}/runs.csv"),
@@ -85,9 +85,10 @@ rule untied_collect:
     params:
         asked=UNTIED_ASKED,
         accept_older_code=cfg.accept_older_code,
-        settings={"shown": cfg.untied.shown.plain()},
-        uses="tacit.studies.untied_results.tables",
-        code=fingerprint("collect.py", "tacit.studies.untied_results.tables"),
+        num_runs=len(UNTIED_RUNS),
+        settings={"shown": cfg.untied.shown.plain(), "planned": UNTIED_PLANNED},
+        uses="tacit.studies.untied_claims.tables",
+        code=fingerprint("collect.py", "tacit.studies.untied_claims.tables"),
     message:
         "untied: collect the runs"
     script:
@@ -209,19 +210,27 @@ rule untied_interpolate:
 
 
 rule untied_interpolation_collect:
-    """Gather all interpolations in one table."""
+    """Gather all interpolations in one table, and judge the claims of the paper."""
     input:
         runs=available(UNTIED_PATHS),
     output:
         interpolations=f"{UNTIED}/interpolations.csv",
+        claims=report(
+            f"{UNTIED}/interpolation_claims.csv",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"result": "Untied weights, interpolation", "scale": cfg.scale},
+        ),
     log:
         log_of(f"{UNTIED}/interpolations.csv"),
     localrule: True
     params:
         asked=UNTIED_PATHS_ASKED,
         accept_older_code=cfg.accept_older_code,
-        uses="tacit.studies.untied_results.interpolation_tables",
-        code=fingerprint("collect.py", "tacit.studies.untied_results.interpolation_tables"),
+        num_runs=len(UNTIED_PATHS),
+        settings={"pairs": UNTIED_PAIRS, "methods": list(cfg.untied.interpolation.methods)},
+        uses="tacit.studies.untied_claims.interpolation_tables",
+        code=fingerprint("collect.py", "tacit.studies.untied_claims.interpolation_tables"),
     message:
         "untied: collect the interpolations"
     script:

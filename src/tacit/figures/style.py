@@ -47,10 +47,16 @@ _LETTERS_PER_INCH = 21
 
 
 def new(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:
-    """Return an empty figure of `width` x `height` inches in the house style, and its axes."""
+    """Return a figure of `width` x `height` inches in the house style, and its empty axes."""
+    figure = blank(width, height)
+    return figure, figure.subplots(**subplots)
+
+
+def blank(width: float, height: float) -> Figure:
+    """Return a figure without axes."""
     plt.rcdefaults()
     plt.rcParams.update(cast(Any, STYLE))
-    return plt.subplots(figsize=(width, height), **subplots)
+    return plt.figure(figsize=(width, height))
 
 
 def note(figure: Figure, text: str) -> None:

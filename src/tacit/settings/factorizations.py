@@ -118,6 +118,11 @@ class HierarchicalProblem(Problem):
         return self
 
     @property
+    def rank(self) -> int:
+        """Number of components at the root."""
+        return self.ranks[-1]
+
+    @property
     def tree(self) -> ModeTree:
         """The mode tree of the target."""
         return mode_tree(len(self.shape), self.pool_size, self.pattern)

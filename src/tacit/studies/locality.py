@@ -6,14 +6,16 @@ long-range regulariser, and the paper's claims are judged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from tacit import store
-from tacit.studies.tables import judged_gap, over_seeds
+from tacit.studies import ledger
+from tacit.studies.tables import over_seeds
 
 METRICS = {
     name: store.Array("float64", "epochs")
@@ -21,10 +23,19 @@ METRICS = {
 }
 """What a run file has of every epoch; what `tacit.training.networks.METRICS` names."""
 
+ARRAYS = METRICS | {"test_correct": store.Array("uint8", "images")}
+"""What a run file has: METRICS, and whether the last epoch's answer to each test image is right."""
+
+CHANCE = 50.0
+"""Test accuracy in per cent of guessing."""
+
+SOURCE = "Razin, Maman, Cohen 2022, section 6"
+
 
 class Axis(NamedTuple):
     """What makes the runs of a study differ in difficulty, and what it is called."""
 
+    study: str
     kind: store.Kind
     """Kind of the run files."""
     difficulty: str
@@ -32,6 +43,15 @@ class Axis(NamedTuple):
     words: str
     """The same in a sentence, such as "path length"."""
     unit: str = ""
+    one_test_set: bool = False
+    """Whether networks of all difficulties are tested on the same images."""
+
+
+class Planned(NamedTuple):
+    """The grid that was asked for, whether or not its runs are there."""
+
+    difficulties: Sequence[float]
+    coefficients: Sequence[float]
 
 
 def table_of(axis: Axis) -> store.Table:
@@ -43,7 +63,7 @@ def collect(axis: Axis, runs: Iterable[str | Path]) -> pd.DataFrame:
     """Return one row a run: its setting, its number of epochs, and the metrics of its last epoch."""
     rows = []
     for path in runs:
-        run = store.read(path, kind=axis.kind)
+        run = store.read(path, kind=axis.kind, names=list(METRICS))
         row = {name: run.settings[name] for name in (axis.difficulty, "coefficient", "seed")}
         row["epochs"] = len(run.arrays["test_accuracy"])
         row |= {name: values[-1] for name, values in run.arrays.items()}
@@ -51,10 +71,31 @@ def collect(axis: Axis, runs: Iterable[str | Path]) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values([axis.difficulty, "coefficient", "seed"], ignore_index=True)
 
 
-def tables(axis: Axis, runs: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
-    """Return the table of runs, and what is claimed of them."""
+Correct = Mapping[tuple[float, float], Mapping[int, np.ndarray]]
+"""By difficulty and coefficient, and by seed: whether the answer to each test image was right, (n,) of 0 and 1."""
+
+
+def read_correct(axis: Axis, runs: Iterable[str | Path]) -> Correct:
+    """Return which test images each run got right."""
+    found: dict[tuple[float, float], dict[int, np.ndarray]] = {}
+    for path in runs:
+        run = store.read(path, kind=axis.kind, names=["test_correct"])
+        setting = run.settings[axis.difficulty], run.settings["coefficient"]
+        found.setdefault(setting, {})[run.settings["seed"]] = run.arrays["test_correct"]
+    return found
+
+
+def tables(
+    axis: Axis, runs: Iterable[str | Path], *, planned: Mapping[str, Any], missing: int
+) -> dict[str, pd.DataFrame]:
+    """Return the table of runs, and what is claimed of them.
+
+    `planned` are the difficulties and coefficients asked for, `missing` the number of their runs that are not there.
+    """
+    runs = list(runs)
     collected = collect(axis, runs)
-    return {"runs": collected, "claims": claims(axis, collected)}
+    claims_ = claims(axis, collected, read_correct(axis, runs), Planned(**planned), missing=missing)
+    return {"runs": collected, "claims": claims_}
 
 
 def summarize(axis: Axis, runs: pd.DataFrame) -> pd.DataFrame:
@@ -66,57 +107,57 @@ def summarize(axis: Axis, runs: pd.DataFrame) -> pd.DataFrame:
     return over_seeds(accuracy.groupby(level=[0, 1])).reset_index()
 
 
-def claims(axis: Axis, runs: pd.DataFrame) -> pd.DataFrame:
-    """Judge what the paper states in this run: one row a claim, with what was measured and whether it held.
+def claims(axis: Axis, runs: pd.DataFrame, correct: Correct, planned: Planned, *, missing: int) -> pd.DataFrame:
+    """Judge what the paper states: a row of the ledger a claim, on the easiest and hardest task and least and most
+    regulariser of the grid that was planned.
 
-    A difference of means counts if it exceeds two standard errors and 2 percentage points; from one seed nothing can be
-    judged. A claim that compares with what was not run at all, such as a second difficulty, is left out.
+    A claim that compares with what was not planned, such as a second difficulty, is left out.
     """
-    easy, hard = runs[axis.difficulty].min(), runs[axis.difficulty].max()
-    strong = runs["coefficient"].max()
-    falls, plain = easy < hard, (runs["coefficient"] == 0).any()
+    easy, hard = min(planned.difficulties), max(planned.difficulties)
+    strong = max(planned.coefficients)
+    falls, plain, regular = easy < hard, 0 in planned.coefficients, strong > 0
+    unit = f" {axis.unit}" if axis.unit else ""
+    at_hard, with_, points = f"at {axis.words} {hard}{unit}", f"with coefficient {strong:g}", "percentage points"
 
-    def accuracies(difficulty: float, coefficient: float) -> pd.Series:
-        chosen = (runs[axis.difficulty] == difficulty) & (runs["coefficient"] == coefficient)
-        return 100 * runs.loc[chosen, "test_accuracy"]
+    def measured(**terms: Sequence[tuple[float, float, int]]) -> ledger.Estimate | None:
+        return _measure(correct, terms, one_test_set=axis.one_test_set)
 
-    plain_easy, plain_hard = accuracies(easy, 0.0), accuracies(hard, 0.0)
-    strong_easy, strong_hard = accuracies(easy, strong), accuracies(hard, strong)
-    unit, name = (f" {axis.unit}" if axis.unit else ""), f"coefficient {strong:g}"
-    rows = []
-    if falls and plain:
-        rows.append(
-            _judge(
-                f"Without the regulariser, accuracy at {axis.words} {hard}{unit} is below that at {easy}{unit}",
-                plain_easy.mean() - plain_hard.mean(),
-                plain_easy,
-                plain_hard,
-            )
-        )
-    if strong > 0 and plain:
-        rows.append(
-            _judge(
-                f"At {axis.words} {hard}{unit}, accuracy with {name} is above that without",
-                strong_hard.mean() - plain_hard.mean(),
-                strong_hard,
-                plain_hard,
-            )
-        )
-    if strong > 0 and plain and falls:
-        rows.append(
-            _judge(
-                f"From {axis.words} {easy} to {hard}{unit}, accuracy falls less with {name} than without",
-                (strong_hard.mean() - strong_easy.mean()) - (plain_hard.mean() - plain_easy.mean()),
-                strong_hard,
-                strong_easy,
-                plain_hard,
-                plain_easy,
-            )
-        )
-    return pd.DataFrame(rows, columns=["claim", "measured", "held"])
+    book = ledger.Ledger(axis.study, missing=missing)
+    worst = 100 * runs.groupby("seed")["train_accuracy"].min()
+    text = "Networks fit the training set: the least train accuracy of any setting is above 99 %"
+    book.judge("fit", SOURCE, text, ledger.mean(worst), above=99, unit="%")
+    if plain and falls:
+        text = f"Without the regulariser, accuracy {at_hard} is below that at {easy}{unit}"
+        found = measured(easy=[(easy, 0, 1)], hard=[(hard, 0, -1)])
+        book.judge("falls", SOURCE, text, found, above=0, unit=points)
+    if plain:
+        text = f"Without the regulariser, accuracy {at_hard} is less than 5 points above chance"
+        found = measured(hard=[(hard, 0, 1)])
+        book.judge("near_chance", SOURCE, text, found and ledger.shifted(found, -CHANCE), below=5, unit=points)
+    if plain and regular:
+        text = f"Accuracy {at_hard} {with_} is above that without"
+        found = measured(hard=[(hard, strong, 1), (hard, 0, -1)])
+        book.judge("regularizer_helps", SOURCE, text, found, above=0, unit=points)
+    if plain and regular and falls:
+        text = f"From {axis.words} {easy} to {hard}{unit}, accuracy falls less {with_} than without"
+        found = measured(easy=[(easy, strong, -1), (easy, 0, 1)], hard=[(hard, strong, 1), (hard, 0, -1)])
+        book.judge("falls_less", SOURCE, text, found, above=0, unit=points)
+    return book.table()
 
 
-def _judge(claim: str, gap: float, *samples: pd.Series) -> dict[str, str]:
-    """Return a row of the table of claims; `gap` is a signed sum of the means of `samples`."""
-    error = sum(sample.sem() ** 2 for sample in samples) ** 0.5
-    return judged_gap(claim, gap, error, seeds=min(map(len, samples)), least=2)
+def _measure(
+    correct: Correct, terms: Mapping[str, Sequence[tuple[float, float, int]]], *, one_test_set: bool
+) -> ledger.Estimate | None:
+    """Estimate a signed sum of accuracies in percentage points, or return None if there are no runs of one of them.
+
+    Terms, difficulty, coefficient and sign, that are of one group share their test images; with `one_test_set` all do.
+    """
+    groups = [[term for group in terms.values() for term in group]] if one_test_set else list(terms.values())
+    blocks = []
+    for group in groups:
+        runs = [(correct.get((difficulty, coefficient), {}), sign) for difficulty, coefficient, sign in group]
+        seeds = sorted(set.intersection(*(set(by_seed) for by_seed, _ in runs)))
+        if not seeds:
+            return None
+        blocks.append(np.stack([sum(sign * by_seed[seed].astype(float) for by_seed, sign in runs) for seed in seeds]))
+    return ledger.scaled(ledger.contrast(blocks), 100)

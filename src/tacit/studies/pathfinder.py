@@ -45,10 +45,10 @@ DATASET = store.Kind(
     },
     attributes=("train_mean", "train_std"),
 )
-RUN = store.Kind("pathfinder run", locality.METRICS)
+RUN = store.Kind("pathfinder run", locality.ARRAYS)
 """Kinds of file."""
 
-AXIS = locality.Axis(RUN, "path_length", "path length")
+AXIS = locality.Axis(STUDY, RUN, "path_length", "path length")
 tables = partial(locality.tables, AXIS)
 
 
@@ -132,7 +132,8 @@ def train(
     seed: int,
     checkpoint: str | Path,
 ) -> dict[str, np.ndarray]:
-    """Train one network on `dataset` (as `assemble` made it); return METRICS by epoch, (E,) float64 each.
+    """Train one network on `dataset` (as `assemble` made it); return METRICS by epoch, (E,) float64
+    each, and `test_correct` (test,) uint8, of the last.
 
     Initialisation and order of batches depend on the seed alone, so runs of different coefficients are paired.
     Raises as `tacit.training.networks.fit` does; an interrupted training continues from `checkpoint`.

@@ -22,6 +22,7 @@ from tacit.settings.factorizations import (
     MatrixExperiment,
 )
 from tacit.settings.rank_dynamics import FACTORIZATIONS, FactorizationName
+from tacit.studies import ledger
 from tacit.studies.descents import EVALUATIONS
 from tacit.studies.tables import MissingRunsError
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tacit.nn.factorizations import Factorization
 
 STUDY = "rank_dynamics"
+SOURCE = "Razin, Maman, Cohen 2022, sections 3 to 5"
 RUN = store.Kind(
     "rank dynamics run",
     {
@@ -73,6 +75,9 @@ EXPERIMENTS: dict[FactorizationName, type[Experiment]] = {
 
 SIGNIFICANT = 0.015
 """A component counts as learned if it ends above this share of the largest."""
+
+LEARNED = 100 * SIGNIFICANT
+"""The same in per cent."""
 
 MAX_POINTS = 700
 """Points of a curve that are kept for drawing."""
@@ -187,10 +192,16 @@ def collect(runs: Iterable[str | Path]) -> Tables:
     )
 
 
-def tables(runs: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
-    """Return the tables that `collect` does, and what is claimed of the runs."""
+def tables(
+    runs: Iterable[str | Path], *, planned: Iterable[tuple[FactorizationName, str, int]], missing: int
+) -> dict[str, pd.DataFrame]:
+    """Return the tables that `collect` does, and what is claimed of the runs.
+
+    `planned` are factorization, task and rank of the target of what was asked for, `missing` the number of runs that
+    are not there.
+    """
     found = collect(runs)
-    return {**found._asdict(), "claims": claims(found.runs, found.components)}
+    return {**found._asdict(), "claims": claims(found.runs, found.components, planned=planned, missing=missing)}
 
 
 class Tables(NamedTuple):
@@ -345,74 +356,63 @@ def summarize(curves: pd.DataFrame, runs: pd.DataFrame, drawn: Iterable[tuple[Fa
     return _sorted(pd.concat(parts)[columns], columns[:5])
 
 
-def claims(runs: pd.DataFrame, components: pd.DataFrame) -> pd.DataFrame:
-    """Judge what the paper states: one row a claim, with what was measured and in how many runs it held."""
-    rows = []
-    for (factorization, task), group in runs.groupby(["factorization", "task"], sort=False):
-        own = components[(components["factorization"] == factorization) & (components["task"] == task)]
-        where = f"{factorization.capitalize()} factorization, {task}"
-        errors = group["normalized_reconstruction_error"]
-        rows.append(
-            _judged(
-                f"{where}: the observations are fitted and the target is recovered to 2 %",
-                f"error {100 * errors.min():.2g} to {100 * errors.max():.2g} %",
-                (group["fitted"] & (errors < 0.02)).to_list(),
+def claims(
+    runs: pd.DataFrame,
+    components: pd.DataFrame,
+    *,
+    planned: Iterable[tuple[FactorizationName, str, int]],
+    missing: int,
+) -> pd.DataFrame:
+    """Judge what the paper states: rows of the ledger for each factorization and task."""
+    book, share = ledger.Ledger(STUDY, missing=missing), "% of the largest"
+    for factorization, task, rank in planned:
+        own = _of(components, factorization=factorization, task=task)
+        errors = 100 * _of(runs, factorization=factorization, task=task)["normalized_reconstruction_error"]
+        quantity = main_quantities(own).get(factorization, "")
+        shares, label = _shares(own, quantity), quantity.replace("_", " ") or "components"
+        where, name = f"{factorization.capitalize()} factorization, {task}:", f"{factorization}_{task}"
+        text = f"{where} the target is recovered to 2 %"
+        book.judge(f"recovers_{name}", SOURCE, text, ledger.geometric_mean(errors), below=2, unit="%")
+        text = f"{where} component {rank} of the {label}, as many as the target has, is learned"
+        book.judge(f"learns_{name}", SOURCE, text, _at(shares, rank), above=LEARNED, unit=share)
+        text = f"{where} component {rank + 1} of the {label}, one more than the target has, is not learned"
+        book.judge(f"stops_{name}", SOURCE, text, _at(shares, rank + 1), below=LEARNED, unit=share)
+        if rank > 1:
+            first = own[(own["quantity"] == quantity) & (own["component"] < rank)]
+            worst = 100 * first.groupby("seed")["next_at_half_rise"].max()
+            text = f"{where} when a component is at half its end, the next is at less than half of its own"
+            most = ledger.geometric_mean(worst.dropna())
+            book.judge(f"one_by_one_{name}", SOURCE, text, most, below=50, unit="% of its end, at most")
+        inside, outside = _matricizations(own["quantity"].unique())
+        for matricization in (*inside, *outside):
+            modes = _modes(matricization)
+            if len(modes) == 1:
+                continue
+            found, of_tree = _at(_shares(own, matricization), rank + 1), matricization in inside
+            text = (
+                f"{where} the matricization of modes {', '.join(map(str, modes))}, "
+                f"{'a node' if of_tree else 'no node'} of the tree, has {'no' if of_tree else 'a'} singular value "
+                f"number {rank + 1}"
             )
-        )
-        rank = group["target_rank"].iloc[0]
-        main = main_quantities(own)[factorization]
-        by_seed = [table for _, table in own[own["quantity"] == main].groupby("seed")]
-        learned = [int(table["learned"].sum()) for table in by_seed]
-        label = main.replace("_", " ")
-        rows.append(
-            _judged(
-                f"{where}: exactly {rank} components are learned, as the target has",
-                f"{_listed(learned)} {label}",
-                [count == rank for count in learned],
-            )
-        )
-        risen = [table["next_at_half_rise"][table["learned"]].iloc[:-1] for table in by_seed]
-        # Of a single component there is no next, and nothing to be judged.
-        most = [shares.max() for shares in risen if len(shares)]
-        if most:
-            rows.append(
-                _judged(
-                    f"{where}: one component is learned after another (when one is at half its end, the next is not)",
-                    f"the next is at most at {100 * max(most):.0f} % of its final value",
-                    [share < 0.5 for share in most],
-                )
-            )
-        if factorization == "hierarchical":
-            rows += _judge_matricizations(where, own)
-    return pd.DataFrame(rows)
+            bound = {"below" if of_tree else "above": LEARNED}
+            book.judge(f"modes_{'_'.join(map(str, modes))}_{name}", SOURCE, text, found, **bound, unit=share)
+    return book.table()
 
 
-def _judge_matricizations(where: str, components: pd.DataFrame) -> list[dict[str, str]]:
-    """Return a row on each matricization that is none of the tree's: it has more singular values than any of those."""
-    counts = components.groupby(["quantity", "seed"])["learned"].sum()
-    inside, outside = _matricizations(components["quantity"].unique())
-    if not inside:
-        return []
-    tree = pd.concat([counts[node] for node in inside], axis=1).max(axis=1)
-    rows = []
-    for name in outside:
-        modes = ", ".join(map(str, _modes(name)))
-        rows.append(
-            _judged(
-                f"{where}: the matricization of modes {modes}, which is none of the tree's, has higher rank",
-                f"{_listed(counts[name])} singular values against at most {_listed(tree)}",
-                (counts[name] > tree).to_list(),
-            )
-        )
-    return rows
+def _of(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """Return the rows that have these values."""
+    return table[np.logical_and.reduce([table[name] == value for name, value in values.items()])]
 
 
-def _listed(values: Iterable[Any]) -> str:
-    return " or ".join(str(value) for value in sorted(set(values), key=str))
+def _shares(components: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """Return what each component of a quantity ends with, in per cent of the largest: a row a seed, a column each."""
+    own = components[components["quantity"] == quantity]
+    final = own.pivot(index="seed", columns="component", values="final")
+    return 100 * final.div(final.max(axis=1), axis=0)
 
 
-def _judged(claim: str, measured: str, held: list[bool]) -> dict[str, str]:
-    held = [bool(value) for value in held]
-    runs = f"{len(held)} run" + ("" if len(held) == 1 else "s")
-    verdict = "yes" if all(held) else "no" if not any(held) else f"in {sum(held)} of {runs}"
-    return {"claim": claim, "measured": f"{measured} ({runs})", "held": verdict}
+def _at(shares: pd.DataFrame, component: int) -> ledger.Estimate | None:
+    """Estimate the share of a component; None if there is none."""
+    if component not in shares:
+        return None
+    return ledger.geometric_mean(shares[component].dropna())

@@ -28,10 +28,10 @@ PAIRS = store.Kind(
         "test_labels": store.Array("uint8", "test"),
     },
 )
-RUN = store.Kind("same class run", locality.METRICS)
+RUN = store.Kind("same class run", locality.ARRAYS)
 """Kinds of file."""
 
-AXIS = locality.Axis(RUN, "distance", "a distance of", "px")
+AXIS = locality.Axis(STUDY, RUN, "distance", "a distance of", "px", one_test_set=True)
 tables = partial(locality.tables, AXIS)
 
 
@@ -60,7 +60,8 @@ def train(
     seed: int,
     checkpoint: str | Path,
 ) -> dict[str, np.ndarray]:
-    """Train one network on `images`, `paired` as `pair` did, `distance` px apart; return METRICS by epoch, (E,) each.
+    """Train one network on `images`, `paired` as `pair` did, `distance` px apart; return METRICS
+    by epoch, (E,) each, and `test_correct` (test,) uint8, of the last.
 
     Initialisation and order of batches depend on the seed alone, so runs of different distances and coefficients are
     paired. Raises as `tacit.training.networks.fit` does; an interrupted training continues from `checkpoint`.

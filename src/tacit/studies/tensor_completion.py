@@ -7,8 +7,9 @@ zero. Stages: `train` one factorization, `complete_linearly`, `collect`, judge t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,14 @@ from tacit import store, streams
 from tacit.analysis.tensor_rank import estimate_rank
 from tacit.settings.factorizations import CPProblem, Descent
 from tacit.settings.norms import Ranks
+from tacit.studies import ledger
 from tacit.studies.descents import EVALUATIONS
-from tacit.studies.tables import judged
 
 STUDY = "norms"
+SOURCE = "Razin, Cohen 2020, section 6"
+MANY = 0.3
+"""Share of the entries from which on observations are enough for the claims."""
+
 RUN = store.Kind(
     "tensor completion run",
     {**EVALUATIONS, "rank": store.Array("int64")},
@@ -152,10 +157,20 @@ def _axes(settings: Mapping) -> dict[str, object]:
     return {"shape": shape, "target_rank": problem.rank, "num_observations": settings["num_observations"]}
 
 
-def tables(runs: Iterable[str | Path], linear: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
-    """Return the table of runs and linear completions, and what is claimed of them."""
+def tables(
+    runs: Iterable[str | Path],
+    linear: Iterable[str | Path],
+    *,
+    planned: Iterable[tuple[Sequence[int], int]],
+    missing: int,
+) -> dict[str, pd.DataFrame]:
+    """Return the table of runs and linear completions, and what is claimed of them.
+
+    `planned` are shape and rank of the targets asked for, `missing` the number of files that are not there.
+    """
     collected = collect(runs, linear)
-    return {"runs": collected, "claims": claims(collected)}
+    targets = [(" x ".join(map(str, shape)), rank) for shape, rank in planned]
+    return {"runs": collected, "claims": claims(collected, targets=targets, missing=missing)}
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
@@ -170,30 +185,37 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(parts).reset_index()
 
 
-def claims(table: pd.DataFrame) -> pd.DataFrame:
-    """Judge what the paper states: one row a claim, with what was measured and whether it held.
+def claims(table: pd.DataFrame, *, targets: Iterable[tuple[str, int]], missing: int) -> pd.DataFrame:
+    """Judge what the paper states: rows of the ledger for each target, by its shape as in the table and its rank.
 
-    All are about numbers of observations from 30 % of the entries on; without any there is nothing to be judged.
+    All are about numbers of observations from MANY of the entries on. Within a seed, settings are averaged.
     """
-    rows = []
-    for (shape, rank), group in table.groupby(["shape", "target_rank"], sort=False):
+    book = ledger.Ledger(STUDY, missing=missing)
+    for shape, rank in targets:
         entries = np.prod([int(size) for size in shape.split(" x ")])
-        many = group[group["num_observations"] >= 0.3 * entries]
-        runs, linear = many[many["method"] == "factorization"], many[many["method"] == "linear"]
-        where = f"{shape}, rank {rank}, from 30 % of the entries on"
-        if len(runs):
-            right = (runs["rank"] == rank).mean()
-            claim = f"{where}: end tensors have the rank of the target"
-            rows.append(judged(claim, f"{100 * right:.0f} % of runs", right >= 0.9))
-        if len(runs) and len(linear):
-            errors = runs["error"].median(), linear["error"].median()
-            claim = f"{where}: the factorization errs far less than the linear method"
-            rows.append(
-                judged(claim, f"median error {errors[0]:.2g} against {errors[1]:.2g}", errors[1] > 10 * errors[0])
-            )
-        by_start = runs.groupby("init_std")["error"].median()
-        if len(by_start) > 1:
-            small, large = by_start.iloc[0], by_start.iloc[-1]
-            measured = f"median error {small:.2g} with {by_start.index[0]:g}, {large:.2g} with {by_start.index[-1]:g}"
-            rows.append(judged(f"{where}: a smaller start errs less", measured, small < large))
-    return pd.DataFrame(rows, columns=["claim", "measured", "held"])
+        own = table[(table["shape"] == shape) & (table["target_rank"] == rank)]
+        many = own[own["num_observations"] >= MANY * entries]
+        runs = many[many["method"] == "factorization"]
+        linear = many[many["method"] == "linear"].set_index("num_observations")["error"]
+        where = f"Completing {shape} of rank {rank} from {100 * MANY:.0f} % of the entries on,"
+        name = f"{shape.replace(' ', '')}_rank_{rank}"
+        right = ledger.proportion(runs["rank"] == rank, runs["seed"])
+        text = f"{where} end tensors have the rank of the target"
+        book.judge(f"rank_{name}", SOURCE, text, right, above=0.9, unit="of runs")
+        beyond = np.log(runs["error"] / runs["num_observations"].map(linear)).dropna()
+        text = f"{where} the factorization errs less than a tenth of the linear method"
+        book.judge(f"recovers_{name}", SOURCE, text, _ratio(beyond, runs["seed"]), below=0.1, unit="times")
+        # A setting by start and seed; only those that both starts have.
+        by_start = runs.pivot(index=["num_observations", "seed"], columns="init_std", values="error")
+        if len(by_start.columns) > 1:
+            small, large = by_start.columns[0], by_start.columns[-1]
+            gain = np.log(by_start[small] / by_start[large]).dropna()
+            text = f"{where} a start of {small:g} errs less than one of {large:g}"
+            ratio = _ratio(gain, gain.index.get_level_values("seed"))
+            book.judge(f"small_start_{name}", SOURCE, text, ratio, below=1, unit="times")
+    return book.table()
+
+
+def _ratio(logs: pd.Series, seeds: Any) -> ledger.Estimate:
+    """Estimate the ratio whose logarithms are given, of each seed averaged over settings."""
+    return ledger.geometric_mean(np.exp(logs.groupby(seeds).mean()))

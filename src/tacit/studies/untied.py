@@ -43,6 +43,7 @@ RUN = store.Kind(
         **{name: store.Array("float64", "measured") for name in PERFORMANCE},
         **{name: store.Array("float64", "measured layers") for name in LAYER_NORMS},
         **{name: store.Array("float64", "measured convolutions") for name in CONVOLUTIONS},
+        "test_correct": store.Array("uint8", "measured images"),
         "step_loss": store.Array("float64", "steps"),
         "step_accuracy": store.Array("float64", "steps"),
         "weights_*": store.Array("float32", "..."),
@@ -133,6 +134,7 @@ def _run(
       margin_legacy (N,);
     - squared_norms, squared_norms_live, distances (N, L); deviations, deviations_live, off_local (N, M), see
       `tacit.analysis.layer_norms`;
+    - test_correct (N, test images), 1 where the answer is right;
     - step_loss, step_accuracy (steps,), of each batch before its step;
     - weights_<epoch>_<name> at the epochs that are kept.
     """
@@ -151,6 +153,7 @@ def _run(
             logits = evaluation.predict(current, data, precision=settings.sgd.precision)
             performance = margins.performance(logits, data.labels)
             found |= {f"{part}_{name}": value for name, value in performance.items()}
+        found["test_correct"] = logits.argmax(1) == test.labels
         return found | layer_norms.layer_measures(current, start, convolutions)
 
     trained = fit(
@@ -167,6 +170,7 @@ def _run(
         settings={**identity, **settings.plain()},
     )
     arrays = dict(trained.measures)
+    arrays["test_correct"] = arrays["test_correct"].astype(np.uint8)
     for epoch, state in trained.weights.items():
         arrays |= {_name_of(epoch, name): cast(Any, weight) for name, weight in state.items()}
     return arrays | trained.steps

@@ -1,4 +1,4 @@
-"""Tables of the study on untied weights, and what they say of the claims of its papers; without torch.
+"""Tables of the study on untied weights, and summaries of them; without torch. `untied_claims` judges.
 
 One table has everything: a row for each run and measured epoch. `age` counts epochs from the beginning of the CNN,
 `epoch` from the beginning of the run itself.
@@ -6,7 +6,6 @@ One table has everything: a row for each run and measured epoch. `age` counts ep
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,8 +16,8 @@ import pandas as pd
 
 from tacit import store
 from tacit.analysis import normalized_norms
-from tacit.settings.untied import Shown, Solution
-from tacit.studies.tables import MissingRunsError, judged, judged_gap, over_seeds
+from tacit.settings.untied import Shown
+from tacit.studies.tables import MissingRunsError, over_seeds
 from tacit.studies.untied import CONVOLUTIONS, INTERPOLATION, LAYER_NORMS, PERFORMANCE, RUN
 
 RUN_KEYS = ["network", "cnn_learning_rate", "split", "learning_rate", "seed"]
@@ -43,17 +42,6 @@ def collect(runs: Iterable[str | Path]) -> pd.DataFrame:
     """
     table = pd.concat([_of_run(path) for path in runs], ignore_index=True)
     return table.sort_values([*RUN_KEYS, "epoch"], ignore_index=True, na_position="first")
-
-
-def tables(runs: Iterable[str | Path], *, shown: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
-    """Return the table of runs, and what is claimed of those that are `shown` (plain settings)."""
-    collected = collect(runs)
-    return {"runs": collected, "claims": claims(collected, Shown.from_plain(shown))}
-
-
-def interpolation_tables(runs: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
-    """Return the table of interpolations."""
-    return {"interpolations": collect_interpolations(runs)}
 
 
 def _of_run(path: str | Path) -> pd.DataFrame:
@@ -195,106 +183,3 @@ def interpolation_summary(table: pd.DataFrame) -> pd.DataFrame:
     percent = {f"{part}_accuracy": 100 * table[f"{part}_accuracy"] for part in ("train", "test")}
     losses = {f"{part}_loss": table[f"{part}_loss"] for part in ("train", "test")}
     return _summary(table[["origin", "target", "method", "alpha"]], losses | percent)
-
-
-def claims(runs: pd.DataFrame, shown: Shown) -> pd.DataFrame:
-    """Judge what the papers state in this run, for the learning rates shown: claim, what was measured, whether it held.
-
-    Differences are of runs of one seed; they count if their mean exceeds two standard errors. A claim on what was not
-    run is left out.
-    """
-    last = ends(runs, shown)
-    by_seed = {key: rows.set_index("seed") for key, rows in last.groupby(["network", "split"])}
-    cnn = by_seed.get(("cnn", SCRATCH))
-    splits = [split for split in sorted(shown.splits) if ("lcn", split) in by_seed]
-    worst = last.loc[last["train_accuracy"].idxmin()]
-    least = f"least: {worst['train_accuracy']:.1f} % ({_solution(worst)})"
-    rows = [judged("All networks fit the training set (at least 99 %)", least, worst["train_accuracy"] >= 99)]
-    if cnn is not None and splits:
-        rows += _norm_claims(by_seed, cnn, splits)
-        rows += _accuracy_claims(by_seed, cnn, splits)
-        rows += _control_claims(runs, by_seed, shown, splits)
-        rows += _dense_claims(by_seed, cnn)
-    return pd.DataFrame(rows)
-
-
-def _norm_claims(by_seed: Mapping[Any, pd.DataFrame], cnn: pd.DataFrame, splits: list[int]) -> list[dict[str, str]]:
-    # Not skipping seeds without a norm: means over different seeds are no comparison.
-    norms = [by_seed["lcn", split]["log_normalized_norm"].mean(skipna=False) for split in splits]
-    own = cnn["log_normalized_norm"].mean(skipna=False)
-    listed = ", ".join(f"{split}: {norm:.2f}" for split, norm in zip(splits, norms, strict=True))
-    rows = []
-    if len(splits) > 1:
-        rising = all(early < late for early, late in itertools.pairwise(norms))
-        rows.append(judged("The later the split, the greater the normalized norm at the end", listed, rising))
-    claim = "Untied networks end with a smaller normalized norm than the CNN"
-    rows.append(judged(claim, f"{listed}; CNN: {own:.2f}", max(norms) < own))
-    if np.isnan([*norms, own]).any():
-        held = "not to be judged, as margins are not positive"
-        return [row | {"held": held} for row in rows]
-    return rows
-
-
-def _solution(row: pd.Series) -> Solution:
-    return Solution(row["network"], None if row["split"] == SCRATCH else row["split"])
-
-
-def _accuracy_claims(by_seed: Mapping[Any, pd.DataFrame], cnn: pd.DataFrame, splits: list[int]) -> list[dict[str, str]]:
-    gains = {split: (by_seed["lcn", split]["test_accuracy"] - cnn["test_accuracy"]).dropna() for split in splits}
-    first = splits[0]
-    rows = [_gap(f"Split at epoch {first}, the earliest, a network generalises worse than the CNN", -gains.pop(first))]
-    if later := {split: gain for split, gain in gains.items() if not gain.empty}:
-        best = max(later, key=lambda split: later[split].mean())
-        claim = f"Of later splits the best (epoch {best}, by test accuracy) generalises better than the CNN"
-        rows.append(_gap(claim, later[best]))
-    return rows
-
-
-def _control_claims(
-    runs: pd.DataFrame, by_seed: Mapping[Any, pd.DataFrame], shown: Shown, splits: list[int]
-) -> list[dict[str, str]]:
-    """Judge what only the control can tell: how much the lower learning rate does, and how much the freed weights."""
-    both = [split for split in splits if ("cnn", split) in by_seed]
-    rows = []
-    chosen = choose(runs, shown)
-    chosen = chosen[chosen["split"].isin(both) & chosen["epoch"].isin([0, 1])]
-    accuracy = 100 * chosen.set_index(["network", "split", "seed", "epoch"])["test_accuracy"].unstack("epoch")
-    if {0, 1} <= set(accuracy):
-        first = (accuracy[1] - accuracy[0]).groupby(["network", "split"]).mean()
-        jumps = ", ".join(f"{split}: {first['lcn', split]:+.1f} and {first['cnn', split]:+.1f}" for split in both)
-        split = max(both, key=lambda number: first["lcn", number])
-        untied, tied = first["lcn", split], first["cnn", split]
-        claim = "The gain in test accuracy of the first epoch after a split is mostly that of the tied control too"
-        rows.append(judged(claim, f"{jumps} points", untied > 0 and tied > 0.5 * untied))
-    for split in both:
-        gain = by_seed["lcn", split]["test_accuracy"] - by_seed["cnn", split]["test_accuracy"]
-        rows.append(
-            _gap(f"Split at epoch {split}, untied weights generalise better than tied ones at their rate", gain)
-        )
-    return rows
-
-
-def _dense_claims(by_seed: Mapping[Any, pd.DataFrame], cnn: pd.DataFrame) -> list[dict[str, str]]:
-    """Judge the claims of d'Ascoli et al. on fully connected networks."""
-    splits = [split for network, split in by_seed if network == "fcn" and split != SCRATCH]
-    rows = []
-    if splits:
-        best = max(splits, key=lambda split: by_seed["fcn", split]["test_accuracy"].mean())
-        accuracy = by_seed["fcn", best]["test_accuracy"]
-        if ("fcn", SCRATCH) in by_seed:
-            scratch = by_seed["fcn", SCRATCH]["test_accuracy"]
-            claim = f"A fully connected network, a CNN until epoch {best}, generalises better than one from scratch"
-            rows.append(_gap(claim, accuracy - scratch))
-        rows.append(
-            _gap(
-                f"A fully connected network, a CNN until epoch {best}, generalises better than the CNN (best by test)",
-                accuracy - cnn["test_accuracy"],
-            )
-        )
-    return rows
-
-
-def _gap(claim: str, gains: pd.Series) -> dict[str, str]:
-    """Return a row of the table of claims on differences in percentage points, one a seed."""
-    gains = gains.dropna()
-    return judged_gap(claim, gains.mean(), gains.sem(), seeds=len(gains))

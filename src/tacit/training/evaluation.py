@@ -35,5 +35,9 @@ def binary_performance(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Return mean binary cross-entropy (`loss`) and `accuracy` (0 to 1) of logits (N,) and labels 0 or 1."""
     logits = logits.double()
     loss = binary_cross_entropy_with_logits(logits, labels.double())
-    accuracy = ((logits > 0) == (labels > 0.5)).double().mean()
-    return {"loss": loss.item(), "accuracy": accuracy.item()}
+    return {"loss": loss.item(), "accuracy": binary_correct(logits, labels).double().mean().item()}
+
+
+def binary_correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return whether the answers in logits (N,) to labels 0 or 1 are right, (N,) bool."""
+    return (logits > 0) == (labels > 0.5)

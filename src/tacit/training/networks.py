@@ -32,7 +32,7 @@ def fit(
     checkpoint: str | Path,
     settings: Mapping[str, Any],
 ) -> dict[str, np.ndarray]:
-    """Train a network and return METRICS by epoch, each (E,) float64.
+    """Train a network and return METRICS by epoch, each (E,) float64, and `test_correct` of the last, (test,) uint8.
 
     `build` makes the network from torch's global generator. Labels are 0 or 1. The stream of `objective` names all
     random numbers of this run. `settings` are everything the result depends on; a checkpoint of others is refused.
@@ -42,7 +42,9 @@ def fit(
     network = build().to(train.labels.device)
     moving = assemble(network, train, test, training, objective)
     resumable.run(moving, epochs=training.epochs, checkpoint=checkpoint, settings=settings, by_time=False)
-    return history(moving)
+    logits = evaluation.predict(network, test, precision=training.precision, channels_last=training.channels_last)
+    correct = evaluation.binary_correct(logits, test.labels)
+    return history(moving) | {"test_correct": correct.cpu().numpy().astype(np.uint8)}
 
 
 def assemble(

@@ -40,8 +40,8 @@ rule power_collect:
         claims=report(
             f"{POWER}/claims.csv",
             caption="../report/claims.rst",
-            category="Power iteration",
-            labels={"result": "Power iteration: claims", "scale": cfg.scale},
+            category="Claims",
+            labels={"result": "Power iteration", "scale": cfg.scale},
         ),
     log:
         log_of(f"{POWER}/runs.csv"),
@@ -49,6 +49,7 @@ rule power_collect:
     params:
         asked=POWER_ASKED,
         accept_older_code=cfg.accept_older_code,
+        num_runs=len(POWER_RUNS),
         uses="tacit.studies.power.tables",
         code=fingerprint("collect.py", "tacit.studies.power.tables"),
     message:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tacit import store, streams
 from tacit.settings.power import RunSettings
-from tacit.studies.tables import judged
+from tacit.studies import ledger
 
 RUN = store.Kind("power iteration", {"error": store.Array("float64", "steps")})
 RUNS = store.Table(keys=("gap", "seed", "step"), numbers=("error",))
@@ -29,13 +29,15 @@ def iterate(settings: RunSettings, *, gap: float, seed: int) -> dict[str, np.nda
     return {"error": errors}
 
 
-def tables(runs: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
+def tables(runs: Iterable[str | Path], *, missing: int) -> dict[str, pd.DataFrame]:
     """Return the error of each run at each step, and what is claimed of it."""
-    rows, late = [], []
+    rows, late = [], {}
     for path in runs:
         run = store.read(path, kind=RUN)
         error, gap, seed = run.arrays["error"], run.settings["gap"], run.settings["seed"]
         rows.append(pd.DataFrame({"gap": gap, "seed": seed, "step": np.arange(len(error)), "error": error}))
-        late.append(error[-1] / error[-2] / gap)
-    claim = judged("In the end each step multiplies the error by the gap", f"{max(late):.4f} times", max(late) < 1.01)
-    return {"runs": pd.concat(rows), "claims": pd.DataFrame([claim])}
+        late.setdefault(seed, []).append(error[-1] / error[-2] / gap)
+    book, text = ledger.Ledger("power", missing=missing), "In the end each step multiplies the error by the gap"
+    worst = ledger.mean(max(of_seed) for of_seed in late.values())
+    book.judge("rate", "von Mises, Pollaczek-Geiringer 1929", text, worst, below=1.01, unit="times the gap")
+    return {"runs": pd.concat(rows), "claims": book.table()}

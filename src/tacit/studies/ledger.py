@@ -1,0 +1,232 @@
+"""The ledger of claims: what papers state, what was measured, with which uncertainty, and whether it held.
+
+Every claim of every study is judged here, in one way: an effect and its 95 % interval are held against a threshold.
+The claim `held` if all of the interval is on the side that it says, `not held` if all of it is on the other,
+and is `undecided` else, as it is from fewer than LEAST_RUNS runs. What is repeated, and so varies, is a seed; a run of
+the same seed and data is another look at the same draw, and compared with it as such.
+
+Accuracies are means over seeds and over the images of a test set, and both are samples. Their intervals are of the
+analysis of variance of seeds by images that radiology uses for readers by cases (Obuchowski, Rockette 1995, with
+the degrees of freedom of Hillis 2007); the others are Student's, Welch's, and Clopper and Pearson's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from tacit import store
+
+CONFIDENCE = 0.95
+LEAST_RUNS = 3
+"""Seeds below which nothing is decided: intervals from two say little, and those of accuracies are too narrow."""
+
+COLUMNS = (
+    "study", "id", "source", "claim", "effect", "unit", "low", "high", "side", "threshold", "runs", "missing",
+    "verdict", "how",
+)  # fmt: skip
+"""Columns of a table of claims. `low` to `high` is the 95 % interval of `effect`; `side` says where of `threshold` the
+claim wants it, above or below; `runs` are seeds; `missing` runs were planned and are not there."""
+
+TABLE = store.Table(
+    keys=("study", "id"),
+    numbers=("threshold", "runs", "missing"),
+    others=("source", "claim", "effect", "unit", "low", "high", "side", "verdict", "how"),
+)
+"""What a table of claims must be."""
+
+Verdict = Literal["held", "not held", "undecided"]
+Side = Literal["above", "below"]
+
+
+class Estimate(NamedTuple):
+    """What was measured."""
+
+    effect: float
+    low: float
+    high: float
+    runs: int
+    """Seeds that it stands on."""
+    how: str
+
+
+class Ledger:
+    """The claims of one table of a study, as they are judged.
+
+    `missing` is the number of runs that were planned for the table and are not there.
+    """
+
+    def __init__(self, study: str, *, missing: int):
+        self._study, self._missing = study, missing
+        self._rows: list[tuple[object, ...]] = []
+
+    def judge(
+        self,
+        id: str,
+        source: str,
+        claim: str,
+        found: Estimate | None,
+        *,
+        above: float | None = None,
+        below: float | None = None,
+        unit: str,
+    ) -> None:
+        """Write down a claim that an effect, measured in `unit`, is above or below a threshold.
+
+        `id` is short, and the same for ever. `found` is None if no run says anything of the claim. Raises ValueError if
+        there is another claim of this name.
+        """
+        if any(row[1] == id for row in self._rows):
+            raise ValueError(f"two claims are called {id}")
+        found = found or _NOTHING
+        side: Side
+        match above, below:
+            case float() | int(), None:
+                side, threshold = "above", above
+            case None, float() | int():
+                side, threshold = "below", below
+            case _:
+                raise ValueError(f"{id}: a claim has one threshold, above or below")
+        said = verdict(found, side, threshold)
+        numbers = (found.effect, unit, found.low, found.high, side, threshold, found.runs, self._missing)
+        self._rows.append((self._study, id, source, claim, *numbers, said, found.how))
+
+    def table(self) -> pd.DataFrame:
+        """Return all claims, COLUMNS."""
+        return pd.DataFrame(self._rows, columns=list(COLUMNS))
+
+
+def gather(claims: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
+    """Return the claims of all studies in one table."""
+    return {"claims": pd.concat([store.read_table(path, expected=TABLE) for path in claims], ignore_index=True)}
+
+
+def verdict(found: Estimate, side: Side, threshold: float) -> Verdict:
+    """Judge an estimate."""
+    if found.runs < LEAST_RUNS or np.isnan([found.low, found.high]).any():
+        return "undecided"
+    above, below = found.low > threshold, found.high < threshold
+    if above or below:
+        return "held" if above == (side == "above") else "not held"
+    return "undecided"
+
+
+# Estimates.
+
+_NOTHING = Estimate(np.nan, np.nan, np.nan, 0, "no run that it is about is there")
+
+
+def mean(values: Iterable[float], *, confidence: float = CONFIDENCE) -> Estimate:
+    """Estimate the mean over seeds of one value each, such as a slope, or the difference of two runs of one seed."""
+    return contrast([_column(values)], confidence=confidence)._replace(how="mean over seeds, Student's t")
+
+
+def geometric_mean(values: Iterable[float], *, confidence: float = CONFIDENCE) -> Estimate:
+    """Estimate the geometric mean over seeds of values from 0 on, one each, such as ratios or what should vanish.
+
+    Zero, which has no logarithm, counts as the least number that has one.
+    """
+    found = mean(np.log(np.maximum(_column(values)[:, 0], np.finfo(float).tiny)), confidence=confidence)
+    effect, low, high = np.exp([found.effect, found.low, found.high])
+    return Estimate(effect, low, high, found.runs, "geometric mean over seeds, Student's t of logarithms")
+
+
+def difference(first: Iterable[float], second: Iterable[float], *, confidence: float = CONFIDENCE) -> Estimate:
+    """Estimate the mean of `first` less that of `second`, whose seeds share nothing."""
+    found = contrast([_column(first), -_column(second)], confidence=confidence)
+    return found._replace(how="difference of means over seeds, Welch's t")
+
+
+def slope(places: Sequence[float] | np.ndarray, values: np.ndarray, *, confidence: float = CONFIDENCE) -> Estimate:
+    """Estimate how much values (seeds, places) rise by unit of place: the line of least squares of each seed, averaged.
+
+    Raises ValueError if all places are one.
+    """
+    away = np.asarray(places, float) - np.mean(places)
+    if not away.any():
+        raise ValueError("a slope needs two places")
+    return mean(np.asarray(values, float) @ (away / (away**2).sum()), confidence=confidence)._replace(
+        how="slope of each seed, mean over seeds, Student's t"
+    )
+
+
+def proportion(held: Iterable[bool], seeds: Iterable[int], *, confidence: float = CONFIDENCE) -> Estimate:
+    """Estimate the probability that something holds in a run (Clopper, Pearson 1934), given in which it did.
+
+    `seeds` are those of the runs; runs of one seed in several settings are taken as independent.
+    """
+    outcomes, count = list(held), len(set(seeds))
+    successes, runs = sum(map(bool, outcomes)), len(outcomes)
+    if runs == 0:
+        return _NOTHING
+    tail = (1 - confidence) / 2
+    low = special.betaincinv(successes, runs - successes + 1, tail) if successes else 0.0
+    high = special.betaincinv(successes + 1, runs - successes, 1 - tail) if successes < runs else 1.0
+    how = f"{successes} of {runs} runs, taken as independent, Clopper-Pearson"
+    return Estimate(successes / runs, float(low), float(high), count, how)
+
+
+def contrast(blocks: Sequence[np.ndarray], *, confidence: float = CONFIDENCE) -> Estimate:
+    """Estimate a sum of means over seeds and images, of independent blocks (seeds, images).
+
+    A block holds what shares seeds and test images, already combined: of two networks compared on one test set, 1, 0 or
+    -1 for each seed and image; of runs on two test sets that share nothing, two blocks, the second with its sign
+    changed. Seeds and images that were not drawn do not vary: a block may have one column. Missing values may not be.
+    """
+    blocks = [np.asarray(block, float) for block in blocks]
+    runs = min(len(block) for block in blocks)
+    effect = sum(float(block.mean()) for block in blocks) if runs else np.nan
+    if runs < 2:
+        return Estimate(effect, np.nan, np.nan, runs, "one run, of which no interval follows")
+    variance, spread = 0.0, 0.0
+    for block in blocks:
+        seeds, images = block.shape
+        of_seed, of_image = block.mean(1, keepdims=True), block.mean(0, keepdims=True)
+        by_seed = images * float(of_seed.var(ddof=1))
+        by_image = 0.0
+        if images > 1:
+            rest = ((block - of_seed - of_image + block.mean()) ** 2).sum() / ((seeds - 1) * (images - 1))
+            by_image = max(seeds * float(of_image.var(ddof=1)) - rest, 0.0)
+        parts = by_seed / block.size, by_image / block.size
+        variance += sum(parts)
+        spread += parts[0] ** 2 / (seeds - 1) + (parts[1] ** 2 / (images - 1) if images > 1 else 0)
+    half = float(special.stdtrit(variance**2 / spread, (1 + confidence) / 2)) * variance**0.5 if spread else 0.0
+    return Estimate(
+        effect, effect - half, effect + half, runs, "difference of means over seeds and test images, t of Hillis"
+    )
+
+
+def scaled(found: Estimate, factor: float) -> Estimate:
+    """Return an estimate in another unit, or with its sign changed."""
+    low, high = sorted((factor * found.low, factor * found.high))
+    return found._replace(effect=factor * found.effect, low=low, high=high)
+
+
+def shifted(found: Estimate, by: float) -> Estimate:
+    """Return an estimate counted from another zero."""
+    return found._replace(effect=found.effect + by, low=found.low + by, high=found.high + by)
+
+
+def simultaneous(count: int) -> float:
+    """Return the confidence of each of `count` intervals that all hold together with CONFIDENCE (Bonferroni)."""
+    return 1 - (1 - CONFIDENCE) / count
+
+
+def greatest(found: Mapping[str, Estimate]) -> Estimate:
+    """Estimate the greatest of several effects, whose intervals have the confidence `simultaneous(len(found))`.
+
+    So that the one that came out best is not taken at its word: it was chosen by what it is judged by.
+    """
+    best = max(found, key=lambda name: found[name].low)
+    high = max(one.high for one in found.values())
+    how = f"{found[best].how}; {best} of {len(found)}, intervals that hold together (Bonferroni)"
+    return found[best]._replace(high=high, how=how)
+
+
+def _column(values: Iterable[float]) -> np.ndarray:
+    return np.asarray(list(values), float)[:, None]
