@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
-from tacit import settings, status
+from tacit import settings, status, watch
 
 
 def main() -> int:
@@ -18,9 +19,20 @@ def main() -> int:
     shown.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="as for Snakemake")
     checked = commands.add_parser("check", help="say what is wrong with files of settings, in which line")
     checked.add_argument("files", nargs="*", metavar="FILE", help="over config/config.yaml, as --configfile lays them")
+    commands.add_parser("watch", help="show what the jobs under way are doing, until they are done")
+    judged = commands.add_parser("claims", help="print what the papers claim, what was measured, and whether it held")
+    judged.add_argument("studies", nargs="*", metavar="STUDY", help="default: all studies that have been judged")
+    judged.add_argument("--scale", help="default: that of config/config.yaml")
+    judged.add_argument("--how", action="store_true", help="say by what each interval was computed, and after whom")
     arguments = parser.parse_args()
     if arguments.command == "check":
         return _check(arguments.files)
+    if arguments.command == "watch":
+        with contextlib.suppress(KeyboardInterrupt):
+            watch.follow()
+        return 0
+    if arguments.command == "claims":
+        return _claims(arguments.studies, arguments.scale, how=arguments.how)
     if stray := [word for word in arguments.config if "=" not in word]:
         shown.error(f"{stray[0]} is no KEY=VALUE; figures stand before --config")
     passed_on = ["--config", *arguments.config] if arguments.config else []
@@ -29,6 +41,22 @@ def main() -> int:
     except status.StatusError as error:
         print(error, file=sys.stderr)
         return 1
+    return 0
+
+
+def _claims(studies: list[str], scale: str | None, *, how: bool) -> int:
+    """Print the claims of studies at a scale, as far as their tables are there."""
+    from tacit.errors import UserError
+    from tacit.studies import ledger
+
+    try:
+        if scale is None:
+            scale = settings.load({}, "config/scales", files=["config/config.yaml"]).scale
+        found = ledger.find(Path("results", scale), studies)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(ledger.as_text(found, how=how))
     return 0
 
 

@@ -101,13 +101,19 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
+_FIRST_SECONDS = 2.0
+"""Seconds until the first line of progress."""
+
+
 class Progress:
     """Counts steps of long work: a bar if the terminal is one, and a line in the log every `every` seconds."""
 
     def __init__(self, total: int, *, what: str, unit: str, done: int = 0, every: float = 10.0):
         self._bar = tqdm(total=total, initial=done, desc=what, unit=unit, leave=False, disable=not sys.stderr.isatty())
         self._what, self._unit, self._total, self._done, self._every = what, unit, total, done, every
-        self._started = self._reported = time.monotonic()
+        self._started = time.monotonic()
+        # The first line comes soon, as somebody may be waiting for a sign of life.
+        self._reported = self._started - max(every - _FIRST_SECONDS, 0)
         self._first = done
 
     def advance(self, count: int = 1, note: str = "") -> None:

@@ -4,6 +4,9 @@ import contextlib
 import io
 
 from snakemake.cli import parse_args
+from snakemake.logging import logger
+
+from tacit import terminal
 
 
 def check_targets():
@@ -42,9 +45,25 @@ def check_targets():
 # Of all rules by now.
 _sources.save()
 
+# What the user hears; jobs are calls of Snakemake too.
+TERMINAL = terminal.Terminal(logger) if CALLED_BY_USER else None
+
 
 onstart:
     calls.take_possession(Path.cwd())
+    if TERMINAL:
+        TERMINAL.begin()
+
+
+onsuccess:
+    if TERMINAL:
+        figures = [str(file) for rule in workflow.rules for file in rule.output if str(file).endswith(".pdf")]
+        TERMINAL.end(drawn=figures, judged=CLAIMS)
+
+
+onerror:
+    if TERMINAL:
+        TERMINAL.fail()
 
 
 if CALLED_BY_USER:

@@ -126,16 +126,11 @@ def position(claim: pd.Series) -> tuple[float, float, float]:
 
 def spoken(claim: pd.Series) -> str:
     """Return what was measured, in short: effect, interval, and the threshold."""
-    bound = f"{'>' if claim['side'] == 'above' else '<'} {claim['threshold']:.3g}"
+    bound = f"{'>' if claim['side'] == 'above' else '<'} {ledger.short(claim['threshold'])}"
     if np.isnan(claim["effect"]):
         return f"no run  ({bound})"
-    interval = "" if np.isnan(claim["low"]) else f" [{_short(claim['low'])}, {_short(claim['high'])}]"
-    return f"{_short(claim['effect'])}{interval}  ({bound})"
-
-
-def _short(number: float) -> str:
-    digits = 3 if 0.01 <= abs(number) < 1000 else 2
-    return f"{number:.{digits}g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
+    interval = "" if np.isnan(claim["low"]) else f" [{ledger.short(claim['low'])}, {ledger.short(claim['high'])}]"
+    return f"{ledger.short(claim['effect'])}{interval}  ({bound})"
 
 
 CLAIMS = Drawing({"claims": ledger.TABLE}, lambda tables, settings: tables["claims"], draw)

@@ -69,6 +69,8 @@ class Training(Settings):
     weight_decay: NonNegative
     batch_size: Count
     epochs: Count
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Of the learning rate: constant, as published, or falling to 0 at the last step along half a cosine."""
     perfect_epochs: NonNegativeInt
     """Training stops once train accuracy has been 1 for more than this many epochs in a row."""
     precision: Precision

@@ -21,6 +21,7 @@ import pandas as pd
 from scipy import special
 
 from tacit import store
+from tacit.studies.tables import MissingRunsError
 
 CONFIDENCE = 0.95
 LEAST_RUNS = 3
@@ -104,6 +105,53 @@ class Ledger:
 def gather(claims: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
     """Return the claims of all studies in one table."""
     return {"claims": pd.concat([store.read_table(path, expected=TABLE) for path in claims], ignore_index=True)}
+
+
+def find(folder: str | Path, studies: Sequence[str] = ()) -> pd.DataFrame:
+    """Return all claims of `studies` (of none: of all) whose tables are in the folder of a scale.
+
+    Raises MissingRunsError if there are none.
+    """
+    folder = Path(folder)
+    paths = [path for path in sorted(folder.rglob("*claims.csv")) if path.parent != folder]
+    tables = [store.read_table(path, expected=TABLE) for path in paths]
+    found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+    if studies:
+        found = found[found["study"].isin(studies)]
+    if found.empty:
+        raise MissingRunsError(
+            f"no claims of {' or '.join(studies) or 'any study'} are judged in {folder} yet; draw a figure"
+        )
+    return found
+
+
+def as_text(claims: pd.DataFrame, *, how: bool = False) -> str:
+    """Return claims as lines to read: by study, each with its verdict and what was measured."""
+    lines = []
+    for study, own in claims.groupby("study", sort=False):
+        lines.append(f"{study}")
+        for _, row in own.iterrows():
+            lines.append(f"  {row['verdict']:10} {row['claim']}")
+            missing = f"; PARTIAL: {row['missing']} runs missing" if row["missing"] else ""
+            lines.append(f"  {'':10} {measured(row)}, {row['runs']} seeds{missing}")
+            if how:
+                lines.append(f"  {'':10} {row['how']}; {row['source']}; {row['id']}")
+    return "\n".join(lines)
+
+
+def measured(claim: pd.Series) -> str:
+    """Return effect, interval and threshold of a claim."""
+    bound = f"{claim['side']} {short(claim['threshold'])} {claim['unit']}"
+    if np.isnan(claim["effect"]):
+        return f"nothing measured, claimed {bound}"
+    interval = "" if np.isnan(claim["low"]) else f" ({short(claim['low'])} to {short(claim['high'])})"
+    return f"{short(claim['effect'])}{interval}, claimed {bound}"
+
+
+def short(number: float) -> str:
+    """Return a number with two or three digits."""
+    digits = 3 if 0.01 <= abs(number) < 1000 else 2
+    return f"{number:.{digits}g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
 
 
 def verdict(found: Estimate, side: Side, threshold: float) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def assemble(
         channels_last=training.channels_last,
         # A compiled network cannot be differentiated twice, so only plain training is compiled.
         compile=training.compile and coefficient == 0,
+        rate=_rate(training),
     )
     if coefficient > 0:
         adapt(network)
@@ -97,6 +99,13 @@ def history(moving: engine.Engine) -> dict[str, np.ndarray]:
     running = {"train_loss": means["loss"], "train_accuracy": means["accuracy"]}
     found = running | {"regularization": means["regularization"]} | moving.measured_arrays()
     return {name: found[name] for name in METRICS}
+
+
+def _rate(training: Training) -> Callable[[float], float] | None:
+    """Return the learning rate as a function of the time in epochs; None if it does not change."""
+    if training.schedule == "constant":
+        return None
+    return lambda time: training.learning_rate * (1 + math.cos(math.pi * time / training.epochs)) / 2
 
 
 def _optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:

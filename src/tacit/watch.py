@@ -1,0 +1,115 @@
+"""What the jobs under way are doing, read from their logs, wherever they run."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+_TAIL = 4000
+"""Bytes at the end of a log that are read; a line has some hundred."""
+
+_LINE = re.compile(r"^\S+ \S+ (?:INFO|WARNING) (.*)$")
+_PROGRESS = re.compile(r"(?P<what>.+?): (?P<done>\d+) of (?P<total>\d+) (?P<unit>\w+)s, (?P<rate>[\d.e+-]+) \w+/s")
+_ENDS = re.compile(r" (?:INFO done in |ERROR failed$|WARNING asked to end)", re.M)
+
+
+class Running(NamedTuple):
+    """A job under way."""
+
+    log: str
+    said: str
+    """Its last line, without the time."""
+    done: int | None = None
+    total: int | None = None
+    unit: str = ""
+    seconds_left: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The job, as its log is called."""
+        return self.log.partition("/")[2].removesuffix(".log")
+
+
+def running(folder: str | Path = "logs", *, since: float) -> list[Running]:
+    """Return the jobs whose logs changed after `since` (seconds since the epoch) and do not say that they ended."""
+    found = []
+    for path in sorted(Path(folder).rglob("*.log")):
+        # Those of the cluster's own are no logs of jobs.
+        if "slurm" in path.parts:
+            continue
+        try:
+            if path.stat().st_mtime < since:
+                continue
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - _TAIL))
+                text = file.read().decode("utf-8", errors="replace")
+        except OSError:
+            continue
+        if not _ENDS.search(text):
+            found.append(_of(str(path), text))
+    return found
+
+
+def _of(path: str, text: str) -> Running:
+    lines = [match[1] for line in text.splitlines() if (match := _LINE.match(line))]
+    for line in reversed(lines):
+        if match := _PROGRESS.match(line):
+            done, total, rate = int(match["done"]), int(match["total"]), float(match["rate"])
+            left = (total - done) / rate if rate > 0 else None
+            return Running(path, line, done, total, match["unit"], left)
+    return Running(path, lines[-1] if lines else "starting")
+
+
+def line(jobs: Sequence[Running], *, most: int = 4) -> str:
+    """Return what the first few jobs are doing, in one line."""
+    words = [_spoken(job) for job in jobs[:most]]
+    more = [f"and {len(jobs) - most} more"] if len(jobs) > most else []
+    return f"{len(jobs)} running: " + "; ".join([*words, *more])
+
+
+def lines(jobs: Iterable[Running]) -> list[str]:
+    """Return a line for each job, with a bar where there is something to count."""
+    return [f"{_bar(job)} {_spoken(job)}" for job in jobs]
+
+
+def _spoken(job: Running) -> str:
+    if job.done is None:
+        return f"{job.name}, {job.said[:60]}"
+    left = "" if job.seconds_left is None else f", {duration(job.seconds_left)} left"
+    return f"{job.name}, {job.unit} {job.done} of {job.total}{left}"
+
+
+def _bar(job: Running, width: int = 20) -> str:
+    filled = round(width * job.done / job.total) if job.done is not None and job.total else 0
+    return "[" + "#" * filled + "." * (width - filled) + "]"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: 9 s, 2 min 10 s, 3 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def started(folder: str | Path = ".snakemake/locks") -> float | None:
+    """Return when the call of Snakemake under way in this folder began; None if there is none."""
+    times = [path.stat().st_mtime for path in Path(folder).glob("*.lock")]
+    return min(times, default=None)
+
+
+def follow(*, every: float = 2.0) -> None:
+    """Show the jobs under way on the terminal until no call of Snakemake is."""
+    drawn = 0
+    while (since := started()) is not None:
+        shown = lines(running(since=since)) or ["no job has begun to write its log"]
+        # Over what was drawn before.
+        print("\033[F\033[K" * drawn + "\n".join(shown), flush=True)
+        drawn = len(shown)
+        time.sleep(every)
+    print("no call of Snakemake is under way here")
