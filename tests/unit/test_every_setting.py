@@ -63,8 +63,9 @@ NUMBERS = (
 WORDS = st.sampled_from(
     ["sgd", "adam", "group_rmsprop", "l1", "huber", "normal", "identity", "orthogonal", "max", "as_drawn",
      "sqrt_entries", "half", "checkerboard_sq", "layer", "product", "negative", "positive", "any", "completion",
-     "sensing", "block", "float64", "bfloat16", "tf32", "resnet8", "resnet14", "resnet18", "alexnet", "skinny", "cnn",
-     "lcn", "fcn", "random", "fixed", "top2", "train", "digits", "mnist", "string", "linear", "average", True, False]
+     "sensing", "block", "float64", "bfloat16", "tf32", "cosine", "resnet8", "resnet14", "resnet18", "alexnet",
+     "skinny", "cnn", "lcn", "fcn", "random", "fixed", "top2", "train", "digits", "mnist", "string", "linear",
+     "average", True, False]
 )  # fmt: skip
 
 COSTLY = {

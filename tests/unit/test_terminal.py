@@ -42,9 +42,11 @@ def test_jobs_under_way_are_read_from_their_logs(logs):
     assert (first.done, first.total, first.unit, first.seconds_left) == (3, 12, "epoch", 18)
     assert (second.done, second.said) == (None, "compiling tacit.data.kernel")
     said = watch.line([first, second])
-    assert said == "2 running: demo/a/seed~0, epoch 3 of 12, 18 s left; demo/a/seed~1, compiling tacit.data.kernel"
-    assert watch.line([first] * 6, most=1) == "6 running: demo/a/seed~0, epoch 3 of 12, 18 s left; and 5 more"
-    assert watch.lines([first]) == ["[#####...............] demo/a/seed~0, epoch 3 of 12, 18 s left"]
+    assert (
+        said == "2 running: demo/a/seed~0, epoch 3 of 12, at most 18 s left; demo/a/seed~1, compiling tacit.data.kernel"
+    )
+    assert watch.line([first] * 6, most=1) == "6 running: demo/a/seed~0, epoch 3 of 12, at most 18 s left; and 5 more"
+    assert watch.lines([first]) == ["[#####...............] demo/a/seed~0, epoch 3 of 12, at most 18 s left"]
 
 
 def test_what_jobs_write_is_what_is_read(tmp_path, monkeypatch):
@@ -122,7 +124,9 @@ def test_what_is_running_is_told_until_the_end(said, logs, monkeypatch):
         time.sleep(0.01)
     heard.end(drawn=[], judged=[])
     time.sleep(0.1)
-    assert [line.getMessage() for line in lines] == ["1 running: demo/a, epoch 3 of 12, 18 s left"], "once, as it is"
+    assert [line.getMessage() for line in lines] == ["1 running: demo/a, epoch 3 of 12, at most 18 s left"], (
+        "once, as it is"
+    )
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("tacit")]
 
 

@@ -69,6 +69,22 @@ def fit(checkpoint, *, coefficient=0.0, seed=0, build=None, data=None, settings=
     )
 
 
+def test_the_rate_falls_to_zero_along_a_cosine(tmp_path):
+    """As written down at the last step of each epoch; the last step is all but none."""
+    run = fit(fresh(tmp_path), schedule="cosine", epochs=5)
+    steps = -(-len(task()[0].labels) // TRAINING["batch_size"])
+    times = np.arange(1, 6) - 1 / steps
+    np.testing.assert_allclose(run["learning_rate"], 0.05 * (1 + np.cos(np.pi * times / 5)) / 2, rtol=1e-12)
+    assert run["learning_rate"][-1] < 0.005
+
+
+def test_which_images_were_answered_rightly_is_what_the_accuracy_says(tmp_path):
+    run = fit(fresh(tmp_path))
+    assert run["test_correct"].dtype == np.uint8
+    assert set(run["test_correct"]) <= {0, 1}
+    assert run["test_correct"].mean() == run["test_accuracy"][-1]
+
+
 def fresh(folder):
     """A checkpoint that no other training knows."""
     return folder / f"{next(_numbers)}.pt"
@@ -83,7 +99,7 @@ def one_thread():
 
 
 def assert_same(first, second):
-    assert list(first) == list(second) == list(networks.METRICS)
+    assert list(first) == list(second) == [*networks.METRICS, "test_correct"]
     for name in first:
         np.testing.assert_array_equal(first[name], second[name])
 
@@ -93,7 +109,7 @@ def test_a_run_is_a_function_of_its_seed(tmp_path):
     torch.rand(3)
     assert_same(first, fit(fresh(tmp_path)))
     assert not np.array_equal(first["train_loss"], fit(fresh(tmp_path), seed=1)["train_loss"])
-    assert {len(values) for values in first.values()} == {4}
+    assert {len(first[name]) for name in networks.METRICS} == {4}
     assert (first["learning_rate"] == 0.05).all()
     assert (first["regularization"] == 0).all()
 

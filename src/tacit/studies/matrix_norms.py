@@ -62,6 +62,9 @@ RUNS = store.Table(keys=AXES, numbers=("epochs", "loss", "unobserved"), others=(
 CURVES = store.Table(keys=(*AXES, "epochs"), numbers=("loss", "unobserved"))
 """What the tables must be."""
 
+MOST_RUNS = 0.75
+"""Share of runs above which a claim on most of them holds."""
+
 MARKS = (0.13, 0.013, 0.0013, 0.00013)
 """Losses at which the published figures mark a curve when it first falls below."""
 
@@ -278,8 +281,10 @@ def claims(runs: pd.DataFrame, curves: pd.DataFrame, *, depths: Iterable[int], m
     if 2 in depths:
         shallow = runs[runs["depth"] == 2]
         negative = ledger.proportion(shallow["determinant"] < 0, shallow["seed"])
-        text = "At depth 2 the determinant has become negative at the end, where theory has it stay positive"
-        book.judge("determinant_depth_2", f"beyond {SOURCE}", text, negative, above=0.9, unit="of runs")
+        text = (
+            "At depth 2 the determinant has become negative at the end of most runs, where theory has it stay positive"
+        )
+        book.judge("determinant_depth_2", f"beyond {SOURCE}", text, negative, above=MOST_RUNS, unit="of runs")
     return book.table()
 
 
@@ -296,8 +301,8 @@ def _judge_growth(book: ledger.Ledger, end: pd.DataFrame, start: pd.DataFrame, n
         ("frobenius_norm", "the Frobenius norm"),
         ("nuclear_norm", "the nuclear norm"),
     ):
-        text = f"From a loss of 0.1 to the end {spoken} more than doubles ({words})"
-        book.judge(f"{quantity}_grows{name}", SOURCE, text, grown(quantity), above=2, unit="times")
+        text = f"From a loss of 0.1 to the end {spoken} grows more than tenfold ({words})"
+        book.judge(f"{quantity}_grows{name}", SOURCE, text, grown(quantity), above=10, unit="times")
     text = f"At the end the distance to rank one is below the theorem's bound in the worst of the settings ({words})"
     share = end["distance_to_rank_one"] / end["theory_distance"]
     found = ledger.geometric_mean(share.groupby(end["seed"]).max())
@@ -327,9 +332,9 @@ def perturbed_claims(runs: pd.DataFrame, *, problems: Iterable[str], missing: in
         )
         off = 100 * (regular["unobserved"] / regular["theory_closed_form"] - 1).abs().groupby(regular["seed"]).mean()
         book.judge(f"perturbed_entry_{corner:g}", PERTURBED_SOURCE, text, ledger.mean(off), below=5, unit="%")
-        text = f"With eps = {corner:g} runs are fitted with the sign of z z' eps (depth 3 and more)"
+        text = f"With eps = {corner:g} most runs are fitted with the sign of z z' eps (depth 3 and more)"
         found = ledger.proportion(as_theory, own["seed"])
-        book.judge(f"perturbed_sign_{corner:g}", PERTURBED_SOURCE, text, found, above=0.9, unit="of runs")
+        book.judge(f"perturbed_sign_{corner:g}", PERTURBED_SOURCE, text, found, above=MOST_RUNS, unit="of runs")
     return book.table()
 
 
