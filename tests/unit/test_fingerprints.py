@@ -204,7 +204,7 @@ STAGES = {
         ("optim/long_range.py", ".roll(-1", ".roll(1", {"train"}),
         ("figures/accuracy.py", "4.4, 2.9", "4.4, 3.0", {"plot"}),
         ("studies/pathfinder.py", "Image.Resampling.BILINEAR", "Image.Resampling.BICUBIC", {"assemble"}),
-        ("studies/tables.py", "groups.std(ddof=0)", "groups.std(ddof=1)", {"plot"}),
+        ("studies/tables.py", "groups.std(ddof=1)", "groups.std(ddof=0)", {"plot"}),
         ("studies/tables.py", "2 * error, least", "3 * error, least", {"collect"}),
         ("runlog.py", "every: float = 10.0", "every: float = 20.0", set()),
         ("compiled.py", "_POLL_SECONDS = 0.2", "_POLL_SECONDS = 0.3", set()),

@@ -233,7 +233,7 @@ def test_figures_show_every_depth_and_the_theory(runs, tmp_path):
         assert labels[1].endswith("(b)")
     style.save(drawn, tmp_path / "entries.pdf")
     drawn = figure.draw_measures(curves, settings=drawn_with(3, 1e-3), missing=0)
-    titles = [axes.get_title() for axes in drawn.axes]
+    titles = [axes.get_title() for axes in drawn.axes if axes.axison]
     assert titles == [
         "Frobenius norm", "nuclear norm", "Schatten-0.5 quasi-norm", "effective rank", "distance to rank one",
     ]  # fmt: skip

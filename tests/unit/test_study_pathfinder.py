@@ -117,7 +117,7 @@ def test_summaries_are_means_and_deviations_over_seeds(runs):
         ["coefficient", "path_length"]
     )
     assert summary.loc[(0, 7), "mean"] == pytest.approx(55)
-    assert summary.loc[(0, 7), "std"] == pytest.approx(np.std([-1, 0, 1]))
+    assert summary.loc[(0, 7), "std"] == pytest.approx(np.std([-1, 0, 1], ddof=1))
     assert (summary["seeds"] == 3).all()
 
 

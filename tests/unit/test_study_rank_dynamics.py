@@ -216,10 +216,11 @@ def test_a_summary_is_median_and_range(runs):
     tables = study.collect(runs)
     summary = study.summarize(tables.curves, tables.runs, [("matrix", "singular_values")])
     assert set(summary["factorization"]) == {"matrix"}
-    assert (summary["seeds"] == 2).all()
+    assert (summary["seeds"] == 3).all()
     second = summary[(summary["component"] == 2) & (summary["task"] == "sensing")].set_index("iteration")
-    # The second component of one seed rises two evaluations after that of the other.
-    assert second.loc[31 * 25 + 25, ["median", "low", "high"]].tolist() == pytest.approx([(9 + 0.01) / 2, 0.01, 9])
+    # The second component of each seed rises two evaluations after that of the one before.
+    assert second.loc[31 * 25 + 25, ["median", "low", "high"]].tolist() == pytest.approx([0.01, 0.01, 9])
+    assert second.loc[33 * 25 + 25, ["median", "low", "high"]].tolist() == pytest.approx([9, 0.01, 9])
     assert second.loc[40 * 25, ["median", "low", "high"]].tolist() == [9, 9, 9]
 
 
@@ -267,7 +268,7 @@ def test_figures_show_every_panel_and_say_what_they_are(runs, tmp_path):
         "tiny scale",
         "6 x 5, 3 x 4 x 2 and 2 x 3 x 2 x 2",
         "25 or 20 observ",
-        "2 seeds",
+        "3 seeds",
     ):
         assert part in said
     # Of each panel three lines and, as there are two seeds, three bands.

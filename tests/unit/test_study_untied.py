@@ -742,7 +742,7 @@ def test_summaries_are_means_over_seeds():
     ends = untied_results.end_summary(made_up(PUBLISHED), SHOWN).set_index(["quantity", "network", "split"])
     row = ends.loc["test_accuracy", "lcn", 3]
     assert row["mean"] == pytest.approx(75.5)
-    assert row["std"] == pytest.approx(np.std([0, 0.1, 0.2]))
+    assert row["std"] == pytest.approx(np.std([0, 0.1, 0.2], ddof=1))
     assert row["seeds"] == 3
 
 

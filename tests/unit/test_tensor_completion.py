@@ -275,7 +275,7 @@ def test_the_figure_has_two_panels_a_target(table, tmp_path):
     summary = study.summarize(pd.concat([table, other]))
     drawn = figure.draw(summary, settings={"scale": "tiny"}, missing=2)
     assert [axes.get_ylabel() for axes in drawn.axes] == ["reconstruction error", "estimated CP rank"] * 2
-    assert drawn._supxlabel.get_text() == "PARTIAL: 2 runs missing, tiny scale, 4 seeds"
+    assert drawn._supxlabel.get_text() == "PARTIAL: 2 runs missing, tiny scale, 4 seeds, medians and quartiles"
     labels = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert labels == ["target", "linear", "factorization, start 0.01", "factorization, start 0.001"]
     style.save(drawn, tmp_path / "figure.pdf")

@@ -46,7 +46,7 @@ def test_partial_draws_the_runs_that_are_there_and_says_so(project):
     assert numbers(project)["seeds"].tolist() == [2]
     assert len(accuracies(project)) == 2
     np.testing.assert_allclose(numbers(project)["mean"], accuracies(project).mean(), rtol=1e-14)
-    np.testing.assert_allclose(numbers(project)["std"], accuracies(project).std(ddof=0), rtol=1e-13)
+    np.testing.assert_allclose(numbers(project)["std"], accuracies(project).std(ddof=1), rtol=1e-13)
 
     # Without it, the missing run is trained.
     assert project.plan(FIGURE, pathfinder=STUDY) == pathfinder(train=1, collect=1, plot=1)

@@ -118,7 +118,7 @@ EDITS = {
         "CONFIDENCE = 0.99",
         COLLECT,
     ),
-    "what is summarized": ("src/tacit/studies/tables.py", "groups.std(ddof=0)", "groups.std(ddof=1)", PLOT),
+    "what is summarized": ("src/tacit/studies/tables.py", "groups.std(ddof=1)", "groups.std(ddof=0)", PLOT),
     "how the figure looks": (
         "src/tacit/figures/accuracy.py",
         "axes.set_ylim(low - room",

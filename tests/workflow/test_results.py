@@ -19,6 +19,7 @@ from project import (
     untied_file,
 )
 from tacit import store
+from tacit.figures import style
 from tacit.fingerprints import Sources
 from tacit.studies import ledger
 
@@ -74,6 +75,10 @@ def test_a_figure_is_a_pdf_of_one_page(smoke, figure):
     assert pdf.startswith(b"%PDF-")
     assert pdf.rstrip().endswith(b"%%EOF")
     assert len(re.findall(rb"/Type */Page\b", pdf)) == 1
+    (box,) = re.findall(rb"/MediaBox *\[ *0 0 ([\d.]+) ([\d.]+) *\]", pdf)
+    width, height = (float(number) / 72 for number in box)
+    assert width in (style.COLUMN, style.PAGE), "of a column or a page, so that it is printed as it is"
+    assert height < 9.5
 
 
 @pytest.mark.parametrize("study", LOCALITY)
@@ -83,7 +88,7 @@ def test_the_numbers_of_the_figure_are_the_aggregate_of_the_runs(smoke, study):
     assert len(runs) == 4
     percent = runs.assign(percent=100 * runs["test_accuracy"])
     expected = percent.groupby(["coefficient", LOCALITY[study]], as_index=False).agg(
-        mean=("percent", "mean"), std=("percent", lambda values: values.std(ddof=0)), seeds=("percent", "size")
+        mean=("percent", "mean"), std=("percent", lambda values: values.std(ddof=1)), seeds=("percent", "size")
     )
     pd.testing.assert_frame_equal(drawn, expected, check_exact=True)
 

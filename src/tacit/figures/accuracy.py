@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from tacit.figures import style
 
 _LOOKS = (
-    ("tab:red", "d", "-"),
-    ("tab:purple", "o", "-"),
-    ("tab:blue", "^", "-"),
-    ("tab:green", "s", "-"),
-    ("tab:orange", "v", "-"),
-    ("tab:brown", "P", "-"),
+    (style.VERMILION, "d", "-"),
+    (style.PURPLE, "o", "--"),
+    (style.BLUE, "^", "-."),
+    (style.GREEN, "s", ":"),
+    (style.ORANGE, "v", "-"),
+    (style.SKY, "P", "--"),
 )
 
 
@@ -31,7 +31,7 @@ def draw_accuracy(
 
     `summary` has columns `difficulty`, coefficient, mean, std. `footnote` names scale and data.
     """
-    figure, axes = style.new(4.4, 2.9)
+    figure, axes = style.new(style.COLUMN, 2.6)
     ticks = sorted(summary[difficulty].unique())
     coefficients = sorted(summary["coefficient"].unique())
     step = min((b - a for a, b in itertools.pairwise(ticks)), default=1)
@@ -57,16 +57,17 @@ def draw_accuracy(
     axes.axhline(chance, color="0.35", linewidth=0.9, linestyle=(0, (4, 3)))
     axes.annotate(
         "chance", (0, chance), (3, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
-        ha="left", va="bottom", fontsize=7.5, color="0.35",
+        ha="left", va="bottom", fontsize=7, color="0.35",
     )  # fmt: skip
     axes.set_xticks(ticks)
     axes.set_xlim(ticks[0] - 0.3 * step, ticks[-1] + 0.3 * step)
-    low = min(chance, (summary["mean"] - summary["std"]).min())
-    high = (summary["mean"] + summary["std"]).max()
+    spread = summary["std"].fillna(0)
+    low = min(chance, (summary["mean"] - spread).min())
+    high = (summary["mean"] + spread).max()
     room = 0.06 * max(high - low, 5)
     axes.set_ylim(low - room, high + room)
     axes.set(xlabel=label, ylabel="test accuracy (%)", title=title)
-    figure.legend(loc="outside upper center", ncols=len(coefficients), handlelength=2.2, columnspacing=1.4)
+    figure.legend(loc="outside upper center", ncols=min(len(coefficients), 2), handlelength=3, columnspacing=1.2)
     style.note(figure, footnote)
     return figure
 
@@ -76,4 +77,6 @@ def footnote(
 ) -> str:
     """Return what a figure says of itself in a corner: task, scale, what `data` it shows, network, number of seeds."""
     layout = network["name"] + ("" if network["width"] == 64 else f", width {network['width']}")
-    return f"{name}, " + style.described(scale, *data, layout, seeds=summary["seeds"], missing=missing)
+    return f"{name}, " + style.described(
+        scale, *data, layout, seeds=summary["seeds"], missing=missing, spread="bars: one standard deviation"
+    )

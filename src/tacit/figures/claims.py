@@ -14,15 +14,15 @@ from tacit.figures.drawing import Drawing, Settings
 from tacit.studies import ledger
 
 _LOOKS = {
-    "held": ("#0072b2", "o", "#0072b2"),
-    "not held": ("#d55e00", "X", "#d55e00"),
+    "held": (style.BLUE, "o", style.BLUE),
+    "not held": (style.VERMILION, "X", style.VERMILION),
     "undecided": ("0.45", "D", "white"),
 }
 """Colour, mark and filling of each verdict; told apart without colour too."""
 
 _ROW = 0.145
 """Inches a claim."""
-_COLUMN, _NAMES, _AXIS = 3.375, 1.42, 0.66
+_COLUMN, _NAMES, _AXIS = style.PAGE / 2, 1.42, 0.66
 """Inches of a column, of the names in it, and of the axis beside them; the numbers have the rest."""
 _TOP, _BOTTOM = 0.32, 0.68
 """Inches above and below all rows."""

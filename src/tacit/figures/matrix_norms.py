@@ -23,7 +23,9 @@ _MARKERS = ("o", "v", "^", "D", "s", "P", "X", "h")
 _ITERATIONS = LinearSegmentedColormap.from_list("iterations", ["#8fc1e8", "#2c5f8a", "black"])
 """Colours run from light for early to black for late, as published."""
 
-_THEORY = "tab:red"
+_THEORY = style.VERMILION
+_LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
+"""Line styles of depths, which tell them apart without colour."""
 _VARIANT = ["learning_rate", "init_scale", "balanced"]
 
 
@@ -35,7 +37,7 @@ def draw_entries(curves: pd.DataFrame, *, settings: Settings, missing: int) -> F
     """
     tolerance = settings["descent"]["tolerance"]
     depths = sorted(curves["depth"].unique())
-    figure, axes = style.new(2.75 * len(depths), 3.5, ncols=len(depths), squeeze=False)
+    figure, axes = style.new(style.PAGE, 3.1, ncols=len(depths), squeeze=False)
     for depth, place in zip(depths, axes[0], strict=True):
         own = curves[curves["depth"] == depth]
         last = own["epochs"].max()
@@ -54,16 +56,18 @@ def draw_entries(curves: pd.DataFrame, *, settings: Settings, missing: int) -> F
         place.set(title=f"depth {depth}", ylabel="|unobserved entry|")
         place.set_ylim(0, None)
         place.legend(
-            loc="upper left", fontsize=6.5, title="rate, scale", title_fontsize=6.5, alignment="left",
+            loc="upper left", fontsize=6, title="rate, scale", title_fontsize=6, alignment="left",
             handletextpad=0.3, borderaxespad=0.2,
         )  # fmt: skip
         bar = figure.colorbar(colours, ax=place, orientation="horizontal", pad=0.03, aspect=28)
         bar.set_ticks([1, (1 + last) / 2, last], labels=["1", _short(last / 2), _short(last)])
-        bar.ax.tick_params(labelsize=7)
-        bar.set_label("epochs", fontsize=8)
+        bar.ax.tick_params(labelsize=6.5)
+        bar.set_label("epochs", fontsize=7)
     handles = [
-        Line2D([], [], color=_THEORY, linestyle="--", linewidth=1, label="envelope (least possible)"),
-        Line2D([], [], color=_THEORY, linestyle=":", linewidth=1, label="bound $1/\\sqrt{2\\,loss} - 2$"),
+        Line2D(
+            [], [], color=_THEORY, linestyle="--", linewidth=1, label="least possible while the determinant is positive"
+        ),
+        Line2D([], [], color=_THEORY, linestyle=":", linewidth=1, label="simpler lower bound"),
         Line2D([], [], color="black", linewidth=2, label="first seed"),
         Line2D([], [], color="0.45", alpha=0.5, linewidth=0.7, label="other seeds"),
     ]
@@ -86,13 +90,24 @@ def draw_measures(curves: pd.DataFrame, *, settings: Settings, missing: int) -> 
         ("effective_rank", "effective rank", analysis.effective_rank_bound, None),
         ("distance_to_rank_one", "distance to rank one", analysis.distance_bound, 1e-6),
     ]
-    figure, axes = style.new(2.3 * len(panels), 2.7, ncols=len(panels), squeeze=False)
+    columns = 3
+    figure, axes = style.new(
+        style.PAGE,
+        0.6 + 1.75 * -(-len(panels) // columns),
+        nrows=-(-len(panels) // columns),
+        ncols=columns,
+        squeeze=False,
+    )
     depths = sorted(curves["depth"].unique())
     losses = np.geomspace(tolerance, 0.5, 300)
-    for (name, label, bound, floor), place in zip(panels, axes[0], strict=True):
+    for place in axes.flat[len(panels) :]:
+        place.set_axis_off()
+    for (name, label, bound, floor), place in zip(panels, axes.flat, strict=False):
         for number, depth in enumerate(depths):
             for _, run in curves[curves["depth"] == depth].groupby([*_VARIANT, "seed"], sort=False):
-                place.plot(run["loss"], run[name], color=f"C{number}", alpha=0.35, linewidth=0.8)
+                place.plot(
+                    run["loss"], run[name], color=f"C{number}", linestyle=_line(number), alpha=0.5, linewidth=0.8
+                )
         line = bound(losses)
         place.plot(losses, np.where(line > 0, line, np.nan), color="black", linestyle="--", linewidth=1.1)
         _frame_loss(place, tolerance)
@@ -102,9 +117,13 @@ def draw_measures(curves: pd.DataFrame, *, settings: Settings, missing: int) -> 
         else:
             place.set_yscale("log")
             place.set_ylim(floor, None)
-    handles = [Line2D([], [], color=f"C{number}", label=f"depth {depth}") for number, depth in enumerate(depths)]
-    handles.append(Line2D([], [], color="black", linestyle="--", linewidth=1.1, label="theorem"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    handles = [
+        Line2D([], [], color=f"C{number}", linestyle=_line(number), linewidth=1, label=f"depth {depth}")
+        for number, depth in enumerate(depths)
+    ]
+    words = "theorem: norms above, rank and distance below,\nwhile the determinant is positive"
+    handles.append(Line2D([], [], color="black", linestyle="--", linewidth=1.1, label=words))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=2.6)
     style.note(figure, style.described(settings["scale"], seeds=[settings["seeds"]], missing=missing))
     return figure
 
@@ -121,7 +140,7 @@ def draw_perturbed(curves: pd.DataFrame, *, settings: Settings, missing: int) ->
     """Draw |unobserved entry| against loss, one panel a depth, a colour an eps, with the closed form dashed."""
     tolerance = settings["descent"]["tolerance"]
     depths = sorted(curves["depth"].unique())
-    figure, axes = style.new(2.6 * len(depths), 2.9, ncols=len(depths), squeeze=False)
+    figure, axes = style.new(style.PAGE, 2.6, ncols=len(depths), squeeze=False)
     problems = list(dict.fromkeys(curves["problem"]))
     problems.sort(key=lambda problem: observed_in(problem)[2])
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(problems)))
@@ -145,6 +164,10 @@ def draw_perturbed(curves: pd.DataFrame, *, settings: Settings, missing: int) ->
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=1.6, columnspacing=1.2)
     style.note(figure, style.described(settings["scale"], seeds=[settings["seeds"]], missing=missing))
     return figure
+
+
+def _line(number: int) -> Any:
+    return _LINES[number % len(_LINES)]
 
 
 def _draw_coloured(axes: Any, run: pd.DataFrame, colours: ScalarMappable) -> None:

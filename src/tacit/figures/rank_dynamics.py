@@ -70,15 +70,14 @@ def draw(summary: pd.DataFrame, rows: Sequence[Panel], *, settings: Settings, mi
     `missing` runs are counted in a corner.
     """
     tasks = list(dict.fromkeys(summary["task"]))
-    width = 2.6 * len(rows) if len(rows) < 4 else 2.15 * len(rows)
-    figure, axes = style.new(width, 0.8 + 1.9 * len(tasks), nrows=len(tasks), ncols=len(rows), squeeze=False)
+    figure, axes = style.new(style.PAGE, 0.8 + 1.7 * len(tasks), nrows=len(tasks), ncols=len(rows), squeeze=False)
     for task, line in zip(tasks, axes, strict=True):
         for panel, place in zip(rows, line, strict=True):
             chosen = summary[(summary["task"] == task) & (summary["factorization"] == panel.factorization)]
             _draw_panel(place, chosen[chosen["quantity"] == panel.quantity])
             place.set_ylabel(panel.label)
             if task == tasks[0]:
-                place.set_title(panel.title, fontsize=9)
+                place.set_title(panel.title)
             if task == tasks[-1]:
                 place.set_xlabel("iterations")
             if len(tasks) > 1 and place is line[-1]:
@@ -91,7 +90,7 @@ def draw(summary: pd.DataFrame, rows: Sequence[Panel], *, settings: Settings, mi
     if most > _DISTINCT:
         handles.append(Line2D([], [], color=_colour(_DISTINCT), linewidth=1, label="others"))
     figure.legend(
-        handles=handles, title="component, by size", title_fontsize=8,
+        handles=handles, title="component, by size", title_fontsize=7,
         loc="outside upper center", ncols=len(handles), handlelength=1.6, columnspacing=1.2,
     )  # fmt: skip
     style.note(figure, _footnote(summary, rows, settings, missing))
@@ -135,7 +134,13 @@ def _footnote(summary: pd.DataFrame, rows: Sequence[Panel], settings: Settings, 
     counts = list(dict.fromkeys(f"{block['descent']['num_observations']:,}" for block in blocks))
     problems = [" and ".join([", ".join(shapes[:-1]), shapes[-1]] if len(shapes) > 1 else shapes)]
     problems.append(f"{' or '.join(counts)} observations")
-    return style.described(settings["scale"], *problems, seeds=summary["seeds"], missing=missing)
+    return style.described(
+        settings["scale"],
+        *problems,
+        seeds=summary["seeds"],
+        missing=missing,
+        spread="lines: medians, bands: least to greatest",
+    )
 
 
 def _curves_of(panels: Callable[[pd.DataFrame], Sequence[Panel]]) -> Callable[..., pd.DataFrame]:

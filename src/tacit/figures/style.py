@@ -12,22 +12,30 @@ import matplotlib
 
 matplotlib.use("agg")
 
+from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from tacit import provenance, store
 
+COLUMN, PAGE = 3.25, 6.75
+"""Widths in inches of one column of a paper and of its page; figures have one of these, and are printed as they are."""
+
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
+"""Colours that are told apart by whoever sees colours otherwise than most (Okabe, Ito 2008)."""
+
 STYLE: dict[str, Any] = {
+    "axes.prop_cycle": cycler(color=[BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY]),
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
     "savefig.dpi": 250,
     "pdf.fonttype": 42,
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -62,15 +70,19 @@ def blank(width: float, height: float) -> Figure:
 def note(figure: Figure, text: str) -> None:
     """Write, small and below the axes on the right, what data and scale a figure shows; in lines as wide as it is."""
     text = "\n".join(textwrap.wrap(text, round(_LETTERS_PER_INCH * figure.get_figwidth())))
-    figure.supxlabel(text, x=0.995, ha="right", fontsize=6.5, color="0.4")
+    figure.supxlabel(text, x=0.995, ha="right", fontsize=6, color="0.35")
 
 
-def described(scale: str, *parts: str, seeds: Iterable[int], missing: int) -> str:
-    """Return what a note says of every figure: missing runs, scale, `parts`, and how many seeds there are."""
+def described(scale: str, *parts: str, seeds: Iterable[int], missing: int, spread: str = "") -> str:
+    """Return what a note says of every figure: missing runs, scale, `parts`, how many seeds there are.
+
+    `spread` says what bars or bands show of them, if there is more than one.
+    """
     numbers = sorted(set(seeds))
     number = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
     partial = [f"PARTIAL: {missing} run{'' if missing == 1 else 's'} missing"] if missing else []
-    return ", ".join([*partial, f"{scale} scale", *parts, f"{number} seed" + ("" if number == "1" else "s")])
+    several = [f"{number} seed"] if number == "1" else [f"{number} seeds", *([spread] if spread else [])]
+    return ", ".join([*partial, f"{scale} scale", *parts, *several])
 
 
 def save(figure: Figure, path: str | Path) -> None:

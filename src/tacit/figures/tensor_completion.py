@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
 from tacit.studies.tensor_completion import RUNS, summarize
 
-_LOOKS = (("tab:orange", "v", "-"), ("tab:green", "^", "-."), ("tab:brown", "s", "--"), ("tab:pink", "D", ":"))
-_LINEAR = ("tab:blue", "o", "--")
+_LOOKS = ((style.ORANGE, "v", "-"), (style.GREEN, "^", "-."), (style.SKY, "s", "--"), (style.PURPLE, "D", ":"))
+_LINEAR = (style.BLUE, "o", "--")
 
 
 def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
@@ -20,7 +21,7 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     Markers are medians over seeds, bars reach from the lower to the upper quartile.
     """
     targets = list(dict.fromkeys(zip(summary["shape"], summary["target_rank"], strict=True)))
-    figure, axes = style.new(6.6, 0.7 + 2.3 * len(targets), nrows=len(targets), ncols=2, squeeze=False)
+    figure, axes = style.new(style.PAGE, 0.7 + 2.3 * len(targets), nrows=len(targets), ncols=2, squeeze=False)
     for (shape, rank), (errors, ranks) in zip(targets, axes, strict=True):
         own = summary[(summary["shape"] == shape) & (summary["target_rank"] == rank)]
         _draw_method(errors, ranks, own[own["method"] == "linear"], _LINEAR, "linear")
@@ -28,11 +29,12 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
         scales = sorted(runs["init_std"].unique(), reverse=True)
         for look, std in zip(np.resize(np.array(_LOOKS, object), (len(scales), 3)), scales, strict=True):
             _draw_method(errors, ranks, runs[runs["init_std"] == std], look, f"factorization, start {std:g}")
-        ranks.axhline(rank, color="tab:red", linewidth=2.5, zorder=1, label="target")
+        ranks.axhline(rank, color=style.VERMILION, linewidth=2.5, zorder=1, label="target")
         errors.set_yscale("log")
         errors.set_ylabel("reconstruction error")
         ranks.set_ylabel("estimated CP rank")
         ranks.set_ylim(0, None)
+        ranks.yaxis.set_major_locator(MaxNLocator(integer=True))
         for place in (errors, ranks):
             place.set_title(f"{shape}, rank {rank}")
     for place in axes[-1]:
@@ -40,7 +42,9 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     handles, labels = axes[0, 1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), handlelength=2.4, columnspacing=1.2)
     seeds = int(summary.loc[summary["method"] == "factorization", "seeds"].max())
-    style.note(figure, style.described(settings["scale"], seeds=[seeds], missing=missing))
+    style.note(
+        figure, style.described(settings["scale"], seeds=[seeds], missing=missing, spread="medians and quartiles")
+    )
     return figure
 
 

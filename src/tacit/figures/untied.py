@@ -21,7 +21,7 @@ from tacit.settings.untied import Shown, Solution
 from tacit.studies import untied_results
 from tacit.studies.untied_results import SCRATCH
 
-_WIDTH = 7.2
+_WIDTH = style.PAGE
 _NETWORKS = {"cnn": "CNN", "lcn": "locally connected", "fcn": "fully connected"}
 _QUANTITIES = {
     "log_normalized_norm": "log normalized $R_1$-norm",
@@ -30,7 +30,13 @@ _QUANTITIES = {
 }
 _SHOWN_POINTS = 45
 """Percentage points of accuracy, below the best, that the panels over epochs show."""
-_METHODS = {"linear": "tab:blue", "curvilinear": "tab:orange", "average": "tab:green", "string": "tab:red"}
+_METHODS = {
+    "linear": (style.BLUE, ""),
+    "curvilinear": (style.ORANGE, "s"),
+    "average": (style.GREEN, "^"),
+    "string": (style.VERMILION, "o"),
+}
+"""Colour and mark of each way between networks."""
 # Early splits yellow-green, late ones dark blue; without the end of the scale that is too pale on white.
 _SPLITS = LinearSegmentedColormap.from_list("splits", matplotlib.colormaps["viridis_r"](np.linspace(0.12, 1, 256)))
 
@@ -75,9 +81,9 @@ def draw_ends(ends: pd.DataFrame, *, settings: Settings, missing: int) -> Figure
     """Draw normalized norm and test accuracy at the end against the split, from `ends` (untied_results.end_summary)."""
     figure, axes = style.new(_WIDTH, 2.7, ncols=2)
     looks = {
-        "lcn": ("tab:blue", "o", "-", 1),
-        "cnn": ("tab:orange", "s", "--", 1.04),
-        "fcn": ("tab:green", "^", "-.", 0.96),
+        "lcn": (style.BLUE, "o", "-", 1),
+        "cnn": (style.ORANGE, "s", "--", 1.04),
+        "fcn": (style.GREEN, "^", "-.", 0.96),
     }
     names = {"lcn": "untied (locally connected)", "cnn": "control: tied, same rate", "fcn": "fully connected"}
     for place, quantity in zip(axes, ("log_normalized_norm", "test_accuracy"), strict=True):
@@ -91,7 +97,7 @@ def draw_ends(ends: pd.DataFrame, *, settings: Settings, missing: int) -> Figure
                 rows["split"] * shift, rows["mean"], rows["std"], label=names[network], color=colour, marker=marker,
                 linestyle=line, elinewidth=1, markeredgecolor="white", markeredgewidth=0.5,
             )  # fmt: skip
-        for network, colour in (("cnn", "black"), ("lcn", "tab:blue"), ("fcn", "tab:green")):
+        for network, colour in (("cnn", "black"), ("lcn", style.BLUE), ("fcn", style.GREEN)):
             rows = _of(chosen, network, SCRATCH)
             if not rows.empty:
                 mean, std = rows["mean"].iloc[0], rows["std"].iloc[0]
@@ -100,7 +106,8 @@ def draw_ends(ends: pd.DataFrame, *, settings: Settings, missing: int) -> Figure
                     mean, color=colour, linewidth=1.6 if plain else 0.9, linestyle="-" if plain else ":", zorder=1,
                     label=f"{_NETWORKS[network]}, from scratch",
                 )  # fmt: skip
-                place.axhspan(mean - std, mean + std, color=colour, alpha=0.1, linewidth=0, zorder=0)
+                if rows["seeds"].iloc[0] > 1:
+                    place.axhspan(mean - std, mean + std, color=colour, alpha=0.1, linewidth=0, zorder=0)
         place.set(xscale="log", xlabel="split (epoch of the CNN)", ylabel=_QUANTITIES[quantity])
         _plain_ticks(place.xaxis, sorted(ends.loc[ends["split"] != SCRATCH, "split"].unique()))
     handles, labels = axes[0].get_legend_handles_labels()
@@ -149,20 +156,22 @@ def draw_interpolation(summary: pd.DataFrame, *, settings: Settings, missing: in
     for line, (quantity, label) in zip(axes, (("loss", "loss"), ("accuracy", "accuracy (%)")), strict=True):
         for place, (origin, target) in zip(line, pairs, strict=True):
             here = summary[(summary["origin"] == origin) & (summary["target"] == target)]
-            for method, colour in _METHODS.items():
+            for method, (colour, mark) in _METHODS.items():
                 for part, looks in (
                     ("test", {"linewidth": 1.5}),
                     ("train", {"linewidth": 1, "linestyle": (0, (3, 1.5))}),
                 ):
                     chosen = here[(here["method"] == method) & (here["quantity"] == f"{part}_{quantity}")]
-                    marker = {"marker": "o", "markersize": 3} if method == "string" else {}
-                    _line(place, chosen, x="alpha", color=colour, **looks, **marker)
+                    _line(place, chosen, x="alpha", color=colour, marker=mark, markersize=2.5, **looks)
             place.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
             if quantity == "accuracy":
                 place.set_xlabel(r"$\alpha$")
         line[0].set_ylabel(label)
     methods = [name for name in _METHODS if (summary["method"] == name).any()]
-    handles = [Line2D([], [], color=_METHODS[name], label=name) for name in methods]
+    handles = [
+        Line2D([], [], color=_METHODS[name][0], marker=_METHODS[name][1], markersize=2.5, label=name)
+        for name in methods
+    ]
     handles += [
         Line2D([], [], color="0.3", label="test"),
         Line2D([], [], color="0.3", linewidth=1, linestyle=(0, (3, 1.5)), label="train"),
@@ -221,6 +230,7 @@ def _footnote(table: pd.DataFrame, settings: Settings, missing: int) -> str:
         f"rates {shown['cnn_learning_rate']:g} and, after a split, {shown['learning_rate']:g}",
         seeds=table["seeds"],
         missing=missing,
+        spread="mean and one standard deviation",
     )
 
 

@@ -101,7 +101,7 @@ def tables(
 def summarize(axis: Axis, runs: pd.DataFrame) -> pd.DataFrame:
     """Return test accuracy in per cent by difficulty and coefficient: mean, standard deviation, number of seeds.
 
-    The standard deviation is that of the seeds at hand (not the unbiased one), as in the published figures.
+    The standard deviation is the unbiased one; the published figures have that of the seeds at hand.
     """
     accuracy = 100 * runs.set_index(["coefficient", axis.difficulty])["test_accuracy"]
     return over_seeds(accuracy.groupby(level=[0, 1])).reset_index()

@@ -17,5 +17,5 @@ class MissingRunsError(UserError):
 
 
 def over_seeds(groups: SeriesGroupBy) -> pd.DataFrame:
-    """Return of each group mean, standard deviation (of the seeds at hand, not the unbiased one), number of seeds."""
-    return pd.DataFrame({"mean": groups.mean(), "std": groups.std(ddof=0), "seeds": groups.size()})
+    """Return of each group mean, unbiased standard deviation (none of a single seed), number of seeds."""
+    return pd.DataFrame({"mean": groups.mean(), "std": groups.std(ddof=1), "seeds": groups.size()})

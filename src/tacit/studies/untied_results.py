@@ -150,7 +150,7 @@ def end_summary(runs: pd.DataFrame, shown: Shown) -> pd.DataFrame:
 
 
 def _summary(keys: pd.DataFrame, values: Mapping[str, pd.Series]) -> pd.DataFrame:
-    """Return mean and standard deviation (of the seeds at hand) over equal keys, one block of rows a quantity.
+    """Return mean and unbiased standard deviation over equal keys, one block of rows a quantity.
 
     A normalized norm that some seeds do not have, their margin being negative, is left out.
     """
