@@ -83,8 +83,10 @@ def test_planning_makes_no_results(fresh):
 
 
 def test_planning_imports_no_torch(fresh):
-    call = fresh.call("--dry-run", FIGURE, SAME_CLASS_FIGURE, environment={"PYTHONPROFILEIMPORTTIME": "1"})
-    imported = {line.rpartition("|")[2].strip() for line in call.output.splitlines() if line.startswith("import time:")}
+    command = fresh.command("--dry-run", FIGURE, SAME_CLASS_FIGURE)
+    environment = fresh.environment | {"PYTHONPROFILEIMPORTTIME": "1"}
+    said = subprocess.run(command, cwd=fresh.folder, env=environment, capture_output=True, encoding="utf-8").stderr
+    imported = {line.rpartition("|")[2].strip() for line in said.splitlines() if line.startswith("import time:")}
     assert "tacit.settings" in imported
     assert not imported & {"torch", "torchvision", "matplotlib", "numba", "sklearn"}
 
