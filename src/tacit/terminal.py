@@ -109,7 +109,8 @@ def shortened(reason: str, longest: int = LONGEST_REASON) -> str:
     if len(reason) <= longest:
         return reason
     cut = reason[:longest].rpartition(", ")[0] or reason[:longest]
-    return f"{cut}, and {reason[len(cut) :].count(', ')} more"
+    more = reason[len(cut) :].count(", ")
+    return f"{cut}, and {more} more" if more else f"{cut} ..."
 
 
 def some(files: Sequence[str], most: int = 5) -> list[str]:

@@ -108,6 +108,7 @@ def test_reasons_are_short_and_logs_are_named(said):
         "Missing output files: x",
         "Missing output files: x; settings or code changed; Code has changed",
     ]
+    assert terminal.shortened("x" * 300) == "x" * 200 + " ..."
     assert lines[0].rule_msg == "train  (log: logs/a.log)"
     assert lines[0].input == ["0", "1", "2", "3", "4", "and 895 more"]
 
