@@ -125,7 +125,7 @@ EDITS = {
         "axes.set_ylim(low - 2 * room",
         PLOT,
     ),
-    "the style of all figures": ("src/tacit/figures/style.py", '"font.size": 9', '"font.size": 10', PLOT),
+    "the style of all figures": ("src/tacit/figures/style.py", '"font.size": 8', '"font.size": 9', PLOT),
     "the script of the plot": (
         "workflow/scripts/plot.py",
         "missing=origin.missing",
