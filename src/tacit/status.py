@@ -7,13 +7,13 @@ missing.
 from __future__ import annotations
 
 import csv
-import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tacit import watch
 from tacit.errors import UserError
 
 
@@ -136,14 +136,11 @@ def _is_locked() -> bool:
     return any(Path(".snakemake", "locks").glob("*.lock"))
 
 
-_END = re.compile(r" (?:INFO (done) in |ERROR (failed)$)", re.M)
-
-
 def _end_of(log: str | Path) -> str:
     """Return how the last job with this log ended: done, failed, none if it has not yet; nothing if there is no log."""
     try:
         text = Path(log).read_text(encoding="utf-8")
     except OSError:
         return ""
-    ends = [done or failed for done, failed in _END.findall(text)]
-    return ends[-1] if ends else "none"
+    end = watch.end_of(text)
+    return end if end in ("done", "failed") else "none"

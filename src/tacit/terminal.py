@@ -8,6 +8,7 @@ logger of Snakemake, so that it stands in its order among the rest, and in its l
 from __future__ import annotations
 
 import contextlib
+import csv
 import logging
 import re
 import signal
@@ -121,8 +122,6 @@ def some(files: Sequence[str], most: int = 5) -> list[str]:
 
 def verdicts(path: str | Path) -> list[str]:
     """Return what a table of claims says in short: a line for the table, and one for each claim that is decided."""
-    import csv
-
     with Path(path).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     counts = ", ".join(

@@ -13,7 +13,7 @@ _TAIL = 4000
 
 _LINE = re.compile(r"^\S+ \S+ (?:INFO|WARNING) (.*)$")
 _PROGRESS = re.compile(r"(?P<what>.+?): (?P<done>\d+) of (?P<total>\d+) (?P<unit>\w+)s, (?P<rate>[\d.e+-]+) \w+/s")
-_ENDS = re.compile(r" (?:INFO done in |ERROR failed$|WARNING asked to end)", re.M)
+_ENDS = re.compile(r" (?:INFO (done) in |ERROR (failed)$|WARNING (asked to end))", re.M)
 
 
 class Running(NamedTuple):
@@ -48,9 +48,15 @@ def running(folder: str | Path = "logs", *, since: float) -> list[Running]:
                 text = file.read().decode("utf-8", errors="replace")
         except OSError:
             continue
-        if not _ENDS.search(text):
+        if not end_of(text):
             found.append(_of(str(path), text))
     return found
+
+
+def end_of(text: str) -> str:
+    """Return how a job ended that wrote this log: done, failed, asked to end; nothing if it does not say so."""
+    ends = [word for words in _ENDS.findall(text) for word in words if word]
+    return ends[-1] if ends else ""
 
 
 def _of(path: str, text: str) -> Running:

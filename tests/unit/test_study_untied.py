@@ -707,7 +707,7 @@ def test_answers_are_read_from_the_runs_that_are_shown(cnn, tmp_path):
     runs = [cnn, go_on(cnn, tmp_path, "lcn", split=1), go_on(cnn, tmp_path, "cnn", split=1, learning_rate=0.3)]
     rate, after = (store.describe(path).settings["learning_rate"] for path in runs[:2])
     shown = Shown.from_plain(SHOWN.plain() | {"cnn_learning_rate": rate, "learning_rate": after})
-    found = untied_claims.read_answers(runs, shown)
+    found = untied_claims.answers_of(map(untied_results.read, runs), shown)
     assert set(found) == {("cnn", -1), ("lcn", 1)}
     for path, key in zip(runs, found, strict=False):
         arrays = read(path)

@@ -63,7 +63,7 @@ def test_what_reruns_follows_from_its_descriptions(extended):
     assert extended.plan(FIGURE, power={"gaps": [0.5]}) == plan(collect=1, plot=1)
     assert extended.plan(FIGURE, power={"steps": 31}) == plan(iterate=6, collect=1, plot=1)
     for path, old, new, expected in (
-        ("src/tacit/studies/power.py", "below=1.2", "below=1.3", plan(collect=1, plot=1)),
+        ("src/tacit/studies/power.py", "below=1.01", "below=1.02", plan(collect=1, plot=1)),
         ("src/tacit/figures/power.py", 'ylabel="error"', 'ylabel="the error"', plan(plot=1)),
     ):
         with extended.edited(path, old, new):

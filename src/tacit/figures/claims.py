@@ -127,10 +127,7 @@ def position(claim: pd.Series) -> tuple[float, float, float]:
 def spoken(claim: pd.Series) -> str:
     """Return what was measured, in short: effect, interval, and the threshold."""
     bound = f"{'>' if claim['side'] == 'above' else '<'} {ledger.short(claim['threshold'])}"
-    if np.isnan(claim["effect"]):
-        return f"no run  ({bound})"
-    interval = "" if np.isnan(claim["low"]) else f" [{ledger.short(claim['low'])}, {ledger.short(claim['high'])}]"
-    return f"{ledger.short(claim['effect'])}{interval}  ({bound})"
+    return f"{ledger.effect(claim, ' [{}, {}]') or 'no run'}  ({bound})"
 
 
 CLAIMS = Drawing({"claims": ledger.TABLE}, lambda tables, settings: tables["claims"], draw)

@@ -142,10 +142,15 @@ def as_text(claims: pd.DataFrame, *, how: bool = False) -> str:
 def measured(claim: pd.Series) -> str:
     """Return effect, interval and threshold of a claim."""
     bound = f"{claim['side']} {short(claim['threshold'])} {claim['unit']}"
+    return f"{effect(claim, ' ({} to {})') or 'nothing measured'}, claimed {bound}"
+
+
+def effect(claim: pd.Series, interval: str) -> str:
+    """Return the effect of a claim and, written as `interval` says, its interval; nothing if there is no effect."""
     if np.isnan(claim["effect"]):
-        return f"nothing measured, claimed {bound}"
-    interval = "" if np.isnan(claim["low"]) else f" ({short(claim['low'])} to {short(claim['high'])})"
-    return f"{short(claim['effect'])}{interval}, claimed {bound}"
+        return ""
+    ends = "" if np.isnan(claim["low"]) else interval.format(short(claim["low"]), short(claim["high"]))
+    return short(claim["effect"]) + ends
 
 
 def short(number: float) -> str:

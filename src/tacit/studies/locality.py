@@ -61,12 +61,15 @@ def table_of(axis: Axis) -> store.Table:
 
 def collect(axis: Axis, runs: Iterable[str | Path]) -> pd.DataFrame:
     """Return one row a run: its setting, its number of epochs, and the metrics of its last epoch."""
+    return _table(axis, [store.read(path, kind=axis.kind, names=list(METRICS)) for path in runs])
+
+
+def _table(axis: Axis, runs: Iterable[store.Record]) -> pd.DataFrame:
     rows = []
-    for path in runs:
-        run = store.read(path, kind=axis.kind, names=list(METRICS))
+    for run in runs:
         row = {name: run.settings[name] for name in (axis.difficulty, "coefficient", "seed")}
         row["epochs"] = len(run.arrays["test_accuracy"])
-        row |= {name: values[-1] for name, values in run.arrays.items()}
+        row |= {name: values[-1] for name, values in run.arrays.items() if name in METRICS}
         rows.append(row)
     return pd.DataFrame(rows).sort_values([axis.difficulty, "coefficient", "seed"], ignore_index=True)
 
@@ -75,11 +78,9 @@ Correct = Mapping[tuple[float, float], Mapping[int, np.ndarray]]
 """By difficulty and coefficient, and by seed: whether the answer to each test image was right, (n,) of 0 and 1."""
 
 
-def read_correct(axis: Axis, runs: Iterable[str | Path]) -> Correct:
-    """Return which test images each run got right."""
+def _correct(axis: Axis, runs: Iterable[store.Record]) -> Correct:
     found: dict[tuple[float, float], dict[int, np.ndarray]] = {}
-    for path in runs:
-        run = store.read(path, kind=axis.kind, names=["test_correct"])
+    for run in runs:
         setting = run.settings[axis.difficulty], run.settings["coefficient"]
         found.setdefault(setting, {})[run.settings["seed"]] = run.arrays["test_correct"]
     return found
@@ -92,10 +93,11 @@ def tables(
 
     `planned` are the difficulties and coefficients asked for, `missing` the number of their runs that are not there.
     """
-    runs = list(runs)
-    collected = collect(axis, runs)
-    claims_ = claims(axis, collected, read_correct(axis, runs), Planned(**planned), missing=missing)
-    return {"runs": collected, "claims": claims_}
+    # Once for both, as reading proves the whole file.
+    records = [store.read(path, kind=axis.kind, names=list(ARRAYS)) for path in runs]
+    collected = _table(axis, records)
+    judged = claims(axis, collected, _correct(axis, records), Planned(**planned), missing=missing)
+    return {"runs": collected, "claims": judged}
 
 
 def summarize(axis: Axis, runs: pd.DataFrame) -> pd.DataFrame:

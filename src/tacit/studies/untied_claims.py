@@ -17,8 +17,8 @@ from tacit import store
 from tacit.settings.untied import Shown, Solution
 from tacit.studies import ledger
 from tacit.studies.ledger import Estimate
-from tacit.studies.untied import RUN, STUDY
-from tacit.studies.untied_results import SCRATCH, collect, collect_interpolations, ends
+from tacit.studies.untied import STUDY
+from tacit.studies.untied_results import SCRATCH, collect_interpolations, ends, read, table_of
 
 SOURCE = "Sanford, Ardeshir, Hsu 2022"
 DENSE_SOURCE = "d'Ascoli, Sagun, Bruna, Biroli 2019"
@@ -45,17 +45,16 @@ class Planned(NamedTuple):
     """Splits of fully connected networks."""
 
 
-def read_answers(runs: Iterable[str | Path], shown: Shown) -> Answers:
+def answers_of(runs: Iterable[store.Record], shown: Shown) -> Answers:
     """Return the answers of the runs at the learning rates that are shown."""
     found: dict[tuple[str, int], dict[int, np.ndarray]] = {}
-    for path in runs:
-        settings = store.describe(path).settings
+    for run in runs:
+        settings = run.settings
         split = settings.get("split", SCRATCH)
         rates = settings.get("cnn_learning_rate", settings["learning_rate"]), settings["learning_rate"]
         asked = shown.cnn_learning_rate, shown.cnn_learning_rate if split == SCRATCH else shown.learning_rate
         if rates != asked:
             continue
-        run = store.read(path, kind=RUN, names=["epoch", "test_correct"])
         first = int(np.argmin(np.abs(run.arrays["epoch"] - 1)))
         network = found.setdefault((settings["network"], split), {})
         network[settings["seed"]] = run.arrays["test_correct"][[0, first, -1]].astype(float)
@@ -69,9 +68,10 @@ def tables(
 
     `planned` is what was asked for (Planned), `missing` the number of runs that are not there.
     """
-    runs, asked = list(runs), Shown.from_plain(shown)
-    collected = collect(runs)
-    judged = claims(collected, read_answers(runs, asked), asked, Planned(**planned), missing=missing)
+    # Once for both, as reading proves the whole file.
+    records, asked = list(map(read, runs)), Shown.from_plain(shown)
+    collected = table_of(records)
+    judged = claims(collected, answers_of(records, asked), asked, Planned(**planned), missing=missing)
     return {"runs": collected, "claims": judged}
 
 

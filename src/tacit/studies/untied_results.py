@@ -40,12 +40,21 @@ def collect(runs: Iterable[str | Path]) -> pd.DataFrame:
     seed, epoch, age; PERFORMANCE; norms of the whole network, and divided by each of the four margins, with inert
     weights and (`_live`) without; norms, distances and deviations of each layer, numbered from 1.
     """
-    table = pd.concat([_of_run(path) for path in runs], ignore_index=True)
+    return table_of(map(read, runs))
+
+
+def read(path: str | Path) -> store.Record:
+    """Read of a run what is collected and judged, which is not its weights."""
+    return store.read(path, kind=RUN, names=["epoch", *PERFORMANCE, *LAYER_NORMS, *CONVOLUTIONS, "test_correct"])
+
+
+def table_of(runs: Iterable[store.Record]) -> pd.DataFrame:
+    """Return one table of all runs, as `collect` does, of runs that were read."""
+    table = pd.concat([_of_run(run) for run in runs], ignore_index=True)
     return table.sort_values([*RUN_KEYS, "epoch"], ignore_index=True, na_position="first")
 
 
-def _of_run(path: str | Path) -> pd.DataFrame:
-    run = store.read(path, kind=RUN, names=["epoch", *PERFORMANCE, *LAYER_NORMS, *CONVOLUTIONS])
+def _of_run(run: store.Record) -> pd.DataFrame:
     arrays, settings = run.arrays, run.settings
     columns: dict[str, Any] = {name: settings.get(name, np.nan) for name in RUN_KEYS}
     columns |= {"epoch": arrays["epoch"], "age": arrays["epoch"] + settings.get("split", 0)}
