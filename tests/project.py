@@ -149,7 +149,8 @@ class Project:
     def copy(self, folder, *, results=True):
         """All of this project in another folder, or its code alone, with what is compiled of it."""
         names = [path.name for path in self.folder.iterdir() if results or path.name in CODE]
-        return Project(folder)._take(self.folder, names)
+        # A call that goes on in this project holds locks that are none of the copy's.
+        return Project(folder)._take(self.folder, names, "locks")
 
     def _take(self, source, names, *ignored):
         self.folder.mkdir(parents=True, exist_ok=True)
