@@ -762,14 +762,24 @@ def drawn(missing=0):
     return {"settings": plain | {"scale": "demo"}, "missing": missing}
 
 
-def test_the_main_figure_shows_what_there_is(table):
-    three = figure.draw(untied_results.curves(table, SHOWN), **drawn(missing=1))
-    assert [axes.get_ylabel() for axes in three.axes[:3]] == list(figure._QUANTITIES.values())
-    thick = [line for line in three.axes[1].lines if line.get_linewidth() > 2]
-    assert [line.get_xdata().tolist() for line in thick] == [[1, 3]]
-    starts = sorted(line.get_xdata()[0] for line in three.axes[2].lines)
-    assert starts == [1, 1, 1, 3, 3], "the CNN, and at two splits the untied network and the control"
-    assert "PARTIAL: 1 run missing" in three.get_supxlabel()
+def test_the_main_figure_has_a_column_a_split_and_cuts_off_nothing_after_it(table):
+    curves = untied_results.curves(table, SHOWN)
+    drawn_curves = figure.draw(curves, **drawn(missing=1))
+    rows = np.array(drawn_curves.axes).reshape(3, len(SHOWN.splits))
+    assert [row[0].get_ylabel() for row in rows] == list(figure._QUANTITIES.values())
+    assert [axes.get_title() for axes in rows[0]] == ["split at epoch 1", "split at epoch 3"]
+    for row, quantity in zip(rows, figure._QUANTITIES, strict=True):
+        for axes, split in zip(row, SHOWN.splits, strict=True):
+            lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+            own = curves[(curves["quantity"] == quantity) & curves["split"].isin([split, untied_results.SCRATCH])]
+            groups = own.groupby(["network", "split"])
+            expected = [sorted(group[["age", "mean"]].to_numpy().tolist()) for _, group in groups]
+            assert sorted(lines.values()) == sorted(expected)
+            low, high = axes.get_ylim()
+            after = [lines.get(name, []) for name in ("untied at the split", "control: tied, same rate")]
+            assert all(after) or quantity == "log_normalized_norm", "it is not defined everywhere"
+            assert all(low < value < high for line in after for _, value in line)
+    assert "PARTIAL: 1 run missing" in drawn_curves.get_supxlabel()
 
 
 def test_the_figure_on_splits_and_that_on_layers_show_what_there_is(table):

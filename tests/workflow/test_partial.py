@@ -57,3 +57,13 @@ def test_partial_with_no_run_missing_is_no_other_figure(smoke, copy_of):
     assert project.run(FIGURE, partial=True).plan == pathfinder(plot=1)
     assert (project / FIGURE).read_bytes() == (smoke / FIGURE).read_bytes()
     assert (project / NUMBERS).read_bytes() == (smoke / NUMBERS).read_bytes()
+
+
+def test_partial_claims_are_those_of_studies_of_which_a_run_is_there(fresh, copy_of):
+    project = copy_of(fresh)
+    refused = project.call("claims", "--cores", "2", partial=True)
+    assert refused.code != 0 and "no run of any study is there yet" in refused.output
+    project.run("figures/matrix_norms.pdf")
+    project.run("claims", partial=True)
+    assert set(pd.read_csv(project / "results/smoke/claims.csv")["study"]) == {"norms"}
+    assert re.search(r"PARTIAL:\d+tablesofclaimsmissing", text_of((project / "figures/claims.pdf").read_bytes()))

@@ -10,7 +10,7 @@ rule claims:
 rule claims_collect:
     """Gather the claims of all studies in one table."""
     input:
-        claims=list(CLAIMS),
+        claims=with_runs(CLAIMS),
     output:
         claims=report(
             f"results/{cfg.scale}/claims.csv",

@@ -206,6 +206,20 @@ def available(runs, needed=True):
     return there
 
 
+def with_runs(tables):
+    """All these tables of claims, or with `partial: true` those of which a run is there."""
+    if not cfg.partial:
+        return list(tables)
+
+    def there(wildcards):
+        found = [table for table in tables if any(Path(run).exists() for run in CLAIMS[table][1])]
+        if not found:
+            raise WorkflowError("partial is true, but no run of any study is there yet")
+        return found
+
+    return there
+
+
 def drawn(block, *left_out, **more):
     """What a figure depends on besides its tables: settings of a study, but for those that no figure shows."""
     plain = block.plain() if block is not None else {}

@@ -7,6 +7,7 @@ include: "pathfinder.paths.smk"
 rule pathfinder:
     input:
         "figures/pathfinder.pdf",
+        "figures/pathfinder_examples.pdf",
         f"{PATHFINDER}/claims.csv",
 
 
@@ -134,5 +135,50 @@ rule pathfinder_plot:
         code=fingerprint("plot.py", "tacit.figures.pathfinder.ACCURACY"),
     message:
         "pathfinder: draw figures/pathfinder.pdf"
+    script:
+        by_content("plot.py")
+
+
+rule pathfinder_examples_collect:
+    """Gather some of the training images, by difficulty and label."""
+    input:
+        datasets=PATHFINDER_DATASET.grid(path_length=cfg.pathfinder.path_lengths),
+    output:
+        examples=f"{PATHFINDER}/examples.csv",
+    log:
+        log_of(f"{PATHFINDER}/examples.csv"),
+    localrule: True
+    params:
+        asked=[[{}, PATHFINDER_DATASET_SETTINGS]],
+        uses="tacit.studies.pathfinder.show",
+        code=fingerprint("collect.py", "tacit.studies.pathfinder.show"),
+    message:
+        "pathfinder: collect examples"
+    script:
+        by_content("collect.py")
+
+
+rule pathfinder_examples_plot:
+    """Draw what networks are shown: some images by difficulty and label."""
+    input:
+        examples=rules.pathfinder_examples_collect.output.examples,
+    output:
+        figure=report(
+            "figures/pathfinder_examples.pdf",
+            caption="../report/pathfinder_examples.rst",
+            category="Locality",
+            labels={"result": "Pathfinder: examples", "scale": cfg.scale},
+        ),
+        numbers="figures/pathfinder_examples.csv",
+    log:
+        "logs/figures/pathfinder_examples.log",
+    localrule: True
+    params:
+        asked=[[{}, PATHFINDER_DATASET_SETTINGS]],
+        settings=drawn(None, dataset=cfg.pathfinder.dataset.plain(), rendering=cfg.pathfinder.rendering.plain()),
+        uses="tacit.figures.pathfinder.EXAMPLES",
+        code=fingerprint("plot.py", "tacit.figures.pathfinder.EXAMPLES"),
+    message:
+        "pathfinder: draw figures/pathfinder_examples.pdf"
     script:
         by_content("plot.py")

@@ -27,6 +27,7 @@ SAME_CLASS_PLANNED = {
     "coefficients": list(cfg.same_class.coefficients),
 }
 SAME_CLASS_PAIRS_SETTINGS = {"images": cfg.same_class.images.drawn, "pairs": _pairs.plain()}
+SAME_CLASS_PAIRS_ASKED = [[{"images": cfg.same_class.images.identity}, SAME_CLASS_PAIRS_SETTINGS]]
 SAME_CLASS_ASKED = [[{}, cfg.same_class.run.plain() | {"pairs": _pairs.plain()}]]
 CLAIMS[f"{SAME_CLASS}/claims.csv"] = SAME_CLASS_ASKED, SAME_CLASS_RUNS
 

@@ -7,6 +7,7 @@ include: "same_class.paths.smk"
 rule same_class:
     input:
         "figures/same_class.pdf",
+        "figures/same_class_examples.pdf",
         f"{SAME_CLASS}/claims.csv",
 
 
@@ -52,7 +53,7 @@ rule same_class_train:
         gpu=cfg.gpus_per_run,
     params:
         settings=same_class_settings,
-        asked=[[{"images": cfg.same_class.images.identity}, SAME_CLASS_PAIRS_SETTINGS]],
+        asked=SAME_CLASS_PAIRS_ASKED,
         checkpoint=SAME_CLASS_RUN.checkpoint,
         code=fingerprint("same_class_train.py"),
     message:
@@ -113,5 +114,56 @@ rule same_class_plot:
         code=fingerprint("plot.py", "tacit.figures.same_class.ACCURACY"),
     message:
         "same_class: draw figures/same_class.pdf"
+    script:
+        by_content("plot.py")
+
+
+rule same_class_examples_collect:
+    """Gather some of the training images, by difficulty and label."""
+    input:
+        images=SAME_CLASS_IMAGES,
+        pairs=SAME_CLASS_PAIRS.path,
+    output:
+        examples=f"{SAME_CLASS}/examples.csv",
+    log:
+        log_of(f"{SAME_CLASS}/examples.csv"),
+    localrule: True
+    params:
+        asked=SAME_CLASS_PAIRS_ASKED,
+        settings={
+            "distances": list(cfg.same_class.distances),
+            "selection": cfg.same_class.images.plain(),
+            "canvas": cfg.same_class.canvas.plain(),
+        },
+        uses="tacit.studies.same_class.show",
+        code=fingerprint("collect.py", "tacit.studies.same_class.show"),
+    message:
+        "same_class: collect examples"
+    script:
+        by_content("collect.py")
+
+
+rule same_class_examples_plot:
+    """Draw what networks are shown: some images by difficulty and label."""
+    input:
+        examples=rules.same_class_examples_collect.output.examples,
+    output:
+        figure=report(
+            "figures/same_class_examples.pdf",
+            caption="../report/same_class_examples.rst",
+            category="Locality",
+            labels={"result": "Is Same Class: examples", "scale": cfg.scale},
+        ),
+        numbers="figures/same_class_examples.csv",
+    log:
+        "logs/figures/same_class_examples.log",
+    localrule: True
+    params:
+        asked=SAME_CLASS_PAIRS_ASKED,
+        settings=drawn(None, images=cfg.same_class.images.plain(), canvas=cfg.same_class.canvas.plain()),
+        uses="tacit.figures.same_class.EXAMPLES",
+        code=fingerprint("plot.py", "tacit.figures.same_class.EXAMPLES"),
+    message:
+        "same_class: draw figures/same_class_examples.pdf"
     script:
         by_content("plot.py")

@@ -16,7 +16,7 @@ def main(
 if __name__ == "__main__":
     with jobs.started(__file__, snakemake):
         main(
-            {name: list(paths) for name, paths in snakemake.input.items()},
+            {name: [paths] if isinstance(paths, str) else list(paths) for name, paths in snakemake.input.items()},
             dict(snakemake.output.items()),
             function=snakemake.params.uses,
             settings=snakemake.params.get("settings", {}),

@@ -55,7 +55,9 @@ def draw(claims: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     figure.legend(handles=handles, loc="upper center", ncols=3, fontsize=7)
     counts = claims["verdict"].value_counts()
     words = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in _LOOKS)
-    partial = [f"PARTIAL: up to {claims['missing'].max()} runs missing"] if (claims["missing"] > 0).any() else []
+    lacking = [f"{missing} tables of claims"] if missing else []
+    lacking += [f"up to {claims['missing'].max()} runs"] if (claims["missing"] > 0).any() else []
+    partial = [f"PARTIAL: {' and '.join(lacking)} missing"] if lacking else []
     style.note(figure, ", ".join([*partial, f"{settings['scale']} scale", f"{len(claims)} claims: {words}"]))
     return figure
 

@@ -1,17 +1,23 @@
-"""The Is Same Class figure: test accuracy against distance between images (Razin, Maman, Cohen 2022, section 6)."""
+"""The Is Same Class figures: test accuracy against the distance between images, and examples of pairs.
+
+After Razin, Maman, Cohen 2022, section 6.
+"""
 
 from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from tacit.figures import style
 from tacit.figures.accuracy import draw_accuracy, footnote
 from tacit.figures.drawing import Drawing, Settings
+from tacit.figures.examples import draw_examples
 from tacit.settings.images import Images
-from tacit.studies import locality
+from tacit.studies import examples, locality
 from tacit.studies.same_class import AXIS
 
 CHANCE = 50.0
+LABELS = {1: "one class", 0: "two classes"}
 
 
 def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
@@ -19,7 +25,7 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
 
     `settings` are those of the study; they say in a corner what was drawn. `missing` runs are counted there too.
     """
-    images, canvas, pairs = Images.from_plain(settings["images"]), settings["canvas"], settings["pairs"]
+    pairs = settings["pairs"]
     return draw_accuracy(
         summary,
         difficulty="distance",
@@ -30,11 +36,7 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
             summary,
             name="Is Same Class",
             scale=settings["scale"],
-            data=[
-                images.title + ("" if images.classes is None else f" of {len(images.classes)} classes"),
-                f"{images.side} x {images.side} px on {canvas['height']} x {canvas['width']} px",
-                f"{pairs['num_train']:,} train, {pairs['num_test']:,} test pairs",
-            ],
+            data=[*_data(settings), f"{pairs['num_train']:,} train, {pairs['num_test']:,} test pairs"],
             network=settings["network"],
             missing=missing,
         ),
@@ -44,3 +46,28 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
 ACCURACY = Drawing(
     {"runs": locality.table_of(AXIS)}, lambda tables, settings: locality.summarize(AXIS, tables["runs"]), draw
 )
+
+
+def draw_pairs(table: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
+    """Draw examples (`tacit.studies.examples`) by distance and label; `settings` are those of images and canvas."""
+    return draw_examples(
+        table,
+        labels=LABELS,
+        difficulties="{:g} px",
+        in_rows=True,
+        footnote=style.described(
+            settings["scale"], "first training pairs of each label", *_data(settings), missing=missing
+        ),
+    )
+
+
+def _data(settings: Settings) -> list[str]:
+    """Return what images there are, and on what canvas."""
+    images, canvas = Images.from_plain(settings["images"]), settings["canvas"]
+    return [
+        images.title + ("" if images.classes is None else f" of {len(images.classes)} classes"),
+        f"{images.side} x {images.side} px on {canvas['height']} x {canvas['width']} px",
+    ]
+
+
+EXAMPLES = Drawing({"examples": examples.TABLE}, lambda tables, settings: tables["examples"], draw_pairs)

@@ -73,15 +73,19 @@ def note(figure: Figure, text: str) -> None:
     figure.supxlabel(text, x=0.995, ha="right", fontsize=6, color="0.35")
 
 
-def described(scale: str, *parts: str, seeds: Iterable[int], missing: int, spread: str = "") -> str:
-    """Return what a note says of every figure: missing runs, scale, `parts`, how many seeds there are.
+def described(scale: str, *parts: str, seeds: Iterable[int] = (), missing: int, spread: str = "") -> str:
+    """Return what a note says of every figure: missing runs, scale, `parts`, how many seeds there are, if of any.
 
     `spread` says what bars or bands show of them, if there is more than one.
     """
     numbers = sorted(set(seeds))
-    number = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
     partial = [f"PARTIAL: {missing} run{'' if missing == 1 else 's'} missing"] if missing else []
-    several = [f"{number} seed"] if number == "1" else [f"{number} seeds", *([spread] if spread else [])]
+    several = []
+    if numbers == [1]:
+        several = ["1 seed"]
+    elif numbers:
+        number = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+        several = [f"{number} seeds", *([spread] if spread else [])]
     return ", ".join([*partial, f"{scale} scale", *parts, *several])
 
 

@@ -28,8 +28,6 @@ _QUANTITIES = {
     "train_accuracy": "train accuracy (%)",
     "test_accuracy": "test accuracy (%)",
 }
-_SHOWN_POINTS = 45
-"""Percentage points of accuracy, below the best, that the panels over epochs show."""
 _METHODS = {
     "linear": (style.BLUE, ""),
     "curvilinear": (style.ORANGE, "s"),
@@ -44,37 +42,53 @@ _SPLITS = LinearSegmentedColormap.from_list("splits", matplotlib.colormaps["viri
 def draw(curves: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     """Draw norm, train and test accuracy over epochs from `curves` (tacit.studies.untied_results.curves).
 
-    Lines are means over seeds, bands one standard deviation. `settings` are those of the study; `missing` runs are
-    counted in a corner.
+    A column a split that is shown, with what continues from it beside the networks from scratch, the same in all
+    columns. Lines are means over seeds, bands one standard deviation. `settings` are those of the study; `missing` runs
+    are counted in a corner.
     """
     shown = sorted(settings["shown"]["splits"])
-    norm = _norm(shown)
-    figure, axes = style.new(_WIDTH, 2.9, ncols=3)
-    for place, (quantity, label) in zip(axes, _QUANTITIES.items(), strict=True):
+    size = {"nrows": len(_QUANTITIES), "ncols": len(shown), "squeeze": False, "sharex": True, "sharey": "row"}
+    figure, axes = style.new(_WIDTH, 4.9, **size)
+    for line, (quantity, label) in zip(axes, _QUANTITIES.items(), strict=True):
         chosen = curves[curves["quantity"] == quantity]
-        _line(place, _of(chosen, "cnn", SCRATCH), color="black", linewidth=2.2, zorder=4)
-        _line(place, _of(chosen, "lcn", SCRATCH), color="0.5", linestyle=":", zorder=2)
-        for split in shown:
-            colour = _SPLITS(norm(split))
-            _line(place, _of(chosen, "cnn", split), color=colour, linestyle=(0, (3, 1.5)), linewidth=1.1)
-            _line(place, _of(chosen, "lcn", split), color=colour, linewidth=1.4, zorder=3)
-        place.set(xlabel="epochs", ylabel=label)
-        place.margins(x=0.02)
+        for place, split in zip(line, shown, strict=True):
+            for network, begun, looks in _lines(split):
+                _line(place, _of(chosen, network, begun), **looks)
+            place.margins(x=0.02)
+        line[0].set_ylabel(label)
         if label.endswith("(%)"):
-            # The first epochs, common to all, would flatten what differs.
-            best = chosen["mean"].max()
-            place.set_ylim(max(place.get_ylim()[0], best - _SHOWN_POINTS), best + 0.04 * _SHOWN_POINTS)
+            line[0].set_ylim(_focus(chosen[chosen["split"].isin(shown)]))
+    for place, split in zip(axes[0], shown, strict=True):
+        place.set_title(f"split at epoch {split}")
+    for place in axes[-1]:
+        place.set_xlabel("epochs")
+    there = set(zip(curves["network"], curves["split"], strict=True))
     handles = [
-        Line2D([], [], color="black", linewidth=2.2, label="CNN"),
-        Line2D([], [], color=_SPLITS(0.4), label="untied at a split"),
-        Line2D([], [], color=_SPLITS(0.4), linestyle=(0, (3, 1.5)), linewidth=1.1, label="control: tied, same rate"),
+        Line2D([], [], **looks)
+        for network, begun, looks in _lines(shown[0])
+        if begun != SCRATCH or (network, SCRATCH) in there
     ]
-    if not _of(curves, "lcn", SCRATCH).empty:
-        handles.append(Line2D([], [], color="0.5", linestyle=":", label="untied from the start"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=2.2, columnspacing=1.4)
-    _colour_bar(figure, axes, norm, shown)
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=2.4, columnspacing=1.4)
     style.note(figure, _footnote(curves, settings, missing))
     return figure
+
+
+def _lines(split: int) -> list[tuple[str, int, dict[str, Any]]]:
+    """Return the lines of one column, those below first: network, split, looks."""
+    return [
+        ("lcn", SCRATCH, {"color": "0.45", "linestyle": ":", "label": "untied from the start"}),
+        ("cnn", SCRATCH, {"color": "black", "linewidth": 1.3, "label": "CNN"}),
+        ("lcn", split, {"color": style.BLUE, "linewidth": 1.3, "label": "untied at the split"}),
+        ("cnn", split, {"color": style.ORANGE, "linestyle": (0, (3, 1.5)), "label": "control: tied, same rate"}),
+    ]
+
+
+def _focus(rows: pd.DataFrame) -> tuple[float, float]:
+    """Return limits that hold all `rows`, with their bands; what is common to all before would flatten them."""
+    spread = rows["std"].fillna(0)
+    low, high = (rows["mean"] - spread).min(), (rows["mean"] + spread).max()
+    room = 0.05 * max(high - low, 0.5)
+    return low - room, high + room
 
 
 def draw_ends(ends: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:

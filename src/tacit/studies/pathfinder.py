@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from tacit import store, streams
 from tacit.settings.pathfinder import RunSettings
-from tacit.studies import locality
+from tacit.studies import examples, locality
 
 STUDY = "pathfinder"
 RAW = store.Kind(
@@ -107,6 +108,18 @@ def read_shards(paths: Iterable[str | Path]) -> Iterator[tuple[np.ndarray, np.nd
     for path in paths:
         arrays = store.read(path, kind=RAW, names=["images", "labels"]).arrays
         yield arrays["images"], arrays["labels"]
+
+
+def show(datasets: Iterable[str | Path]) -> dict[str, pd.DataFrame]:
+    """Return a table of some training images of each of the `datasets`, as `tacit.studies.examples` makes it."""
+    found = []
+    for path in datasets:
+        dataset = store.read(path, kind=DATASET, names=["train_images", "train_labels"])
+        for label, numbers in examples.first_of_each(dataset.arrays["train_labels"]).items():
+            images = dataset.arrays["train_images"][numbers, None]
+            length = dataset.settings[AXIS.difficulty]
+            found += [examples.Example(length, label, *drawn) for drawn in zip(numbers, images, strict=True)]
+    return {"examples": examples.to_table(found)}
 
 
 def pixel_statistics(images: np.ndarray) -> tuple[float, float]:

@@ -7,16 +7,21 @@ Stages: `pair` images, `train` one network at one distance; `tacit.studies.local
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tacit import store, streams
+from tacit.data import images as image_sets
 from tacit.data import pairs
 from tacit.data.images import ImageSet
-from tacit.settings.same_class import Pairs, RunSettings
-from tacit.studies import locality
+from tacit.settings.images import Images
+from tacit.settings.same_class import Canvas, Pairs, RunSettings
+from tacit.studies import examples, locality
 
 STUDY = "same_class"
 PAIRS = store.Kind(
@@ -48,6 +53,36 @@ def pair(images: ImageSet, settings: Pairs) -> dict[str, np.ndarray]:
         drawn = pairs.draw(labels, num, generator=streams.numpy_generator(STUDY, "pairs", settings.seed, part))
         arrays |= {f"{part}_indices": drawn.indices, f"{part}_labels": drawn.labels}
     return arrays
+
+
+def show(
+    images: Sequence[str],
+    pairs: Sequence[str],
+    *,
+    distances: Sequence[int],
+    selection: Mapping[str, Any],
+    canvas: Mapping[str, Any],
+) -> dict[str, pd.DataFrame]:
+    """Return a table of some training pairs at each of the `distances`, as `tacit.studies.examples` makes it.
+
+    From the one file of `images`, of which `selection` takes a part, and the one file of `pairs` of them, on a `canvas`
+    of the mean colour; both settings as plain values.
+    """
+    taken, space = Images.from_plain(selection), Canvas.from_plain(canvas)
+    (dataset,), (paired,) = images, pairs
+    pixels = image_sets.read(dataset, taken).train_images
+    arrays = store.read(paired, kind=PAIRS).arrays
+    means = np.array([round(255 * mean) for mean in taken.statistics[0]], np.uint8)[:, None, None]
+    side, found = taken.side, []
+    for distance in distances:
+        corners = space.place(side, distance)
+        for label, numbers in examples.first_of_each(arrays["train_labels"]).items():
+            for number in numbers:
+                drawn = np.tile(means, (1, space.height, space.width))
+                for (row, column), image in zip(corners, arrays["train_indices"][number], strict=True):
+                    drawn[:, row : row + side, column : column + side] = pixels[image]
+                found.append(examples.Example(distance, label, number, drawn))
+    return {"examples": examples.to_table(found)}
 
 
 def train(
