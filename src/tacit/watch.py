@@ -83,7 +83,7 @@ def lines(jobs: Iterable[Running]) -> list[str]:
 
 def _spoken(job: Running) -> str:
     if job.done is None:
-        return f"{job.name}, {job.said[:60]}"
+        return f"{job.name}, {job.said.partition(':')[0][:60]}"
     left = "" if job.seconds_left is None else f", at most {duration(job.seconds_left)} left"
     return f"{job.name}, {job.unit} {job.done} of {job.total}{left}"
 

@@ -48,3 +48,10 @@ def test_the_code_of_every_rule_is_shown(report):
     for verb in ("render", "assemble", "train", "collect", "plot"):
         assert f"pathfinder_{verb}" in report
     assert "one coefficient, one seed, one file." in report
+
+
+def test_it_opens_with_the_ledger_and_the_figures(report):
+    page = report[report.index("<strong>Tacit</strong>") :]
+    ledger, figures = page.index("The ledger"), page.index("The figures")
+    assert ledger < page.index("undecided", ledger) < figures
+    assert page.count("data:image/png;base64,", figures) >= 10

@@ -45,8 +45,24 @@ def check_targets():
 # Of all rules by now.
 _sources.save()
 
+FIGURES = [str(file) for rule in workflow.rules for file in rule.output if str(file).endswith(".pdf")]
+
 # What the user hears; jobs are calls of Snakemake too.
 TERMINAL = terminal.Terminal(logger) if CALLED_BY_USER else None
+
+if CALLED_BY_USER and any(word.partition("=")[0] == "--report" for word in sys.argv):
+    # Here, as it costs a library, and few calls are for a report.
+    from tacit import landing
+
+    _page = Path(".snakemake", "tacit", "report.rst").absolute()
+    _page.parent.mkdir(parents=True, exist_ok=True)
+    _introduction = (ROOT / "workflow" / "report" / "workflow.rst").read_text(encoding="utf-8")
+    try:
+        _page.write_text(landing.page(_introduction, tables=CLAIMS, figures=FIGURES), encoding="utf-8")
+    except UserError as error:
+        raise refusal(error) from None
+
+    report: str(_page)
 
 
 onstart:
@@ -57,8 +73,7 @@ onstart:
 
 onsuccess:
     if TERMINAL:
-        figures = [str(file) for rule in workflow.rules for file in rule.output if str(file).endswith(".pdf")]
-        TERMINAL.end(drawn=figures, judged=CLAIMS)
+        TERMINAL.end(drawn=FIGURES, judged=CLAIMS)
 
 
 onerror:

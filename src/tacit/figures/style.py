@@ -89,15 +89,25 @@ def described(scale: str, *parts: str, seeds: Iterable[int] = (), missing: int, 
     return ", ".join([*partial, f"{scale} scale", *parts, *several])
 
 
+def preview_of(path: str | Path) -> Path:
+    """Return where the picture of a figure lies that pages can show, which PDF is none: hidden beside it."""
+    path = Path(path)
+    return path.with_name(f".{path.stem}.png")
+
+
 def save(figure: Figure, path: str | Path) -> None:
-    """Save `figure` as PDF at `path`, atomically and without times, so that the same figure has the same bytes.
+    """Save `figure` as PDF at `path`, and its preview, atomically and without times: the same figure is the same bytes.
 
     If runs of older code are drawn in it, its note says so first.
     """
     if older := provenance.origin().older:
         said = figure.get_supxlabel().replace("\n", " ")
         note(figure, f"OLDER CODE: {older} run{'' if older == 1 else 's'}, {said}")
-    content = io.BytesIO()
-    figure.savefig(content, format="pdf", metadata={"CreationDate": None, "Creator": "Tacit", "Producer": None})
+    for file, metadata in (
+        (preview_of(path), {"Software": None}),
+        (Path(path), {"CreationDate": None, "Creator": "Tacit", "Producer": None}),
+    ):
+        content = io.BytesIO()
+        figure.savefig(content, format=file.suffix[1:], metadata=metadata)
+        store.write_bytes(file, content.getbuffer())
     plt.close(figure)
-    store.write_bytes(path, content.getbuffer())
