@@ -41,6 +41,8 @@ def main() -> int:
     except status.StatusError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -50,8 +52,12 @@ def _claims(studies: list[str], scale: str | None, *, how: bool) -> int:
     from tacit.studies import ledger
 
     try:
-        if scale is None:
-            scale = settings.load({}, "config/scales", files=["config/config.yaml"]).scale
+        scales = {folder.name: folder for folder in Path("config/scales").glob("*/")}
+        scale = scale or settings.load({}, "config/scales", files=["config/config.yaml"]).scale
+        known = sorted(file.stem for file in scales[scale].glob("*.yaml")) if scale in scales else []
+        for what, word, allowed in [("scale", scale, sorted(scales)), *(("study", word, known) for word in studies)]:
+            if word not in allowed:
+                raise UserError(f"there is no {what} {word}; allowed: {', '.join(allowed)}")
         found = ledger.find(Path("results", scale), studies)
     except UserError as error:
         print(error, file=sys.stderr)

@@ -1,15 +1,17 @@
 """What is done, running, missing or failed, figure by figure.
 
-Asks Snakemake, which alone knows, once and by way of its public `--detailed-summary`, and reads the logs of what is
-missing.
+Asks Snakemake, which alone knows, by way of its public `--detailed-summary`, once, and once more for each figure that
+was never drawn, and reads the logs of what is missing.
 """
 
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,8 +64,20 @@ def statuses(figures: Sequence[str] = (), arguments: Sequence[str] = ()) -> list
     """
     files = {file.path: file for file in _summary([*figures, *arguments])}
     asked = figures or [path for path in files if path.startswith("figures/") and path.endswith(".pdf")]
+    if strange := [name for name in asked if name not in files]:
+        raise StatusError(f"{strange[0]} is no file; name figures, such as figures/pathfinder.pdf, or none for all")
     at_work = _is_locked()
-    return [_of_figure(figure, files, at_work=at_work) for figure in asked]
+
+    def of(figure: str) -> FigureStatus:
+        own = files
+        if not files[figure].inputs:
+            # Snakemake tells what a file is made from once it was made. Before, what it plans for this one alone.
+            own = {file.path: file for file in _summary([figure, *arguments])}
+            own[figure] = own[figure]._replace(inputs=tuple(path for path in own if path != figure))
+        return _of_figure(figure, own, at_work=at_work)
+
+    with ThreadPoolExecutor(os.cpu_count()) as together:
+        return list(together.map(of, asked))
 
 
 def _of_figure(figure: str, files: Mapping[str, File], *, at_work: bool) -> FigureStatus:
@@ -124,7 +138,7 @@ def _summary(arguments: Sequence[str]) -> list[File]:
             rule=row["rule"],
             status=row["status"],
             planned=row["plan"] != "no update",
-            inputs=tuple(row["input-file(s)"].split(",")),
+            inputs=() if row["input-file(s)"] == "-" else tuple(row["input-file(s)"].split(",")),
             logs=tuple(row["log-file(s)"].split(",")),
         )
         for row in rows

@@ -57,7 +57,7 @@ _LARGEST_RATIO = 400
 """Size of an array over what it takes in the file; more is no data of ours, but a trap, above _NO_TRAP bytes."""
 _NO_TRAP = 1 << 26
 
-_AGAIN = "delete it, and Snakemake makes it again"
+_AGAIN = "delete it, and Snakemake makes it again (asked for by this path, if nothing that is to do needs it)"
 
 
 class Array(NamedTuple):

@@ -92,8 +92,8 @@ class Terminal(logging.Filter):
         self._ended.set()
         if self._interrupted:
             self._logger.warning(
-                "\nStopped. What is finished is kept, and trainings under way saved themselves; the same command goes "
-                "on from there."
+                "\nStopped. What is finished is kept, and trainings under way saved what they had; the same command "
+                "goes on from there."
             )
 
     def _is_new(self, path: str) -> bool:
@@ -127,5 +127,7 @@ def verdicts(path: str | Path) -> list[str]:
     counts = ", ".join(
         f"{sum(row['verdict'] == verdict for row in rows)} {verdict}" for verdict in ("held", "not held", "undecided")
     )
-    lines = [f"claims: {counts}  ({path}; python -m tacit claims prints them)"]
+    # It lies in results/<scale>/.
+    scale = Path(path).parts[1]
+    lines = [f"claims: {counts}  ({path}; python -m tacit claims --scale {scale} prints them)"]
     return lines + [f"  {row['verdict']:10} {row['claim']}" for row in rows if row["verdict"] != "undecided"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -110,12 +111,14 @@ def started(folder: str | Path = ".snakemake/locks") -> float | None:
 
 
 def follow(*, every: float = 2.0) -> None:
-    """Show the jobs under way on the terminal until no call of Snakemake is."""
-    drawn = 0
+    """Show the jobs under way until no call of Snakemake is: on a terminal in place, elsewhere whatever is new."""
+    shown: list[str] = []
+    in_place = sys.stdout.isatty()
     while (since := started()) is not None:
-        shown = lines(running(since=since)) or ["no job has begun to write its log"]
-        # Over what was drawn before.
-        print("\033[F\033[K" * drawn + "\n".join(shown), flush=True)
-        drawn = len(shown)
+        before, shown = shown, lines(running(since=since)) or ["no job has begun to write its log"]
+        if in_place:
+            print("\033[F\033[K" * len(before) + "\n".join(shown), flush=True)
+        elif new := [line for line in shown if line not in before]:
+            print("\n".join(new), flush=True)
         time.sleep(every)
     print("no call of Snakemake is under way here")

@@ -91,7 +91,7 @@ def test_the_figure_shows_each_of_them_where_it_belongs(datasets):
     settings = {"scale": "demo", "dataset": {"size": 7}, "rendering": {"window": [30, 30]}}
     figure = pathfinder_figure.draw_images(pathfinder.show(paths)["examples"], settings=settings, missing=0)
     assert [place.get_title() for place in figure.axes] == ["path length 3", "path length 9", "", ""]
-    assert [place.get_ylabel() for place in figure.axes] == ["connected", "", "not connected", ""]
+    assert [place.get_ylabel() for place in figure.axes] == ["connected", "", "not\nconnected", ""]
     cells = iter(drawn_cells(figure))
     for numbers in ((0, 1), (3, 5)):
         for length in LENGTHS:
@@ -117,3 +117,24 @@ def test_distances_are_rows_and_colours_are_kept(pairs):
     assert [place.get_ylabel() for place in figure.axes] == ["0 px", "", "5 px", ""]
     first = next(example for example in examples.to_images(table) if example.label == 1)
     np.testing.assert_array_equal(drawn_cells(figure)[0][:, :80, :3], np.moveaxis(first.pixels, 0, -1))
+
+
+@pytest.mark.parametrize("numbers", [slice(0, 1), slice(0, 4)], ids=["one label is missing", "one example of a label"])
+def test_where_there_are_fewer_examples_the_place_stays_empty(pairs, tmp_path, numbers):
+    images, _, selection, _, indices = pairs
+    arrays = {"train_indices": indices[numbers], "train_labels": LABELS[numbers]}
+    store.write(
+        tmp_path / "few.h5",
+        arrays | {"test_indices": indices, "test_labels": LABELS},
+        kind=same_class.PAIRS,
+        settings={},
+    )
+    settings = {"scale": "tiny", "images": selection.plain(), "canvas": {"height": 34, "width": 80}}
+    made = same_class.show(
+        [images], [tmp_path / "few.h5"], distances=(0,), selection=selection.plain(), canvas=settings["canvas"]
+    )
+    cells = drawn_cells(same_class_figure.draw_pairs(made["examples"], settings=settings, missing=0))
+    assert len({cell.shape for cell in cells}) == 1
+    shown = min(int((LABELS[numbers] == 0).sum()), examples.PER_LABEL)
+    opaque = cells[1][0, :, 3] == 255
+    assert opaque.sum() == 80 * shown

@@ -33,7 +33,8 @@ def folder(tmp_path, monkeypatch):
 def shown(*paths, tables=(TABLE,), figures=(FIGURE,)):
     """The page as Snakemake makes it of the template, with these files in the report."""
     template = landing.page("**An introduction.**\n", tables=tables, figures=figures)
-    text = Environment().from_string(template).render(files=[{"path": path} for path in paths])
+    categories = {"Claims": {"": [{"path": path} for path in paths]}}
+    text = Environment().from_string(template).render(categories=categories, files=[])
     settings = {"halt_level": 2, "report_level": 2}
     return publish_parts(text, writer_name="html", settings_overrides=settings)["html_body"]
 
@@ -57,6 +58,27 @@ def test_what_is_not_there_yet_is_left_out(folder):
     assert "held" in shown(TABLE, tables=("results/none.csv", TABLE), figures=("figures/none.pdf",))
 
 
-def test_a_figure_without_its_preview_is_left_out(folder):
-    style.preview_of(FIGURE).unlink()
-    assert "<img" not in shown(TABLE, FIGURE)
+@pytest.mark.parametrize("damage", ["deleted", "text", "folder"])
+def test_a_figure_without_its_preview_says_so(folder, damage):
+    preview = style.preview_of(FIGURE)
+    preview.unlink()
+    if damage == "text":
+        preview.write_text("no picture")
+    elif damage == "folder":
+        preview.mkdir()
+    page = shown(TABLE, FIGURE)
+    assert "<img" not in page
+    assert "no preview is beside it" in page
+
+
+def test_tables_of_one_name_are_all_shown_and_a_damaged_one_hides_no_other(folder):
+    other = TABLE.replace("tiny", "another")
+    (folder / other).parent.mkdir(parents=True)
+    book = ledger.Ledger("another", missing=0)
+    book.judge("one", "Paper 2021", "Another claim", None, above=1, unit="points")
+    store.write_table(other, book.table())
+    both = shown(TABLE, other, tables=(TABLE, other))
+    assert "study: Paper 2020" in both and "another: Paper 2021" in both
+    (folder / TABLE).write_text("damaged")
+    left = shown(TABLE, other, tables=(TABLE, other))
+    assert "it was damaged or edited" in left and "another: Paper 2021" in left

@@ -89,6 +89,29 @@ def test_of_no_figures_in_particular_all_are_told(asked):
     ]  # fmt: skip
 
 
+def test_of_a_figure_that_was_never_drawn_all_that_is_planned_for_it_is_told(asked, monkeypatch):
+    """Snakemake does not say what a file is made from before it was made."""
+    calls = []
+
+    def summary(arguments):
+        calls.append(list(arguments))
+        never = [file._replace(inputs=()) if file.path == FIGURE else file for file in files(*RUNS[1:], TABLE, FIGURE)]
+        return never if len(calls) == 1 else [file for file in never if file.path != "figures/b.pdf"]
+
+    monkeypatch.setattr(status, "_summary", summary)
+    (figure,) = status.statuses([FIGURE], ["--config", "scale=x"])
+    assert calls == [[FIGURE, "--config", "scale=x"]] * 2
+    assert figure.state == "incomplete"
+    assert [(stage.rule, stage.done, stage.total) for stage in figure.stages] == [
+        ("train", 1, 3), ("collect", 0, 1), ("plot", 0, 1),
+    ]  # fmt: skip
+
+
+def test_a_rule_is_no_figure(asked):
+    with pytest.raises(status.StatusError, match="all is no file; name figures"):
+        asked(figures=["all"])
+
+
 def test_what_snakemake_says_is_handed_on(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(status.StatusError, match="Snakefile"):

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from tacit import runlog, store, terminal, watch
 from tacit.studies import ledger
+from tacit.studies.tables import MissingRunsError
 
 
 @pytest.fixture
@@ -138,15 +140,18 @@ def test_at_the_end_stand_paths_and_verdicts(said, tmp_path, monkeypatch):
     book = ledger.Ledger("study", missing=0)
     book.judge("falls", "Paper", "Accuracy falls", ledger.mean([1.0, 1.1, 1.2]), above=0, unit="points")
     book.judge("rises", "Paper", "Accuracy rises", None, above=0, unit="points")
-    store.write_table("claims.csv", book.table())
+    table = Path("results/tiny/study/claims.csv")
+    table.parent.mkdir(parents=True)
+    store.write_table(table, book.table())
     old = tmp_path / "old.pdf"
     old.touch()
     os.utime(old, (1, 1))
     (tmp_path / "new.pdf").touch()
-    heard.end(drawn=["new.pdf", "old.pdf", "none.pdf"], judged=["claims.csv", "none.csv"])
+    heard.end(drawn=["new.pdf", "old.pdf", "none.pdf"], judged=[str(table), "results/tiny/none/claims.csv"])
     (line,) = [line.getMessage().splitlines() for line in lines]
     assert line[1] == "drawn: new.pdf"
-    assert line[2].startswith("claims: 1 held, 0 not held, 1 undecided  (claims.csv")
+    told = f"({table}; python -m tacit claims --scale tiny prints them)"
+    assert line[2] == f"claims: 1 held, 0 not held, 1 undecided  {told}"
     assert line[3].split(maxsplit=1) == ["held", "Accuracy falls"]
     assert line[4].startswith("after ")
     assert len(line) == 5
@@ -184,6 +189,17 @@ def test_the_ledger_is_printed(tmp_path, capsys, monkeypatch):
     from tacit import __main__ as command
 
     monkeypatch.chdir(tmp_path)
+    for study in ("one", "other"):
+        (tmp_path / "config/scales/demo").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"config/scales/demo/{study}.yaml").touch()
+    for words, said in (
+        (["--scale", "demos"], "no scale demos; allowed: demo"),
+        (["--scale", "../demo"], "no scale ../demo; allowed: demo"),
+        (["one", "Other", "--scale", "demo"], "no study Other; allowed: one, other"),
+    ):
+        monkeypatch.setattr("sys.argv", ["tacit", "claims", *words])
+        assert command.main() == 1
+        assert said in capsys.readouterr().err
     monkeypatch.setattr("sys.argv", ["tacit", "claims", "--scale", "demo"])
     assert command.main() == 1
     assert "no claims of any study are judged in results/demo yet" in capsys.readouterr().err
@@ -201,3 +217,29 @@ def test_the_ledger_is_printed(tmp_path, capsys, monkeypatch):
     both = ledger.find("results/demo")
     assert both["study"].tolist() == ["one", "other"]
     assert isinstance(both, pd.DataFrame)
+
+
+def test_a_damaged_table_of_another_study_is_nobody_elses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for study in ("one", "other"):
+        book = ledger.Ledger(study, missing=0)
+        book.judge("falls", "Paper", "it falls", None, above=0, unit="points")
+        store.write_table(f"results/demo/{study}/claims.csv", book.table())
+    Path("results/demo/one/claims.csv").write_text("damaged")
+    assert ledger.find("results/demo", ["other"])["study"].tolist() == ["other"]
+    with pytest.raises(store.StoreError, match="damaged"):
+        ledger.find("results/demo")
+    with pytest.raises(MissingRunsError, match="no claims of third"):
+        ledger.find("results/demo", ["other", "third"])
+
+
+def test_what_is_followed_is_written_once_where_there_is_no_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    times = iter([0.0, 0.0, 0.0, None])
+    said = iter([[], [watch.Running("logs/a.log", "starting")], [watch.Running("logs/a.log", "starting")]])
+    monkeypatch.setattr(watch, "started", lambda: next(times))
+    monkeypatch.setattr(watch, "running", lambda *, since: next(said))
+    watch.follow(every=0)
+    out = capsys.readouterr().out
+    assert out.count("a, starting") == 1
+    assert "\033" not in out

@@ -94,7 +94,7 @@ def _draw_column(axes: Any, lines: list[str | pd.Series], *, rows: int) -> None:
         if isinstance(line, str):
             # Over the axis, whose lines it hides.
             ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-            axes.annotate(line, (left, number), fontsize=6.5, fontweight="bold", bbox=ground, **beside)
+            axes.annotate(line, (left, number), fontsize=6.5, fontweight="bold", bbox=ground, zorder=5, **beside)
         else:
             axes.annotate(line["id"].replace("_", " "), (left, number), fontsize=5.6, **beside)
             axes.annotate(spoken(line), (1.04, number), fontsize=5.6, **beside)
@@ -103,6 +103,9 @@ def _draw_column(axes: Any, lines: list[str | pd.Series], *, rows: int) -> None:
 
 def _draw_claim(axes: Any, claim: pd.Series, number: int) -> None:
     colour, mark, filling = _LOOKS[claim["verdict"]]
+    if not np.isfinite(claim[["effect", "low", "high"]].to_numpy(float)).all():
+        # Where it is is unknown in half widths of an interval that there is not.
+        return
     place, low, high = position(claim)
     axes.plot([low, high], [number, number], color=colour, linewidth=0.9, solid_capstyle="butt")
     axes.plot(place, number, marker=mark, color=colour, markerfacecolor=filling, markersize=3.6, markeredgewidth=0.8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -28,16 +29,18 @@ def draw_examples(
     with `in_rows` the other way round. `footnote` names scale and data.
     """
     examples = to_images(table)
+    most = max(Counter((example.difficulty, example.label) for example in examples).values())
     shown = sorted({example.difficulty for example in examples})
     words = [difficulties.format(value) for value in shown]
-    cells = [[_cell(examples, value, label) for value in shown] for label in labels]
-    across, down = words, list(labels.values())
+    cells = [[_cell(examples, value, label, most) for value in shown] for label in labels]
+    across, down = words, [name.replace(" ", "\n") for name in labels.values()]
     if in_rows:
-        cells, across, down = [list(row) for row in zip(*cells, strict=True)], down, words
+        cells, across, down = [list(row) for row in zip(*cells, strict=True)], list(labels.values()), words
     height, width, _ = cells[0][0].shape
-    inches = (style.PAGE - _LABELS) / len(across) * height / width
+    page = style.PAGE if len(across) > 1 else style.COLUMN
+    inches = (page - _LABELS) / len(across) * height / width
     figure, axes = style.new(
-        style.PAGE, _TITLES + _NOTE + 1.02 * len(down) * inches, nrows=len(down), ncols=len(across), squeeze=False
+        page, _TITLES + _NOTE + 1.02 * len(down) * inches, nrows=len(down), ncols=len(across), squeeze=False
     )
     figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0.04, hspace=0.02)
     for line, row, word in zip(axes, cells, down, strict=True):
@@ -58,13 +61,17 @@ def draw_examples(
     return figure
 
 
-def _cell(examples: list[Example], difficulty: float, label: int) -> np.ndarray:
-    """Return the examples of one cell side by side, (height, width, 4) uint8: red, green, blue and opacity."""
+def _cell(examples: list[Example], difficulty: float, label: int, most: int) -> np.ndarray:
+    """Return the examples of one cell side by side, (height, width, 4) uint8: red, green, blue and opacity.
+
+    There is room for `most`; where there are fewer, of a label of which there are not that many, nothing is seen.
+    """
     chosen = [example.pixels for example in examples if (example.difficulty, example.label) == (difficulty, label)]
-    height, width = chosen[0].shape[1:]
+    height, width = examples[0].pixels.shape[1:]
     gap = np.zeros((height, max(1, round(_GAP * max(height, width))), 4), np.uint8)
     parts = []
     for pixels in chosen:
         colours = np.broadcast_to(np.moveaxis(pixels, 0, -1), (height, width, 3))
         parts += [gap, np.concatenate([colours, np.full((height, width, 1), 255, np.uint8)], axis=2)]
+    parts += [gap, np.zeros((height, width, 4), np.uint8)] * (most - len(chosen))
     return np.concatenate(parts[1:], axis=1)

@@ -113,16 +113,15 @@ def find(folder: str | Path, studies: Sequence[str] = ()) -> pd.DataFrame:
     Raises MissingRunsError if there are none.
     """
     folder = Path(folder)
-    paths = [path for path in sorted(folder.rglob("*claims.csv")) if path.parent != folder]
-    tables = [store.read_table(path, expected=TABLE) for path in paths]
-    found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
-    if studies:
-        found = found[found["study"].isin(studies)]
-    if found.empty:
+    paths = {study: sorted((folder / study).rglob("*claims.csv")) for study in studies}
+    if not studies:
+        # But for the table in which they are gathered.
+        paths = {"any study": [path for path in sorted(folder.rglob("*claims.csv")) if path.parent != folder]}
+    if lacking := [study for study, found in paths.items() if not found]:
         raise MissingRunsError(
-            f"no claims of {' or '.join(studies) or 'any study'} are judged in {folder} yet; draw a figure"
+            f"no claims of {' or '.join(lacking)} are judged in {folder} yet; `snakemake --cores 2 claims` judges all"
         )
-    return found
+    return gather(path for found in paths.values() for path in found)["claims"]
 
 
 def as_text(claims: pd.DataFrame, *, how: bool = False) -> str:
@@ -132,17 +131,18 @@ def as_text(claims: pd.DataFrame, *, how: bool = False) -> str:
         lines.append(f"{study}")
         for _, row in own.iterrows():
             lines.append(f"  {row['verdict']:10} {row['claim']}")
-            missing = f"; PARTIAL: {row['missing']} runs missing" if row["missing"] else ""
-            lines.append(f"  {'':10} {measured(row)}, {row['runs']} seeds{missing}")
+            lines.append(f"  {'':10} {measured(row)}")
             if how:
                 lines.append(f"  {'':10} {row['how']}; {row['source']}; {row['id']}")
     return "\n".join(lines)
 
 
 def measured(claim: pd.Series) -> str:
-    """Return effect, interval and threshold of a claim."""
+    """Return effect, interval and threshold of a claim, from how many seeds, and how many runs are missing."""
     bound = f"{claim['side']} {short(claim['threshold'])} {claim['unit']}"
-    return f"{effect(claim, ' ({} to {})') or 'nothing measured'}, claimed {bound}"
+    seeds = f"{claim['runs']} seed{'' if claim['runs'] == 1 else 's'}"
+    missing = f"; PARTIAL: {claim['missing']} runs missing" if claim["missing"] else ""
+    return f"{effect(claim, ' ({} to {})') or 'nothing measured'}, claimed {bound}, {seeds}{missing}"
 
 
 def effect(claim: pd.Series, interval: str) -> str:
