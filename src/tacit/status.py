@@ -1,21 +1,22 @@
 """What is done, running, missing or failed, figure by figure.
 
-Asks Snakemake, which alone knows, by way of its public `--detailed-summary`, once, and once more for each figure that
-was never drawn, and reads the logs of what is missing.
+Asks Snakemake, which alone knows, by way of its public `--detailed-summary`, and, of what was never made, by a dry run,
+and reads the logs of what is missing.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from tacit import watch
+from tacit import terminal, watch
 from tacit.errors import UserError
 
 
@@ -66,18 +67,13 @@ def statuses(figures: Sequence[str] = (), arguments: Sequence[str] = ()) -> list
     asked = figures or [path for path in files if path.startswith("figures/") and path.endswith(".pdf")]
     if strange := [name for name in asked if name not in files]:
         raise StatusError(f"{strange[0]} is no file; name figures, such as figures/pathfinder.pdf, or none for all")
+    # Snakemake tells what a file is made from once it was made; before, what it plans to make it from.
+    if any(not file.inputs for file in files.values()):
+        for path, inputs in _planned_inputs([*figures, *arguments]).items():
+            if path in files:
+                files[path] = files[path]._replace(inputs=inputs)
     at_work = _is_locked()
-
-    def of(figure: str) -> FigureStatus:
-        own = files
-        if not files[figure].inputs:
-            # Snakemake tells what a file is made from once it was made. Before, what it plans for this one alone.
-            own = {file.path: file for file in _summary([figure, *arguments])}
-            own[figure] = own[figure]._replace(inputs=tuple(path for path in own if path != figure))
-        return _of_figure(figure, own, at_work=at_work)
-
-    with ThreadPoolExecutor(os.cpu_count()) as together:
-        return list(together.map(of, asked))
+    return [_of_figure(figure, files, at_work=at_work) for figure in asked]
 
 
 def _of_figure(figure: str, files: Mapping[str, File], *, at_work: bool) -> FigureStatus:
@@ -125,13 +121,28 @@ def report(found: Iterable[FigureStatus]) -> str:
     return "\n".join(lines)
 
 
-def _summary(arguments: Sequence[str]) -> list[File]:
+def _planned_inputs(arguments: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return, for each file that the next call would make, what it would be made from."""
+    found: dict[str, tuple[str, ...]] = {}
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as plan:
+        _snakemake([*arguments, "--dry-run", "--nolock"], {terminal.PLAN_VARIABLE: plan.name})
+        for line in plan:
+            job = json.loads(line)
+            found |= {path: tuple(job["input"]) for path in job["output"]}
+    return found
+
+
+def _snakemake(arguments: Sequence[str], variables: Mapping[str, str]) -> str:
     # The targets stand first: several of Snakemake's options take everything that follows them.
-    command = [sys.executable, "-m", "snakemake", *arguments, "--detailed-summary", "--nolock"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | variables)
     if done.returncode != 0:
         raise StatusError(done.stderr.strip())
-    rows = csv.DictReader(done.stdout.splitlines(), delimiter="\t")
+    return done.stdout
+
+
+def _summary(arguments: Sequence[str]) -> list[File]:
+    rows = csv.DictReader(_snakemake([*arguments, "--detailed-summary", "--nolock"], {}).splitlines(), delimiter="\t")
     return [
         File(
             path=row["output_file"],

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import logging
+import os
 import re
 import signal
 import threading
@@ -22,6 +24,9 @@ from tacit import watch
 
 LONGEST_REASON = 200
 """Letters of a reason that are shown."""
+
+PLAN_VARIABLE = "TACIT_PLAN"
+"""Names a file to which a line is added for each job: its inputs and outputs, as JSON."""
 
 INTERVALS = (4.0, 6.0, 10.0, 10.0, 10.0, 20.0, 30.0)
 """Seconds between lines on what is running; the last one stays."""
@@ -42,6 +47,10 @@ class Terminal(logging.Filter):
         """Shorten reasons, say where the log is; after Ctrl-C leave out errors of jobs that were asked to end."""
         event = getattr(getattr(record, "event", None), "name", "")
         if event == "JOB_INFO":
+            if path := os.environ.get(PLAN_VARIABLE):
+                files = {name: list(map(str, getattr(record, name, None) or ())) for name in ("input", "output")}
+                with Path(path).open("a", encoding="utf-8") as plan:
+                    plan.write(json.dumps(files) + "\n")
             record.reason = shortened(str(getattr(record, "reason", "")))
             log, said = getattr(record, "log", None), getattr(record, "rule_msg", None)
             if said and log:

@@ -106,3 +106,12 @@ def test_two_settings_never_share_a_run(fresh):
 def test_switches_can_be_given_on_the_command_line(fresh, switch):
     call = fresh.call("--dry-run", FIGURE, "--config", "scale=smoke", switch, scale=None)
     assert call.code == 0, call.output
+
+
+def test_of_figures_that_were_never_drawn_status_tells_all_stages(fresh):
+    command = [sys.executable, "-m", "tacit", "status", "figures/pathfinder.pdf", "--config", "scale=smoke"]
+    done = subprocess.run(command, cwd=fresh.folder, env=fresh.environment, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    stages = [line.split()[0] for line in done.stdout.splitlines()[1:]]
+    assert stages == [f"pathfinder_{verb}" for verb in ("render", "assemble", "train", "collect", "plot")]
+    assert "0 done, 0 running, 4 to do" in done.stdout
