@@ -28,6 +28,8 @@ _QUANTITIES = {
     "train_accuracy": "train accuracy (%)",
     "test_accuracy": "test accuracy (%)",
 }
+_APPROACH = 10
+"""Percentage points of accuracy, below the ends of all lines, that the panels over epochs show."""
 _METHODS = {
     "linear": (style.BLUE, ""),
     "curvilinear": (style.ORANGE, "s"),
@@ -57,7 +59,7 @@ def draw(curves: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
             place.margins(x=0.02)
         line[0].set_ylabel(label)
         if label.endswith("(%)"):
-            line[0].set_ylim(_focus(chosen[chosen["split"].isin(shown)]))
+            line[0].set_ylim(_focus(chosen))
     for place, split in zip(axes[0], shown, strict=True):
         place.set_title(f"split at epoch {split}")
     for place in axes[-1]:
@@ -84,11 +86,11 @@ def _lines(split: int) -> list[tuple[str, int, dict[str, Any]]]:
 
 
 def _focus(rows: pd.DataFrame) -> tuple[float, float]:
-    """Return limits that hold all `rows`, with their bands; what is common to all before would flatten them."""
-    spread = rows["std"].fillna(0)
-    low, high = (rows["mean"] - spread).min(), (rows["mean"] + spread).max()
-    room = 0.05 * max(high - low, 0.5)
-    return low - room, high + room
+    """Return limits about what `rows` end with, and _APPROACH below; how they begin would flatten it."""
+    ends = rows.loc[rows.groupby(["network", "split"])["age"].idxmax()]
+    spread = ends["std"].fillna(0)
+    low, high = (ends["mean"] - spread).min(), (ends["mean"] + spread).max()
+    return low - max(_APPROACH, 2 * (high - low)), high + 0.05 * max(_APPROACH, high - low)
 
 
 def draw_ends(ends: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
@@ -171,9 +173,11 @@ def draw_interpolation(summary: pd.DataFrame, *, settings: Settings, missing: in
         for place, (origin, target) in zip(line, pairs, strict=True):
             here = summary[(summary["origin"] == origin) & (summary["target"] == target)]
             for method, (colour, mark) in _METHODS.items():
+                # The straight line is often under the curved one, so it is wide enough to be seen there.
+                wide = 2 if method == "linear" else 1
                 for part, looks in (
-                    ("test", {"linewidth": 1.5}),
-                    ("train", {"linewidth": 1, "linestyle": (0, (3, 1.5))}),
+                    ("test", {"linewidth": 1.5 * wide}),
+                    ("train", {"linewidth": wide, "linestyle": (0, (3, 1.5))}),
                 ):
                     chosen = here[(here["method"] == method) & (here["quantity"] == f"{part}_{quantity}")]
                     _line(place, chosen, x="alpha", color=colour, marker=mark, markersize=2.5, **looks)
