@@ -22,7 +22,7 @@ _LOOKS = {
 
 _ROW = 0.145
 """Inches a claim."""
-_COLUMN, _NAMES, _AXIS = style.PAGE / 2, 1.42, 0.66
+_COLUMN, _NAMES, _AXIS = style.PAGE / 2, 1.42, 0.58
 """Inches of a column, of the names in it, and of the axis beside them; the numbers have the rest."""
 _TOP, _BOTTOM = 0.32, 0.68
 """Inches above and below all rows."""
