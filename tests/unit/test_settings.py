@@ -323,7 +323,7 @@ IMPOSSIBLE = {
         "pathfinder.seeds = 20240101: this is a number of runs, not a seed; at most 1000",
     ),
     "more runs than can be planned": (
-        {"pathfinder": {"seeds": 1000, "coefficients": list(range(100))}},
+        {"pathfinder": {"path_lengths": [3, 4, 5], "seeds": 1000, "coefficients": list(range(100))}},
         r"300,000 runs are more than can be planned",
     ),
     "more jobs than can be planned": (
