@@ -82,3 +82,13 @@ def test_tables_of_one_name_are_all_shown_and_a_damaged_one_hides_no_other(folde
     (folder / TABLE).write_text("damaged")
     left = shown(TABLE, other, tables=(TABLE, other))
     assert "it was damaged or edited" in left and "another: Paper 2021" in left
+
+
+def test_a_preview_that_cannot_be_written_costs_no_figure(folder, caplog):
+    preview = style.preview_of(FIGURE)
+    preview.unlink()
+    preview.mkdir()
+    figure, _ = style.new(style.COLUMN, 2)
+    style.save(figure, FIGURE)
+    assert (folder / FIGURE).read_bytes().startswith(b"%PDF")
+    assert "no preview for pages" in caplog.text

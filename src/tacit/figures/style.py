@@ -17,6 +17,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from tacit import provenance, store
+from tacit.runlog import log
 
 COLUMN, PAGE = 3.25, 6.75
 """Widths in inches of one column of a paper and of its page; figures have one of these, and are printed as they are."""
@@ -103,11 +104,17 @@ def save(figure: Figure, path: str | Path) -> None:
     if older := provenance.origin().older:
         said = figure.get_supxlabel().replace("\n", " ")
         note(figure, f"OLDER CODE: {older} run{'' if older == 1 else 's'}, {said}")
-    for file, metadata in (
-        (preview_of(path), {"Software": None}),
-        (Path(path), {"CreationDate": None, "Creator": "Tacit", "Producer": None}),
-    ):
-        content = io.BytesIO()
-        figure.savefig(content, format=file.suffix[1:], metadata=metadata)
-        store.write_bytes(file, content.getbuffer())
+    store.write_bytes(path, _bytes_of(figure, "pdf", {"CreationDate": None, "Creator": "Tacit", "Producer": None}))
+    preview = preview_of(path)
+    try:
+        store.write_bytes(preview, _bytes_of(figure, "png", {"Software": None}))
+    except store.StoreError as error:
+        # No reason to lose the figure; pages say that there is none.
+        log.warning("no preview for pages: %s", error)
     plt.close(figure)
+
+
+def _bytes_of(figure: Figure, form: str, metadata: dict[str, str | None]) -> memoryview:
+    content = io.BytesIO()
+    figure.savefig(content, format=form, metadata=metadata)
+    return content.getbuffer()
