@@ -74,7 +74,7 @@ rule pathfinder_train:
         gpu=cfg.gpus_per_run,
     params:
         settings=cfg.pathfinder.run.plain(),
-        asked=[[{}, PATHFINDER_DATASET_SETTINGS]],
+        asked=PATHFINDER_DATASET_ASKED,
         checkpoint=PATHFINDER_RUN.checkpoint,
         code=fingerprint("pathfinder_train.py"),
     message:
@@ -149,7 +149,7 @@ rule pathfinder_examples_collect:
         log_of(f"{PATHFINDER}/examples.csv"),
     localrule: True
     params:
-        asked=[[{}, PATHFINDER_DATASET_SETTINGS]],
+        asked=PATHFINDER_DATASET_ASKED,
         uses="tacit.studies.pathfinder.show",
         code=fingerprint("collect.py", "tacit.studies.pathfinder.show"),
     message:
@@ -174,7 +174,7 @@ rule pathfinder_examples_plot:
         "logs/figures/pathfinder_examples.log",
     localrule: True
     params:
-        asked=[[{}, PATHFINDER_DATASET_SETTINGS]],
+        asked=PATHFINDER_DATASET_ASKED,
         settings=drawn(None, dataset=cfg.pathfinder.dataset.plain(), rendering=cfg.pathfinder.rendering.plain()),
         uses="tacit.figures.pathfinder.EXAMPLES",
         code=fingerprint("plot.py", "tacit.figures.pathfinder.EXAMPLES"),

@@ -49,7 +49,6 @@ def draw_examples(
         else:
             line[0].set_ylabel(word)
         for place, cell in zip(line, row, strict=True):
-            # One transparent column of pixels apart, each with its edge, as images can be as white as the page.
             place.imshow(cell, interpolation="nearest")
             place.set_xticks([])
             place.set_yticks([])
@@ -68,6 +67,7 @@ def _cell(examples: list[Example], difficulty: float, label: int, most: int) -> 
     """
     chosen = [example.pixels for example in examples if (example.difficulty, example.label) == (difficulty, label)]
     height, width = examples[0].pixels.shape[1:]
+    # Transparent, and not white, as images can be as white as the page.
     gap = np.zeros((height, max(1, round(_GAP * max(height, width))), 4), np.uint8)
     parts = []
     for pixels in chosen:
