@@ -21,6 +21,7 @@ include: "workflow/rules/sensing.smk"
 include: "workflow/rules/rank_dynamics.smk"
 include: "workflow/rules/norms.smk"
 include: "workflow/rules/untied.smk"
+include: "workflow/rules/depth_limit.smk"
 include: "workflow/rules/claims.smk"
 
 
@@ -32,6 +33,7 @@ rule all:
         rules.rank_dynamics.input,
         rules.norms.input,
         rules.untied.input,
+        rules.depth_limit.input,
         rules.claims.input,
 
 

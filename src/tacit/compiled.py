@@ -36,6 +36,7 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
+from numba.extending import _Intrinsic
 
 from tacit import files
 from tacit.runlog import log
@@ -256,6 +257,8 @@ def _value(value: Any, seen: set[int]) -> Iterator[str]:
     if isinstance(value, Dispatcher):
         yield str(_options(value.targetoptions))
         value = value.py_func
+    if isinstance(value, _Intrinsic):
+        value = value._defn
     if isinstance(value, types.FunctionType) and value.__module__.partition(".")[0] != "numba":
         yield from _content(value, seen)
     elif isinstance(value, type) and hasattr(value, "_fields"):

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from tacit.settings import yaml_files
 from tacit.settings.base import MOST_LEVELS, Count, Folder, Settings, SettingsError, parse, short, suggest
+from tacit.settings.depth_limit import DepthLimitSettings
 from tacit.settings.norms import NormsSettings
 from tacit.settings.pathfinder import PathfinderSettings
 from tacit.settings.rank_dynamics import RankDynamicsSettings
@@ -41,6 +42,7 @@ class Configuration(Settings):
     rank_dynamics: RankDynamicsSettings
     norms: NormsSettings
     untied: UntiedSettings
+    depth_limit: DepthLimitSettings
 
 
 STUDIES = tuple(

@@ -111,6 +111,19 @@ class Images(Settings):
         return FACTS[self.source].channels
 
     @property
+    def num_train_at_most(self) -> int:
+        """Number of training images, or a number that it is at most."""
+        most = FACTS[self.source].num_train
+        if self.train_fraction is not None:
+            return max(1, round(self.train_fraction * most))
+        return self.num_train or most
+
+    @property
+    def num_test_at_most(self) -> int:
+        """The same of test images."""
+        return self.num_test or FACTS[self.source].num_test
+
+    @property
     def num_classes(self) -> int:
         """Number of classes of the images that are used."""
         return len(self.classes) if self.classes is not None else FACTS[self.source].classes

@@ -1,0 +1,256 @@
+"""Settings of the study on residual networks in the depth limit (after Cont, Rossier, Xu 2022, and a thesis on it)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from tacit.paths import Axes
+from tacit.settings.base import (
+    Distinct,
+    NonNegativeInt,
+    Positive,
+    Seed,
+    Seeds,
+    Settings,
+    Some,
+    check_memory,
+    check_runs,
+    check_unused,
+)
+from tacit.settings.images import Images
+
+Initialization = Literal["constant", "ntrunc", "lin_dec", "lin_inc", "quad", "lin_dec_sym", "lin_inc_sym"]
+Activation = Literal["tanh", "relu", "elu", "gelu", "sigmoid"]
+Augmentation = Literal["skip", "none", "plain", "linear_skip", "inc_skip"]
+"""How layers are put together (`tacit.nn.deep_residual`); `plain` is `none` with delta 1."""
+
+Rule = Literal["fixed", "scaled", "dynamic", "dynamic_guarded"]
+"""Of the learning rate c: c itself; c L^(2 alpha - 1); from the second epoch on 2 c / V^2 (10 c / V^2 with relu), V
+being the p-variation norm of the rescaled weights, as published; the same with V at least 1."""
+
+Depth = Annotated[int, Field(ge=1, le=100_000)]
+Alpha = Annotated[float, Field(ge=0, le=2)]
+Gamma = Annotated[float, Field(ge=0.1, le=100)]
+Exponent = Annotated[float, Field(ge=1, le=16)]
+Epoch = Annotated[int, Field(ge=0, le=100_000)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+
+RUN = Axes(
+    experiment=Name,
+    alpha=Alpha,
+    gamma=Gamma,
+    initialization=Initialization,
+    activation=Activation,
+    augmentation=Augmentation,
+    rule=Rule,
+    learning_rate=Positive,
+    depth=Depth,
+    seed=int,
+)
+"""What tells files from each other."""
+
+VARIANT = ("alpha", "gamma", "initialization", "activation", "augmentation", "rule", "learning_rate")
+"""The axes of a setting, apart from experiment, depth and seed."""
+
+GRID = "grid"
+"""Name of the experiment that figures and claims are about."""
+
+
+class Function(Settings):
+    """A regression with one input and one output."""
+
+    source: Literal["sin", "constant"]
+    num_samples: Annotated[int, Field(ge=10, le=10**7)] = 100_000
+    """Nine tenths of them are learned from."""
+    c: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Of `sin`, in K = exp(-4 c) / (8 N), whose root bounds the inputs; the target of `constant`. By default 0.01."""
+    form: Literal["code", "readme"] = "code"
+    """`code`: what the original computes, sin(pi x / sqrt K); `readme`: what it says, sin x for x from -1 to 1, and a
+    constant of 0.1 by default."""
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _is_used(self) -> Self:
+        if (self.source, self.form) == ("sin", "readme"):
+            check_unused(self, "c", why="means nothing to sin x")
+        return self
+
+    @property
+    def constant(self) -> float:
+        """c, or what it is by default."""
+        default = 0.1 if (self.source, self.form) == ("constant", "readme") else 0.01
+        return default if self.c is None else self.c
+
+    @property
+    def title(self) -> str:
+        """What it is, as it is written."""
+        return {"sin": "one period of a sine", "constant": f"the constant {self.constant:g}"}[self.source]
+
+    @property
+    def num_train(self) -> int:
+        """Samples that are learned from, as torch.utils.data.random_split divides 0.9 and 0.1."""
+        first, second = int(self.num_samples * 0.9), int(self.num_samples * 0.1)
+        return first + -(-(self.num_samples - first - second) // 2)
+
+
+class Rate(Settings):
+    """A learning rate."""
+
+    rule: Rule
+    learning_rate: Positive
+    """c of the rule."""
+
+
+class Descent(Settings):
+    """Plain gradient descent on the weights of all layers."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    """Passes over the data; with full batches as many steps."""
+    batch_size: NonNegativeInt = 0
+    """Of mini-batches, in the order of the data; 0 takes all at once."""
+    precision: Literal["float32", "float64"] = "float32"
+    p_loss: Exponent = 2.0
+    """Exponent of the loss of a regression, the mean of |y - f(x)|^p."""
+    p_var: Exponent = 2.0
+    """Exponent of the variation that a dynamic rate goes by."""
+    delta: Literal["frozen", "trained", "trained_from_one"] = "frozen"
+    """The factor L^-alpha of all layers of `skip` and `none`: frozen, or trained from there, or from 1."""
+
+
+class Variation(Settings):
+    """When and for what exponents p-variations of the rescaled weights are computed."""
+
+    p: Annotated[tuple[Exponent, ...], Field(min_length=1, max_length=20), Distinct] = (2.0, 1.0, 1.5)
+    every: Annotated[int, Field(ge=1, le=100_000)] = 1
+    """Epochs; before the first and after the last it always is."""
+
+
+class RunSettings(Settings):
+    """What a run depends on besides its experiment, variant, depth and seed."""
+
+    data: Annotated[Images | Function, Field(discriminator="source")]
+    dim: Annotated[int, Field(ge=1, le=1024)]
+    """Width of all layers."""
+    descent: Descent
+    variation: Variation = Variation()
+    kept: Annotated[tuple[Epoch, ...], Field(max_length=100), Distinct] = ()
+    """Epochs whose weights are written down, besides the last; 0 is before training."""
+
+    @model_validator(mode="after")
+    def _is_used(self) -> Self:
+        if isinstance(self.data, Images):
+            check_unused(self.descent, "p_loss", why="is of regressions, not of a classification")
+        if late := [epoch for epoch in self.kept if epoch >= self.descent.epochs]:
+            raise ValueError(
+                f"kept = {late[0]}: the last epoch, {self.descent.epochs}, is kept, and there is none after"
+            )
+        return self
+
+
+class Variant(NamedTuple):
+    """A setting: initialisation, layers, learning rate."""
+
+    alpha: float
+    gamma: float
+    initialization: str
+    activation: str
+    augmentation: str
+    rule: str
+    learning_rate: float
+
+
+class Experiment(RunSettings):
+    """Runs of every depth, in every combination of settings, for every seed."""
+
+    depths: Annotated[tuple[Depth, ...], Some, Distinct]
+    alphas: Annotated[tuple[Alpha, ...], Some, Distinct]
+    gammas: Annotated[tuple[Gamma, ...], Some, Distinct]
+    initializations: Annotated[tuple[Initialization, ...], Some, Distinct]
+    activations: Annotated[tuple[Activation, ...], Some, Distinct] = ("tanh",)
+    augmentations: Annotated[tuple[Augmentation, ...], Some, Distinct] = ("skip",)
+    rates: Annotated[tuple[Rate, ...], Some, Distinct]
+    seeds: Seeds
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        check_runs(len(self.depths) * len(self.variants) * self.seeds)
+        kept = len(self.kept) + 2
+        check_memory(
+            max(self.depths) * self.dim**2 * (kept + 16), each=4, what=f"dim = {self.dim} with such depths: a run"
+        )
+        for weights in ("trained", "trained_from_one"):
+            if self.descent.delta == weights and (other := set(self.augmentations) - {"skip", "none"}):
+                raise ValueError(f"descent.delta = {weights}: {sorted(other)[0]} has no factor to train")
+        return self
+
+    @property
+    def run(self) -> RunSettings:
+        """The part that a run depends on besides its axes."""
+        return RunSettings(data=self.data, dim=self.dim, descent=self.descent, variation=self.variation, kept=self.kept)
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """All settings. At alpha 1/2 a rate that is scaled is the fixed one, and takes its place."""
+        found = itertools.product(
+            self.alphas, self.gammas, self.initializations, self.activations, self.augmentations, self.rates
+        )
+        return tuple(
+            Variant(alpha, gamma, initialization, activation, augmentation, rate.rule, rate.learning_rate)
+            for alpha, gamma, initialization, activation, augmentation, rate in found
+            if not self._is_same(alpha, rate)
+        )
+
+    def _is_same(self, alpha: float, rate: Rate) -> bool:
+        return alpha == 0.5 and rate.rule == "fixed" and rate.model_copy(update={"rule": "scaled"}) in self.rates
+
+
+class Shown(Settings):
+    """What the figures show of the grid, and the claims are judged by: all alphas of one setting."""
+
+    gamma: Gamma
+    initialization: Initialization
+    activation: Activation
+    augmentation: Augmentation
+    learning_rate: Positive
+    alpha: Alpha
+    """Of the single weights."""
+    entries: Annotated[tuple[tuple[NonNegativeInt, NonNegativeInt], ...], Field(min_length=1, max_length=12), Distinct]
+    """Row and column of those weights, from 0."""
+
+
+class DepthLimitSettings(Settings):
+    """The whole study."""
+
+    grid: Experiment
+    """Of which figures and claims are."""
+    further: dict[Name, Experiment] = Field(default={})
+    """Experiments of one's own by name, which end up in a table and in no figure."""
+    shown: Shown
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        if GRID in self.further:
+            raise ValueError(f"further.{GRID}: this name is taken")
+        check_runs(sum(len(one.depths) * len(one.variants) * one.seeds for one in self.experiments.values()))
+        shown, grid = self.shown, self.grid
+        for name, value, trained in (
+            ("gamma", shown.gamma, grid.gammas),
+            ("initialization", shown.initialization, grid.initializations),
+            ("activation", shown.activation, grid.activations),
+            ("augmentation", shown.augmentation, grid.augmentations),
+            ("learning_rate", shown.learning_rate, tuple(rate.learning_rate for rate in grid.rates)),
+            ("alpha", shown.alpha, grid.alphas),
+        ):
+            if value not in trained:
+                raise ValueError(f"shown.{name}: {value} is not trained; there are {', '.join(map(str, trained))}")
+        if far := [pair for pair in shown.entries if max(pair) >= grid.dim]:
+            raise ValueError(f"shown.entries: {list(far[0])} is outside of weights of {grid.dim} x {grid.dim}")
+        return self
+
+    @property
+    def experiments(self) -> dict[str, Experiment]:
+        """All experiments by name."""
+        return {GRID: self.grid, **self.further}

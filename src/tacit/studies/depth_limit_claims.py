@@ -1,0 +1,145 @@
+"""What is claimed of residual networks in the depth limit, and whether it held; the tables of the study."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tacit.settings.depth_limit import GRID
+from tacit.studies import depth_limit as study
+from tacit.studies import ledger
+
+SOURCE = "thesis on weight regularity; Cont, Rossier, Xu 2022"
+
+GROWS = 0.05
+"""Power of the depth from which on something counts as growing with it."""
+
+EXPONENT_ERROR = 0.1
+"""By which a measured power of the depth may differ from that of theory."""
+
+_GRID = np.linspace(0, 1, 501)
+"""Positions at which profiles of two depths are compared."""
+
+
+def tables(
+    runs: Iterable[str | Path], *, shown: Mapping[str, Any], alphas: Iterable[float], missing: int
+) -> dict[str, pd.DataFrame]:
+    """Return the tables of all runs, and what is claimed of those that are `shown`.
+
+    `alphas` are those asked for, `missing` the number of runs that are not there.
+    """
+    found = study.collect(runs, shown=shown)
+    return {
+        "runs": found.runs,
+        "variation": study.variation_table(found.variation),
+        "profiles": study.profile_table(found.profiles),
+        "entries": study.entry_table(found.entries),
+        "claims": claims(found, shown=shown, alphas=alphas, missing=missing),
+    }
+
+
+def further_tables(runs: Iterable[str | Path], *, shown: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Return the tables of runs of any experiment, of which nothing is claimed or shown."""
+    found = study.collect(runs, shown=shown)
+    return {"runs": found.runs, "variation": study.variation_table(found.variation)}
+
+
+def claims(found: study.Collected, *, shown: Mapping[str, Any], alphas: Iterable[float], missing: int) -> pd.DataFrame:
+    """Judge what is stated, in a row of the ledger for each claim and alpha. Slopes are of one seed over depths."""
+    book = ledger.Ledger(study.STUDY, missing=missing)
+    runs, variation = (_shown(table, shown) for table in (found.runs, found.variation))
+    exponents = sorted({p for p in variation["p"] if p > 1} - _initial_only(variation))
+    for alpha in alphas:
+        own = _of(runs, alpha, "scaled")
+        words = f"rate as L^{2 * alpha - 1:g}, alpha {alpha:g}"
+        text = f"Norms of rescaled weights along depth differ the less from one depth to the next the deeper ({words})"
+        differences = _differences(found.profiles, alpha)
+        book.judge(f"profile_converges_{alpha:g}", SOURCE, text, differences, below=0, unit="power of L")
+        text = f"The training loss that is reached does not grow with depth ({words})"
+        book.judge(f"loss_bounded_{alpha:g}", SOURCE, text, _power(own, "final_loss"), below=GROWS, unit="power of L")
+        of_variation = _of(variation, alpha, "scaled")
+        for p in exponents:
+            text = f"The {p:g}-variation norm of the trained, rescaled path does not grow with depth ({words})"
+            of_p = _power(of_variation[of_variation["p"] == p], "final")
+            book.judge(f"variation_{p:g}_bounded_{alpha:g}", SOURCE, text, of_p, below=GROWS, unit="power of L")
+        text = f"For exponents above 1 that norm is the distance of the path's ends, in the worst of depths ({words})"
+        book.judge(
+            f"ends_{alpha:g}", SOURCE, text, _beside_ends(of_variation, own, exponents), below=1.01, unit="times"
+        )
+        of_fixed = _power(_of(runs, alpha, "fixed"), "mean_norm", away_from=1 - 2 * alpha)
+        text = (
+            f"At a rate that is fixed in depth, norms of rescaled weights go as L^{1 - 2 * alpha:g} (alpha {alpha:g}): "
+            "difference of the powers"
+        )
+        book.judge(f"fixed_rate_{alpha:g}", SOURCE, text, of_fixed, below=EXPONENT_ERROR, unit="power of L")
+    if shown["initialization"] == "ntrunc" and shown["gamma"] >= 1:
+        first = variation[(variation["p"] == shown["gamma"]) & (variation["alpha"] == shown["alpha"])]
+        text = "The gamma-variation norm of the initial rescaled path does not depend on depth: size of the power"
+        book.judge(
+            "initial_variation", SOURCE, text, _power(first, "initial", away_from=0), below=0.02, unit="power of L"
+        )
+    return book.table()
+
+
+def _shown(table: pd.DataFrame, shown: Mapping[str, Any]) -> pd.DataFrame:
+    if table.empty:
+        return table
+    keep = [row["experiment"] == GRID and study.is_shown(row, shown) for row in table.to_dict("records")]
+    return table[keep]
+
+
+def _initial_only(variation: pd.DataFrame) -> set[float]:
+    """Return the exponents that nothing was measured of after training."""
+    return {p for p, own in variation.groupby("p") if own["final"].isna().all()}
+
+
+def _of(table: pd.DataFrame, alpha: float, rule: str) -> pd.DataFrame:
+    """Return the rows of a rule; at alpha 1/2 both rules are one, and were run once."""
+    own = table[table["alpha"] == alpha]
+    there = own[own["rule"] == rule]
+    return own if alpha == 0.5 and there.empty else there
+
+
+def _power(table: pd.DataFrame, quantity: str, *, away_from: float | None = None) -> ledger.Estimate | None:
+    """Estimate the power of the depth that a quantity goes with, or how far that is away from another."""
+    wide = table.pivot_table(index="seed", columns="depth", values=quantity, aggfunc="first").dropna()
+    if len(wide) == 0 or wide.shape[1] < 2:
+        return None
+    places, logs = np.log(wide.columns.to_numpy(float)), np.log(np.maximum(wide.to_numpy(), np.finfo(float).tiny))
+    if away_from is None:
+        return ledger.slope(places, logs)
+    away = places - places.mean()
+    slopes = logs @ (away / (away**2).sum())
+    how = "size of the difference of each seed's slope, mean over seeds, Student's t"
+    return ledger.mean(np.abs(slopes - away_from))._replace(how=how)
+
+
+def _differences(profiles: Mapping[tuple[Any, ...], np.ndarray], alpha: float) -> ledger.Estimate | None:
+    """Estimate the power of the depth that differences between the profiles of consecutive depths go with."""
+    by_seed: dict[int, dict[int, np.ndarray]] = {}
+    rules = {key[5] for key in profiles if key[0] == alpha}
+    rule = "scaled" if "scaled" in rules else "fixed"
+    for (own_alpha, *_, own_rule, _rate, depth, seed), norms in profiles.items():
+        if own_alpha == alpha and own_rule == rule and (rule == "scaled" or alpha == 0.5):
+            by_seed.setdefault(seed, {})[depth] = np.interp(_GRID, study.positions(depth), norms)
+    whole = {depth for own in by_seed.values() for depth in own}
+    complete = [own for own in by_seed.values() if set(own) == whole]
+    depths = sorted(whole)
+    if len(depths) < 3 or not complete:
+        return None
+    pairs = list(itertools.pairwise(depths))
+    logs = [[np.log(np.linalg.norm(own[b] - own[a]) / np.linalg.norm(own[b])) for a, b in pairs] for own in complete]
+    return ledger.slope([np.log(a * b) / 2 for a, b in pairs], np.array(logs))
+
+
+def _beside_ends(variation: pd.DataFrame, runs: pd.DataFrame, exponents: Iterable[float]) -> ledger.Estimate | None:
+    keys = ["depth", "seed"]
+    both = variation[variation["p"].isin(list(exponents))].merge(runs[[*keys, "end_distance"]], on=keys)
+    if both.empty:
+        return None
+    return ledger.geometric_mean((both["final"] / both["end_distance"]).groupby(both["seed"]).max())

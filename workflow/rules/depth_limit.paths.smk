@@ -1,0 +1,54 @@
+# Residual networks in the depth limit: their files, what is asked of them, and what their jobs need.
+
+from tacit.memory import depth_limit as _depth_limit_memory
+from tacit.settings import depth_limit as _depth_limit
+
+DEPTH_LIMIT = f"results/{cfg.scale}/depth_limit"
+DEPTH_LIMIT_RUN = files(DEPTH_LIMIT, _depth_limit.RUN)
+DEPTH_LIMIT_EXPERIMENTS = cfg.depth_limit.experiments
+
+
+def depth_limit_runs(name):
+    """The files of the runs of an experiment."""
+    experiment = DEPTH_LIMIT_EXPERIMENTS[name]
+    return [
+        DEPTH_LIMIT_RUN.of(experiment=name, depth=depth, seed=seed, **variant._asdict())
+        for variant in experiment.variants
+        for depth in experiment.depths
+        for seed in range(experiment.seeds)
+    ]
+
+
+DEPTH_LIMIT_RUNS = depth_limit_runs(_depth_limit.GRID)
+DEPTH_LIMIT_FURTHER_RUNS = [run for name in cfg.depth_limit.further for run in depth_limit_runs(name)]
+DEPTH_LIMIT_FURTHER_TABLES = [f"{DEPTH_LIMIT}/further_runs.csv"] if DEPTH_LIMIT_FURTHER_RUNS else []
+DEPTH_LIMIT_ASKED = [
+    [{"experiment": name}, experiment.run.plain()] for name, experiment in DEPTH_LIMIT_EXPERIMENTS.items()
+]
+DEPTH_LIMIT_SHOWN = cfg.depth_limit.shown.plain()
+CLAIMS[f"{DEPTH_LIMIT}/claims.csv"] = DEPTH_LIMIT_ASKED, DEPTH_LIMIT_RUNS
+
+
+def depth_limit_experiment(wildcards):
+    """The experiment that a run is of."""
+    if wildcards.experiment not in DEPTH_LIMIT_EXPERIMENTS:
+        known = ", ".join(DEPTH_LIMIT_EXPERIMENTS)
+        raise WorkflowError(f"experiment~{wildcards.experiment}: the present settings have {known}")
+    return DEPTH_LIMIT_EXPERIMENTS[wildcards.experiment]
+
+
+def depth_limit_settings(wildcards):
+    """What a run depends on besides its setting, depth and seed."""
+    return depth_limit_experiment(wildcards).run.plain()
+
+
+def depth_limit_images(wildcards):
+    """The images that a run learns from; functions are drawn where they are learned."""
+    data = depth_limit_experiment(wildcards).data
+    return images_dataset(data) if isinstance(data, Images) else []
+
+
+def depth_limit_memory(wildcards, threads):
+    """One descent."""
+    run = depth_limit_experiment(wildcards).run
+    return _depth_limit_memory.train(run, int(wildcards.depth), threads=threads, gpu=MAY_FIND_A_GPU)
