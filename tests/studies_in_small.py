@@ -7,8 +7,9 @@ import numpy as np
 
 from tacit import store
 from tacit.data import images, pathfinder, sensing
+from tacit.settings.images import Images
 from tacit.settings.norms import MatrixRun
-from tacit.studies import matrix_norms, rank_dynamics, same_class, tensor_completion, untied
+from tacit.studies import depth_limit, matrix_norms, rank_dynamics, same_class, tensor_completion, untied
 from tacit.studies import pathfinder as pathfinder_study
 
 TINY = {
@@ -34,6 +35,7 @@ TINY = {
         **{name: {"descent": {"epochs": 50}} for name in ("matrix", "tensor", "hierarchical")},
     },
     "norms": {"matrix": {"descent": {"epochs": 200}}, "tensor": {"descent": {"epochs": 100}, "ranks": {"sweeps": 20}}},
+    "depth_limit": {"grid": {"data": {"num_train": 20, "num_test": 10}, "depths": [6, 3], "descent": {"epochs": 2}}},
     "untied": {"images": {"num_train": 20, "num_test": 10}, "scratch": {"epochs": 3}, "continued": {"epochs": 1}},
 }
 """What is laid over the smoke scale."""
@@ -54,6 +56,8 @@ def run(loaded, path, folder):
             return _fit_matrices(loaded, path) if "matrix" in path else _complete(loaded, folder)
         case "untied":
             return _untie(loaded, path, folder)
+        case "depth_limit":
+            return _descend_deep(loaded, path, folder)
     return []
 
 
@@ -102,14 +106,14 @@ def _train_on_paths(loaded, folder):
 
 
 @cache
-def _digits(size):
-    source = images.SOURCES["digits"]
-    return images.convert(source, folder=".", size=size, download=False, advance=lambda count: None)
+def _set(source, size):
+    found = images.SOURCES[source]
+    return images.convert(found, folder=".", size=size, download=False, advance=lambda count: None)
 
 
 def _train_on_pairs(loaded, folder):
     study = loaded.same_class
-    chosen = images.select(_digits(study.images.side), study.images)
+    chosen = images.select(_set("digits", study.images.side), study.images)
     return [
         same_class.train(
             chosen,
@@ -155,7 +159,7 @@ def _complete(loaded, folder):
 
 def _untie(loaded, path, folder):
     study = loaded.untied
-    chosen = images.select(_digits(study.images.side), study.images)
+    chosen = images.select(_set("digits", study.images.side), study.images)
     rate = study.scratch.learning_rates[0]
     settings = study.scratch_run("cnn")
     arrays = untied.train(chosen, settings, network="cnn", learning_rate=rate, seed=0, checkpoint=folder / "cnn.pt")
@@ -188,3 +192,21 @@ def _untie(loaded, path, folder):
                 untied.interpolate(chosen, *ends, study.interpolation_run, seed=0, checkpoint=folder / "string.pt")
             )
     return found
+
+
+def _descend_deep(loaded, path, folder):
+    name = path[2] if path[1] == "further" and len(path) > 2 else "grid"
+    experiment = loaded.depth_limit.experiments[name]
+    data = experiment.data
+    chosen = images.select(_set(data.source, data.side), data) if isinstance(data, Images) else None
+    found = [
+        depth_limit.train(
+            chosen,
+            experiment.run,
+            identity={"experiment": name, "depth": experiment.depths[0], "seed": 0} | variant._asdict(),
+            threads=1,
+            checkpoint=folder / f"deep-{number}.pt",
+        )
+        for number, variant in enumerate(experiment.variants[:3])
+    ]
+    return [made._asdict() for made in found]

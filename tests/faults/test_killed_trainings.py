@@ -15,8 +15,9 @@ pytestmark = pytest.mark.slow
 
 CONFIG = yaml.safe_load((CHECKOUT / "config" / "config.yaml").read_text(encoding="utf-8"))
 SMOKE = settings.load(CONFIG | {"scale": "smoke"}, CHECKOUT / "config" / "scales")
-JOBS = ("pathfinder_train", "rank_dynamics_train", "tensor_completion_train", "untied_train")
-"""One for each way to be saved: the engine by epochs and by time, with what it keeps, and descents on both tasks.
+JOBS = ("pathfinder_train", "rank_dynamics_train", "tensor_completion_train", "untied_train", "depth_limit_train")
+"""One for each way to be saved: the engine by epochs and by time, with what it keeps, descents on both tasks, and
+those that are compiled.
 
 Is Same Class, networks that continue from a CNN, and the string are the same engine put together with other parts.
 """
@@ -63,6 +64,12 @@ def job_of(script, smoke):
             settings = SMOKE.untied.scratch_run("cnn").plain() | several
             arguments = {"network": "cnn", "learning_rate": 0.05, "settings": settings}
             inputs = [data("images/source~digits/size~32.h5")]
+        case "depth_limit_train":
+            grid = SMOKE.depth_limit.grid
+            variant = grid.variants[0]._asdict()
+            arguments = {"experiment": "grid", "depth": 2000} | variant
+            arguments["settings"] = lengthened(grid.run.plain(), epochs=60)
+            inputs = [data("images/source~digits/size~8.h5")]
     plain = arguments.pop("settings")
     return Job(script, tuple(inputs), arguments | {"seed": 0}, plain)
 

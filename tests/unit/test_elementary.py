@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numba import njit
-from scipy import special
+from scipy import special, stats
 
 from tacit.training import elementary
 
@@ -22,6 +22,21 @@ def over(function):
         return out
 
     return call
+
+
+@njit(error_model="numpy")
+def distribution(x):
+    return elementary.normal(x)[0]
+
+
+@njit(error_model="numpy")
+def distribution_9(x):
+    return elementary.normal_9(x)[0]
+
+
+@njit(error_model="numpy")
+def density(x):
+    return elementary.normal(x)[1]
 
 
 def units(found, expected):
@@ -58,7 +73,7 @@ def test_the_distribution_function_of_the_normal_keeps_its_digits_in_the_tail():
     import mpmath
 
     numbers = np.linspace(-37, 8, 901)
-    found = over(elementary.normal_cdf)(numbers)
+    found = over(distribution)(numbers)
     with mpmath.workdps(40):
         exact = [mpmath.erfc(-mpmath.mpf(float(x)) / mpmath.sqrt(2)) / 2 for x in numbers]
         errors = [abs(mpmath.mpf(float(value)) / right - 1) for value, right in zip(found, exact, strict=True)]
@@ -70,5 +85,26 @@ def test_ends_of_the_range():
     assert exponential(np.array([-1e4, -708.5]))[0] == 0
     assert np.isfinite(exponential(np.array([709.0, 1e4]))).all()
     assert over(elementary.tanh64)(np.array([30.0, -1e300])).tolist() == [1, -1]
-    np.testing.assert_allclose(over(elementary.gauss)(np.array([3.0, 30.0])), np.exp([-4.5, -450.0]), rtol=1e-14)
-    assert over(elementary.normal_cdf)(np.array([0.0]))[0] == pytest.approx(special.ndtr(0), rel=1e-15)
+    np.testing.assert_allclose(over(density)(np.array([3.0, 30.0])), stats.norm.pdf([3.0, 30.0]), rtol=1e-14)
+    assert over(distribution)(np.array([0.0]))[0] == pytest.approx(special.ndtr(0), rel=1e-15)
+
+
+def test_what_float32_makes_of_nine_digits():
+    numbers = np.linspace(-13, 9, 400_001)
+    assert np.abs(over(distribution_9)(numbers) / over(distribution)(numbers) - 1).max() < 1e-8
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "elu", "gelu", "sigmoid"])
+def test_activations_in_float32_are_within_two_units(activation):
+    from tacit.nn.deep_residual import activate
+    from tacit.training import depth_kernel
+
+    @njit(error_model="numpy")
+    def call(kind, arguments, values):
+        depth_kernel._activate(kind, True, arguments, values)
+
+    small = np.geomspace(1e-30, 1, 100_000)
+    numbers = np.r_[np.linspace(-12, 30, 400_001), small, -small].astype(np.float32)
+    found = np.empty_like(numbers)
+    call(depth_kernel._ACTIVATIONS[activation], numbers, found)
+    assert units(found, activate(activation, numbers.astype(np.float64))).max() < 2

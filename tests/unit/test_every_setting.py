@@ -65,10 +65,13 @@ WORDS = st.sampled_from(
      "sqrt_entries", "half", "checkerboard_sq", "layer", "product", "negative", "positive", "any", "completion",
      "sensing", "block", "float64", "bfloat16", "tf32", "cosine", "resnet8", "resnet14", "resnet18", "alexnet",
      "skinny", "cnn", "lcn", "fcn", "random", "fixed", "top2", "train", "digits", "mnist", "string", "linear",
-     "average", True, False]
+     "average", "constant", "ntrunc", "quad", "relu", "gelu", "elu", "sigmoid", "plain", "none", "linear_skip",
+     "inc_skip",
+     "scaled", "dynamic", "dynamic_guarded", "trained", "trained_from_one", "sin", True, False]
 )  # fmt: skip
 
 COSTLY = {
+    "dim": 40, "depths": 60,
     "epochs": 60, "sweeps": 100, "restarts": 3, "num_train": 40, "num_test": 40, "size": 40, "width": 16, "height": 40,
     "distance": 16, "points": 5, "window": 128, "segment_length": 10, "margins": 6, "antialias": 3, "seed_distance": 30,
     "distractor_segments": 60, "shape": 12, "rank": 20, "ranks": 20, "depth": 100, "components": 300, "widths": 50,
@@ -140,7 +143,8 @@ def others(value):
     if isinstance(value, float):
         return [value / 2, 1.5 * value, 0.1, 0.0, 1.0]
     return ["adam", "huber", "orthogonal", "identity", "layer", "product", "positive", "any", "sensing", "completion",
-            "float64", "bfloat16", "lcn", "random", "top2", "train", 1, 2, 0.5, True]  # fmt: skip
+            "float64", "bfloat16", "lcn", "relu", "dynamic_guarded", "trained", "plain", "constant",
+            "readme", "random", "top2", "train", 1, 2, 0.5, True]  # fmt: skip
 
 
 @pytest.mark.slow

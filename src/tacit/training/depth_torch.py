@@ -1,8 +1,8 @@
 """Forward and backward pass of residual networks of thousands of layers in PyTorch, for GPUs.
 
 The mathematics of `tacit.training.depth_kernel`, layer by layer for many samples at a time: the backward pass is
-written out, as an automatic one keeps several arrays a layer. Samples go in chunks, so that what is kept fits the memory asked
-for. On a GPU a chunk's thousands of small operations are recorded once as a CUDA graph and replayed, which spares the
+written out, as an automatic one keeps several arrays a layer. Samples go in chunks, so that what is kept fits the
+memory asked for. On a GPU a chunk's thousands of small operations are recorded once as a CUDA graph and replayed, which spares the
 starting of each. Products are in full float32.
 """
 
