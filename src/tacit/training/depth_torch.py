@@ -2,8 +2,8 @@
 
 The mathematics of `tacit.training.depth_kernel`, layer by layer for many samples at a time: the backward pass is
 written out, as an automatic one keeps several arrays a layer. Samples go in chunks, so that what is kept fits the
-memory asked for. On a GPU a chunk's thousands of small operations are recorded once as a CUDA graph and replayed, which spares the
-starting of each. Products are in full float32.
+memory asked for. On a GPU a chunk's thousands of small operations are recorded once as a CUDA graph and replayed, which
+spares the starting of each. Products are in full float32.
 """
 
 from __future__ import annotations

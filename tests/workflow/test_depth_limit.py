@@ -1,0 +1,60 @@
+"""The study on residual networks in the depth limit as a workflow: what runs when."""
+
+import pandas as pd
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+
+FIGURES = ("figures/depth_norms.pdf", "figures/depth_weights.pdf", "figures/depth_variation.pdf")
+PLOTS = {f"depth_limit_plot_{name}": 1 for name in ("norms", "weights", "variation")}
+
+
+def grid(**changes):
+    return f"depth_limit={yaml.safe_dump({'grid': changes}, default_flow_style=True).strip()}"
+
+
+def depth_limit(**counts):
+    return {f"depth_limit_{verb}": count for verb, count in counts.items()} | PLOTS
+
+
+@pytest.mark.parametrize(("scale", "runs"), [("smoke", 3 * 2 * 2), ("demo", 4 * 5 * 3), ("paper", 11 * 2 * 2 * 2 * 5 * 3)])
+def test_there_is_a_run_for_each_setting_depth_and_seed(fresh, scale, runs):
+    assert fresh.plan(*FIGURES, scale=scale) == depth_limit(train=runs, collect=1) | {"images_convert": 1}
+
+
+def test_a_depth_more_trains_that_depth_alone(smoke, project):
+    more = [10, 20, 30, 40]
+    assert project.plan(*FIGURES) == {}
+    call = project.call("--dry-run", *FIGURES, "--config", "scale=smoke", grid(depths=more), scale=None)
+    assert call.code == 0, call.output
+    assert call.plan == depth_limit(train=2 * 2, collect=1)
+
+
+def test_more_steps_train_all_and_read_no_images_anew(smoke, project):
+    changed = grid(descent={"epochs": 4})
+    call = project.call("--dry-run", *FIGURES, "--config", "scale=smoke", changed, scale=None)
+    assert call.plan == depth_limit(train=12, collect=1), call.output
+
+
+def test_numbers_of_the_figures_are_those_of_the_tables(smoke):
+    tables = smoke / "results/smoke/depth_limit"
+    profiles = pd.read_csv(tables / "profiles.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(smoke / "figures/depth_norms.csv"), profiles, check_exact=True)
+    drawn, variation = pd.read_csv(smoke / "figures/depth_variation.csv"), pd.read_csv(tables / "variation.csv")
+    norms = drawn[drawn["quantity"] == "variation"]
+    keys = ["alpha", "rule", "depth", "p"]
+    both = norms.merge(variation.dropna(subset="mean"), on=keys, suffixes=("", "_table"), validate="one_to_one")
+    assert len(both) == len(norms) == 2 * 3 * 3
+    assert (both["mean"] == both["mean_table"]).all()
+    losses = drawn[drawn["quantity"] == "loss"].set_index(["rule", "depth"])["mean"]
+    runs = pd.read_csv(tables / "runs.csv").groupby(["rule", "depth"])["final_loss"].mean()
+    pd.testing.assert_series_equal(losses.sort_index(), runs.sort_index(), check_names=False)
+    further = pd.read_csv(tables / "further_runs.csv")
+    assert further["experiment"].tolist() == ["constant"]
+
+
+def test_an_experiment_that_is_not_there_is_named(fresh):
+    path = "results/smoke/depth_limit/experiment~other/alpha~1/gamma~1/initialization~quad/activation~tanh"
+    call = fresh.call("--dry-run", f"{path}/augmentation~skip/rule~fixed/learning_rate~1/depth~10/seed~0.h5")
+    assert call.code != 0 and "experiment~other: the present settings have grid, constant" in call.output
