@@ -18,7 +18,9 @@ def depth_limit(**counts):
     return {f"depth_limit_{verb}": count for verb, count in counts.items()} | PLOTS
 
 
-@pytest.mark.parametrize(("scale", "runs"), [("smoke", 3 * 2 * 2), ("demo", 4 * 5 * 3), ("paper", 11 * 2 * 2 * 2 * 5 * 3)])
+@pytest.mark.parametrize(
+    ("scale", "runs"), [("smoke", 3 * 2 * 2), ("demo", 4 * 5 * 3), ("paper", 11 * 2 * 2 * 2 * 5 * 3)]
+)
 def test_there_is_a_run_for_each_setting_depth_and_seed(fresh, scale, runs):
     assert fresh.plan(*FIGURES, scale=scale) == depth_limit(train=runs, collect=1) | {"images_convert": 1}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -16,108 +16,124 @@ from tacit.figures.drawing import Drawing, Settings
 from tacit.settings.depth_limit import GRID, VARIANT
 from tacit.studies.depth_limit import ENTRIES, PROFILES, RUNS, VARIATION, interval, is_shown
 
-_TITLES = {"scaled": "rate ~ $L^{2\\alpha-1}$", "fixed": "rate fixed in depth"}
-_SPREAD = "mean and 95 % interval over seeds"
+_RULES = {"scaled": "(rate $\\propto L^{2\\alpha-1}$)", "fixed": "(rate fixed in depth)"}
 _LINES: Sequence[Any] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P")
+_GREYS = ("0.1", "0.4", "0.65")
 
 
 def draw_norms(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
-    """Draw norms of rescaled weights against k / L, a line a depth, a panel an alpha and rule of the rate."""
-    panels = _panels(numbers)
-    columns = max(1, len({alpha for _, alpha in panels}))
-    rules = list(dict.fromkeys(rule for rule, _ in panels))
-    figure, axes = style.new(
-        style.PAGE, 0.75 + 1.75 * max(1, len(rules)), nrows=max(1, len(rules)), ncols=columns, squeeze=False
-    )
-    alphas = sorted({alpha for _, alpha in panels})
-    for row, rule in zip(axes, rules, strict=False):
-        for place, alpha in zip(row, alphas, strict=True):
-            if (rule, alpha) not in panels:
-                place.set_axis_off()
-                if alpha == 0.5:
-                    place.text(0.5, 0.5, "at $\\alpha=0.5$ both\nrates are one", ha="center", va="center", color="0.4")
-                continue
-            own = numbers[(numbers["rule"] == rule) & (numbers["alpha"] == alpha)]
-            _draw_depths(place, own)
+    """Draw norms of rescaled weights against k / L, a line a depth, a column an alpha, a row a rule of the rate."""
+    figure, places = _grid(numbers, height=1.75)
+    for (rule, alpha), place in places.items():
+        own = numbers[(numbers["rule"] == rule) & (numbers["alpha"] == alpha)]
+        _draw_depths(place, own, "mean")
+        for depth, line in own.groupby("depth"):
+            colour = _colours(sorted(own["depth"].unique()))[depth]
+            place.fill_between(line["position"], line["low"], line["high"], color=colour, alpha=0.12, linewidth=0)
+        if rule == "fixed":
             place.set_ylim(0, 1.08 * own["high"].clip(upper=1.5 * own["mean"].max()).max())
-            place.set_title(f"$\\alpha={alpha:g}$, {_TITLES[rule]}")
-            place.set_xlabel("$k/L$")
-            if place is row[0] or (rule, alphas[0]) not in panels:
-                place.set_ylabel("$\\|L^{\\beta}W_k\\|_F$")
+        place.set_title(f"$\\alpha={alpha:g}$")
+    _label_rows(places, "$\\|L^{\\beta}W_k\\|_F$")
     _legend_of_depths(figure, numbers)
-    style.note(figure, _note(settings, numbers, missing))
+    style.note(figure, _note(settings, numbers["seeds"], missing))
     return figure
 
 
 def draw_weights(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
-    """Draw single rescaled weights against k / L, a panel an entry, a line a depth."""
+    """Draw single rescaled weights against k / L, a panel an entry, a line a depth; of several seeds the first bold."""
     entries = list(dict.fromkeys(zip(numbers["row"], numbers["column"], strict=True)))
     columns = min(3, len(entries))
     rows = -(-len(entries) // columns)
     figure, axes = style.new(style.PAGE, 0.75 + 1.55 * rows, nrows=rows, ncols=columns, squeeze=False)
     for place in axes.flat[len(entries) :]:
         place.set_axis_off()
+    first = numbers["seed"].min()
     for place, (row, column) in zip(axes.flat, entries, strict=False):
-        _draw_depths(place, numbers[(numbers["row"] == row) & (numbers["column"] == column)])
+        own = numbers[(numbers["row"] == row) & (numbers["column"] == column)]
+        for seed, of_seed in own.groupby("seed"):
+            _draw_depths(place, of_seed, "value", faint=seed != first)
         place.axhline(0, color="0.75", linewidth=0.6, zorder=0)
-        place.set(xlabel="$k/L$", ylabel=f"$L^{{\\beta}}W_k[{row},{column}]$")
+        place.set(ylabel=f"$L^{{\\beta}}W_k[{row},{column}]$")
     _legend_of_depths(figure, numbers)
-    rule = numbers["rule"].iloc[0]
-    alpha = f"alpha {numbers['alpha'].iloc[0]:g}, {'rate as L^(2 alpha - 1)' if rule == 'scaled' else 'fixed rate'}"
-    style.note(figure, _note(settings, numbers, missing, alpha))
+    rule = "rate as L^(2 alpha - 1)" if numbers["rule"].iloc[0] == "scaled" else "fixed rate"
+    several = "first seed bold, others faint" if numbers["seed"].nunique() > 1 else ""
+    parts = [f"alpha {numbers['alpha'].iloc[0]:g}", rule, *filter(None, [several])]
+    style.note(figure, _note(settings, [numbers["seed"].nunique()], missing, *parts, spread=""))
     return figure
 
 
 def draw_variation(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     """Draw p-variation norms of trained rescaled weights against depth, a line a p, and beside them the loss."""
     variation = numbers[numbers["quantity"] == "variation"]
-    panels = _panels(variation)
-    rules = list(dict.fromkeys(rule for rule, _ in panels))
-    alphas = sorted({alpha for _, alpha in panels})
-    figure, axes = style.new(
-        style.PAGE, 0.8 + 1.75 * max(1, len(rules)), nrows=max(1, len(rules)), ncols=len(alphas) + 1, squeeze=False
-    )
+    figure, places = _grid(variation, height=1.75, beside=True)
     exponents = sorted(variation["p"].unique())
     depths = sorted(numbers["depth"].unique())
-    for row, rule in zip(axes, rules, strict=False):
-        for place, alpha in zip(row, alphas, strict=False):
-            if (rule, alpha) not in panels:
-                place.set_axis_off()
-                if alpha == 0.5:
-                    place.text(0.5, 0.5, "at $\\alpha=0.5$ both\nrates are one", ha="center", va="center", color="0.4")
-                continue
-            own = variation[(variation["rule"] == rule) & (variation["alpha"] == alpha)]
-            for number, p in enumerate(exponents):
-                _draw_line(place, own[own["p"] == p], number)
-            _frame_depths(place, depths)
-            place.set_title(f"$\\alpha={alpha:g}$, {_TITLES[rule]}", fontsize=7.5)
-            if place is row[0] or (rule, alphas[0]) not in panels:
-                place.set_ylabel("$p$-variation norm")
-        place = row[-1]
-        of_loss = numbers[(numbers["quantity"] == "loss") & (numbers["rule"] == rule)]
-        for number, alpha in enumerate(alphas):
-            own = of_loss[of_loss["alpha"] == alpha]
-            if len(own):
-                _draw_line(place, own, number, colours=("0.1", "0.35", "0.6"))
-        _frame_depths(place, depths)
-        place.set_title("training loss reached", fontsize=7.5)
-        place.legend(
-            handles=[
-                Line2D([], [], color=("0.1", "0.35", "0.6")[n % 3], linestyle=_LINES[n % 4], marker=_MARKERS[n % 6],
-                       markersize=3.5, label=f"$\\alpha={alpha:g}$")
-                for n, alpha in enumerate(alphas) if (rule, alpha) in panels
-            ],
-            fontsize=6.5, handlelength=2.4,
-        )  # fmt: skip
+    alphas = sorted(variation["alpha"].unique())
+    for (rule, alpha), place in places.items():
+        if alpha is None:
+            of_loss = numbers[(numbers["quantity"] == "loss") & (numbers["rule"] == rule)]
+            lines = {own: of_loss[of_loss["alpha"] == own].sort_values("depth") for own in alphas}
+            # From the least to the greatest at the end, so that labels move away from each other.
+            there = sorted((own for own in alphas if len(lines[own])), key=lambda own: lines[own]["mean"].iloc[-1])
+            for place_of, own_alpha in enumerate(there):
+                number, side = alphas.index(own_alpha), "top" if place_of == 0 else "bottom"
+                _draw_line(
+                    place, lines[own_alpha], number, _GREYS[number % len(_GREYS)], f"$\\alpha={own_alpha:g}$", side
+                )
+            _frame_depths(place, depths, room=4.5)
+            place.set_title("loss reached")
+            continue
+        own = variation[(variation["rule"] == rule) & (variation["alpha"] == alpha)]
+        for number, p in enumerate(exponents):
+            line = own[own["p"] == p].sort_values("depth")
+            _draw_line(place, line, number, f"C{number % 6}", _power(line))
+        _frame_depths(place, depths, room=2.2)
+        if own["mean"].max() > 8 * own["mean"].min() > 0:
+            place.set_yscale("log")
+            place.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+        else:
+            place.set_ylim(0, 1.05 * own["high"].max())
+        place.set_title(f"$\\alpha={alpha:g}$")
+    _label_rows(places, "$p$-variation norm")
     handles = [
-        Line2D([], [], color=f"C{n % 6}", linestyle=_LINES[n % 4], marker=_MARKERS[n % 6], markersize=3.5,
-               label=f"$p={p:g}$")
+        Line2D([], [], color=f"C{n % 6}", linestyle=_LINES[n % 4], label=f"$p={p:g}$", **_marker(n))
         for n, p in enumerate(exponents)
-    ]  # fmt: skip
+    ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=2.6)
-    style.note(figure, _note(settings, variation, missing, "powers of L fitted to means"))
+    style.note(figure, _note(settings, variation["seeds"], missing, "powers of L fitted to means"))
     return figure
+
+
+def _grid(
+    numbers: pd.DataFrame, *, height: float, beside: bool = False
+) -> tuple[Figure, dict[tuple[str, float | None], Any]]:
+    """Return a figure with a row a rule and a column an alpha, and its axes; with one column more if `beside`."""
+    panels = _panels(numbers)
+    rules, alphas = list(dict.fromkeys(rule for rule, _ in panels)), sorted({alpha for _, alpha in panels})
+    figure, axes = style.new(
+        style.PAGE, 0.75 + height * len(rules), nrows=len(rules), ncols=len(alphas) + beside, squeeze=False
+    )
+    found: dict[tuple[str, float | None], Any] = {}
+    for rule, row in zip(rules, axes, strict=True):
+        columns: list[float | None] = [*alphas, *([None] if beside else [])]
+        for alpha, place in zip(columns, row, strict=True):
+            if alpha is None or (rule, alpha) in panels:
+                found[rule, alpha] = place
+                continue
+            place.set_axis_off()
+            if alpha == 0.5:
+                place.text(0.5, 0.5, "at $\\alpha=0.5$ both\nrates are one", ha="center", va="center", color="0.4")
+    return figure, found
+
+
+def _label_rows(places: Mapping[tuple[str, float | None], Any], label: str) -> None:
+    """Write what is drawn, and which rule of the rate, beside the first axes of each row."""
+    labelled = set()
+    for (rule, alpha), place in places.items():
+        if alpha is not None and rule not in labelled:
+            place.set_ylabel(f"{label}\n{_RULES[rule]}")
+            labelled.add(rule)
 
 
 def _panels(numbers: pd.DataFrame) -> list[tuple[str, float]]:
@@ -130,20 +146,18 @@ def _colours(depths: Sequence[int]) -> dict[int, Any]:
     return dict(zip(depths, matplotlib.colormaps["viridis"](np.linspace(0, 0.88, len(depths))), strict=True))
 
 
-def _draw_depths(axes: Any, own: pd.DataFrame) -> None:
+def _draw_depths(axes: Any, own: pd.DataFrame, quantity: str, *, faint: bool = False) -> None:
     depths = sorted(own["depth"].unique())
     colours = _colours(depths)
     for number, depth in enumerate(depths):
         line = own[own["depth"] == depth]
-        axes.fill_between(
-            line["position"], line["low"], line["high"], color=colours[depth], alpha=0.12, linewidth=0, zorder=1
-        )
         axes.plot(
-            line["position"], line["mean"], color=colours[depth], linestyle=_LINES[number % len(_LINES)], linewidth=1,
-            zorder=3,
+            line["position"], line[quantity], color=colours[depth], linestyle=_LINES[number % len(_LINES)],
+            linewidth=0.7 if faint else 1.1, alpha=0.35 if faint else 1, zorder=2 if faint else 3,
         )  # fmt: skip
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.5, 1])
+    axes.set_xlabel("$k/L$")
 
 
 def _legend_of_depths(figure: Figure, numbers: pd.DataFrame) -> None:
@@ -159,39 +173,52 @@ def _legend_of_depths(figure: Figure, numbers: pd.DataFrame) -> None:
     )  # fmt: skip
 
 
-def _draw_line(axes: Any, own: pd.DataFrame, number: int, colours: Sequence[str] = ()) -> None:
-    own = own.sort_values("depth")
-    colour = colours[number % len(colours)] if colours else f"C{number % 6}"
+def _marker(number: int) -> dict[str, Any]:
+    # The second is open and larger, as lines of exponents above 1 often lie on each other.
+    is_open = number % 3 == 1
+    return {
+        "marker": _MARKERS[number % len(_MARKERS)],
+        "markersize": 5.5 if is_open else 3.5,
+        **({"markerfacecolor": "none"} if is_open else {}),
+    }
+
+
+def _draw_line(axes: Any, own: pd.DataFrame, number: int, colour: str, label: str, side: str = "center") -> None:
     bars = np.maximum(np.stack([own["mean"] - own["low"], own["high"] - own["mean"]]), 0)
     axes.errorbar(
         own["depth"], own["mean"], bars, color=colour, linestyle=_LINES[number % len(_LINES)], linewidth=1,
-        marker=_MARKERS[number % len(_MARKERS)], markersize=3.5, capsize=1.8, elinewidth=0.7,
+        capsize=1.8, elinewidth=0.7, **_marker(number),
     )  # fmt: skip
-    if len(own) > 1 and (own["mean"] > 0).all():
-        power = np.polyfit(np.log(own["depth"]), np.log(own["mean"]), 1)[0]
-        last = own.iloc[-1]
-        axes.annotate(
-            f"$L^{{{power:.2f}}}$", (last["depth"], last["mean"]), (3, 0), textcoords="offset points", fontsize=6,
-            color=colour, va="center",
-        )  # fmt: skip
+    last = own.iloc[-1]
+    axes.annotate(
+        label, (last["depth"], last["mean"]), (4, 0), textcoords="offset points", fontsize=6, color=colour, va=side
+    )
 
 
-def _frame_depths(axes: Any, depths: Sequence[int]) -> None:
+def _power(own: pd.DataFrame) -> str:
+    """Return the power of the depth that fits the means, as it is written."""
+    if len(own) < 2 or not (own["mean"] > 0).all():
+        return ""
+    # Without the sign of a zero.
+    power = round(float(np.polyfit(np.log(own["depth"]), np.log(own["mean"]), 1)[0]), 2) + 0.0
+    return f"$L^{{{power:.2f}}}$"
+
+
+def _frame_depths(axes: Any, depths: Sequence[int], *, room: float) -> None:
     axes.set_xscale("log")
-    axes.set_yscale("log")
-    some = depths if len(depths) <= 4 else [depths[0], depths[len(depths) // 2], depths[-1]]
-    axes.set_xticks(some, labels=[f"{depth:,}" for depth in some], fontsize=6.5)
+    some = sorted({depths[0], depths[-1]})
+    axes.set_xticks(depths, labels=[f"{depth:,}" if depth in some else "" for depth in depths])
     axes.set_xticks([], minor=True)
-    axes.set_xlim(depths[0] / 1.15, depths[-1] * 2)
+    axes.set_xlim(depths[0] / 1.2, depths[-1] * room)
     axes.set_xlabel("depth $L$")
-    axes.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
 
 
-def _note(settings: Settings, numbers: pd.DataFrame, missing: int, *parts: str) -> str:
+def _note(
+    settings: Settings, seeds: Iterable[int], missing: int, *parts: str, spread: str = "mean and 95 % interval"
+) -> str:
     grid, shown = settings["grid"], settings["shown"]
-    data = grid["data"]["source"]
-    described = (f"{data}, width {grid['dim']}", f"{shown['activation']}, {shown['initialization']}", *parts)
-    return style.described(settings["scale"], *described, seeds=numbers["seeds"], missing=missing, spread=_SPREAD)
+    described = (f"{grid['data']['source']}, width {grid['dim']}", f"{shown['activation']}, {shown['initialization']}")
+    return style.described(settings["scale"], *described, *parts, seeds=seeds, missing=missing, spread=spread)
 
 
 # Numbers.

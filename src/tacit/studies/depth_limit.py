@@ -59,7 +59,7 @@ VARIATION = store.Table(
     numbers=("initial_mean", "mean", "std", "low", "high", "max", "seeds"),
 )
 PROFILES = store.Table(keys=(*VARIANT, "depth", "position"), numbers=("mean", "low", "high", "seeds"))
-ENTRIES = store.Table(keys=(*VARIANT, "depth", "row", "column", "position"), numbers=("mean", "low", "high", "seeds"))
+ENTRIES = store.Table(keys=(*VARIANT, "depth", "seed", "row", "column", "position"), numbers=("value",))
 """What the tables must be."""
 
 MAX_POSITIONS = 200
@@ -275,8 +275,12 @@ def collect(runs: Iterable[str | Path], *, shown: Mapping[str, Any]) -> Collecte
         pd.DataFrame(rows).sort_values(AXES, ignore_index=True),
         pd.DataFrame(variations).sort_values([*AXES, "p"], ignore_index=True),
         profiles,
-        pd.concat(entries, ignore_index=True) if entries else pd.DataFrame(),
+        pd.concat(entries, ignore_index=True)[[*ENTRIES.keys, "value"]] if entries else _no_entries(),
     )
+
+
+def _no_entries() -> pd.DataFrame:
+    return pd.DataFrame(columns=[*ENTRIES.keys, "value"])
 
 
 def is_shown(axes: Mapping[str, Any], shown: Mapping[str, Any]) -> bool:
@@ -321,17 +325,3 @@ def profile_table(profiles: Mapping[tuple[Any, ...], np.ndarray]) -> pd.DataFram
         tables.append(pd.DataFrame(values).assign(**dict(zip([*VARIANT, "depth"], key, strict=True))))
     columns = [*VARIANT, "depth", "position", "mean", "low", "high", "seeds"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
-
-
-def entry_table(entries: pd.DataFrame) -> pd.DataFrame:
-    """Return single rescaled weights by setting, depth, entry and position, mean and interval over seeds."""
-    keys = [*VARIANT, "depth", "row", "column", "position"]
-    if entries.empty:
-        return pd.DataFrame(columns=[*keys, "mean", "low", "high", "seeds"])
-    tables = []
-    for key, own in entries.groupby(keys[:-1], sort=False):
-        wide = own.pivot(index="seed", columns="position", values="value")
-        mean, low, high = interval(wide.to_numpy())
-        values = {"position": wide.columns, "mean": mean, "low": low, "high": high, "seeds": len(wide)}
-        tables.append(pd.DataFrame(values).assign(**dict(zip(keys[:-1], key, strict=True))))
-    return pd.concat(tables, ignore_index=True)[[*keys, "mean", "low", "high", "seeds"]]

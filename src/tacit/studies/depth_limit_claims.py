@@ -38,7 +38,7 @@ def tables(
         "runs": found.runs,
         "variation": study.variation_table(found.variation),
         "profiles": study.profile_table(found.profiles),
-        "entries": study.entry_table(found.entries),
+        "entries": found.entries,
         "claims": claims(found, shown=shown, alphas=alphas, missing=missing),
     }
 
