@@ -52,6 +52,7 @@ def rate_cases(device: torch.device, share: float) -> Iterator[Case]:
         partial(rates.factorizations, device, 0.05 * share),
         partial(rates.same_class, device, steps),
         partial(rates.feeding, device),
+        partial(rates.deep, device),
     ]
     for group in groups:
         try:

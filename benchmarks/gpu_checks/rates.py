@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 import torch
 
+import depth_limit
 import descent as descents
 import image_pairs
 import local_layers
@@ -53,6 +54,14 @@ def case(name: str, ours: float, memory: float, reference: float, agreement: str
     """Return a case in milliseconds a step, with steps a second and memory in its note."""
     note = f"{1e3 / ours:.4g} steps/s, peak memory {memory:.2f} GiB"
     return Case(name, ours, reference, "ms/step", reference / ours, agreement, note)
+
+
+def deep(device: torch.device) -> Iterator[Case]:
+    """Yield steps of residual networks of thousands of layers, beside a plain loop with autograd on the same card."""
+    peak = descents.peak_rate(device)
+    for depth, number in ((200, 12_500), (2000, 12_500)):
+        yield depth_limit.compare(depth, number, "tanh", threads=1, peak=peak, device=device)
+        _free()
 
 
 def _free() -> None:
