@@ -22,8 +22,8 @@ _LOOKS = {
 
 _ROW = 0.145
 """Inches a claim."""
-_COLUMN, _NAMES, _AXIS = style.PAGE / 2, 1.42, 0.58
-"""Inches of a column, of the names in it, and of the axis beside them; the numbers have the rest."""
+_COLUMN, _LETTER, _AXIS = style.PAGE / 2, 0.04, 0.58
+"""Inches of a column, of a letter of the names in it, and of the axis beside them; the numbers have the rest."""
 _TOP, _BOTTOM = 0.32, 0.68
 """Inches above and below all rows."""
 _MOST = 6.0
@@ -45,9 +45,10 @@ def draw(claims: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     figure.set_layout_engine("none")
     for number, own in enumerate(columns):
         if own:
-            left = number * _COLUMN + _NAMES
+            names = _width_of_names(own)
+            left = number * _COLUMN + names
             box = (left / (2 * _COLUMN), _BOTTOM / height, _AXIS / (2 * _COLUMN), _ROW * rows / height)
-            _draw_column(figure.add_axes(box), own, rows=rows)
+            _draw_column(figure.add_axes(box), own, rows=rows, names=names)
     handles = [
         Line2D([], [], color=colour, marker=mark, markerfacecolor=filling, linewidth=0.9, markersize=4, label=verdict)
         for verdict, (colour, mark, filling) in _LOOKS.items()
@@ -79,7 +80,12 @@ def _split(lines: list[str | pd.Series]) -> int:
     return half
 
 
-def _draw_column(axes: Any, lines: list[str | pd.Series], *, rows: int) -> None:
+def _width_of_names(lines: list[str | pd.Series]) -> float:
+    """Return the inches that the longest name of a claim takes."""
+    return 0.08 + _LETTER * max((len(line["id"]) for line in lines if not isinstance(line, str)), default=0)
+
+
+def _draw_column(axes: Any, lines: list[str | pd.Series], *, rows: int, names: float) -> None:
     axes.set(xlim=(-_MOST - 0.5, _MOST + 0.5), ylim=(rows - 0.5, -0.5))
     axes.set_yticks([])
     axes.grid(visible=False)
@@ -89,7 +95,7 @@ def _draw_column(axes: Any, lines: list[str | pd.Series], *, rows: int) -> None:
     axes.axvspan(-1, 1, color="0.93", linewidth=0, zorder=0)
     axes.set_xlabel("half widths of the interval\nfrom the threshold, as claimed →", fontsize=6)
     beside = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
-    left = -(_NAMES - 0.06) / _AXIS
+    left = -(names - 0.06) / _AXIS
     for number, line in enumerate(lines):
         if isinstance(line, str):
             # Over the axis, whose lines it hides.
