@@ -97,14 +97,14 @@ def test_what_float32_makes_of_nine_digits():
 @pytest.mark.parametrize("activation", ["tanh", "relu", "elu", "gelu", "sigmoid"])
 def test_activations_in_float32_are_within_two_units(activation):
     from tacit.nn.deep_residual import activate
-    from tacit.training import depth_kernel
+    from tacit.training import activations
 
     @njit(error_model="numpy")
     def call(kind, arguments, values):
-        depth_kernel._activate(kind, True, arguments, values)
+        activations.activate(kind, True, arguments, values)
 
     small = np.geomspace(1e-30, 1, 100_000)
     numbers = np.r_[np.linspace(-12, 30, 400_001), small, -small].astype(np.float32)
     found = np.empty_like(numbers)
-    call(depth_kernel._ACTIVATIONS[activation], numbers, found)
+    call(activations.CODES[activation], numbers, found)
     assert units(found, activate(activation, numbers.astype(np.float64))).max() < 2

@@ -23,7 +23,8 @@ from numba import njit
 
 from tacit.compiled import kernel
 from tacit.nn.deep_residual import Network
-from tacit.training.elementary import expm1, exponential, logarithm, normal, normal_9, tanh32, tanh64
+from tacit.training.activations import CODES, GELU, activate, activate_and_differentiate, differentiate, gelu
+from tacit.training.elementary import exponential, logarithm
 from tacit.training.lanes import PADDED, fused, multiply, padded
 
 TILE = 64
@@ -32,8 +33,6 @@ TILE = 64
 GROUPS = 16
 """Into so many groups the tiles are divided, whatever the number of threads, of which no more are of use."""
 
-_TANH, _RELU, _ELU, _GELU, _SIGMOID = range(5)
-_ACTIVATIONS = {"tanh": _TANH, "relu": _RELU, "elu": _ELU, "gelu": _GELU, "sigmoid": _SIGMOID}
 _SKIP, _NONE, _LINEAR, _INCREMENTS = range(4)
 _AUGMENTATIONS = {"skip": _SKIP, "none": _NONE, "plain": _NONE, "linear_skip": _LINEAR, "inc_skip": _INCREMENTS}
 
@@ -90,7 +89,7 @@ def pass_through(
     sums = np.zeros((groups, 3))
     head = np.ascontiguousarray(network.output_weights, np.float64)
     spare: list[np.ndarray] = []
-    codes = _AUGMENTATIONS[network.augmentation], _ACTIVATIONS[network.activation]
+    codes = _AUGMENTATIONS[network.augmentation], CODES[network.activation]
     delta = kind.type(network.delta if network.takes_delta else 1)
 
     def of_group(number: int) -> None:
@@ -185,11 +184,11 @@ def _go_ahead(augmentation, activation, single, delta, state, other, values, kep
         own, at = kept[k], k * dim * width
         if augmentation in (_SKIP, _NONE):
             multiply(other, state, width, 1, ahead, at, rows, dim, width, False)
-            if activation == _GELU:
-                _activate(activation, single, other, values)
+            if activation == GELU:
+                activate(activation, single, other, values)
                 own[:] = other
             else:
-                _activate(activation, single, other, own)
+                activate(activation, single, other, own)
                 values = own
             if augmentation == _SKIP:
                 for n in range(len(state)):
@@ -199,13 +198,13 @@ def _go_ahead(augmentation, activation, single, delta, state, other, values, kep
                     state[n] = fused(delta, values[n], zero)
         elif augmentation == _LINEAR:
             own[:] = state
-            _activate(activation, single, state, values)
+            activate(activation, single, state, values)
             multiply(other, values, width, 1, ahead, at, rows, dim, width, False)
             _add(state, other)
         else:
             own[:] = state
             multiply(other, state, width, 1, ahead, at, rows, dim, width, False)
-            _activate(activation, single, other, values)
+            activate(activation, single, other, values)
             multiply(other, values, width, 1, steps, at, rows, dim, width, False)
             _add(state, other)
 
@@ -220,11 +219,11 @@ def _go_back(
     for k in range(len(kept) - 1, -1, -1):
         own, at = kept[k], k * dim * width
         if augmentation in (_SKIP, _NONE):
-            if activation == _GELU:
-                _gelu(single, own, values, slopes)
+            if activation == GELU:
+                gelu(single, own, values, slopes)
             else:
                 values = own
-                _differentiate(activation, values, slopes)
+                differentiate(activation, values, slopes)
             if trains_delta:
                 total = 0.0
                 for n in range(len(state)):
@@ -245,14 +244,14 @@ def _go_back(
             else:
                 grown[:] = other
         elif augmentation == _LINEAR:
-            _activate_and_differentiate(activation, single, own, values, slopes)
+            activate_and_differentiate(activation, single, own, values, slopes)
             multiply(gradients[k], grown, 1, width, values, 0, width, rows, width, True)
             multiply(other, grown, width, 1, back, at, rows, dim, width, False)
             for n in range(len(state)):
                 grown[n] = fused(slopes[n], other[n], grown[n])
         else:
             multiply(other, own, width, 1, ahead, at, rows, dim, width, False)
-            _activate_and_differentiate(activation, single, other, values, slopes)
+            activate_and_differentiate(activation, single, other, values, slopes)
             multiply(gradients[k], values, 1, width, grown, 0, width, rows, width, True)
             multiply(other, grown, width, 1, steps_back, at, rows, dim, width, False)
             for n in range(len(state)):
@@ -280,86 +279,13 @@ def _restore(activation, single, k, kept, first, rows_there, delta, state, width
         state[:] = 0
         state[: rows_there * width] = first[: rows_there * width]
         return
-    if activation == _GELU:
-        _activate(activation, single, kept[k - 1], state)
+    if activation == GELU:
+        activate(activation, single, kept[k - 1], state)
     else:
         state[:] = kept[k - 1]
     zero = delta - delta
     for n in range(len(state)):
         state[n] = fused(delta, state[n], zero)
-
-
-@njit(**_compiled)  # type: ignore[call-overload]
-def _activate(activation, single, arguments, values):
-    """Write the activation of `arguments` to `values`."""
-    count, zero = len(arguments), arguments[0] - arguments[0]
-    if activation == _TANH and single:
-        for n in range(count):
-            values[n] = tanh32(np.float32(arguments[n]))
-    elif activation == _TANH:
-        for n in range(count):
-            values[n] = tanh64(np.float64(arguments[n]))
-    elif activation == _RELU:
-        for n in range(count):
-            values[n] = max(arguments[n], zero)
-    elif activation == _ELU:
-        for n in range(count):
-            x = np.float64(arguments[n])
-            below = expm1(min(x, 0.0))
-            values[n] = x if x > 0 else below
-    elif activation == _GELU and single:
-        for n in range(count):
-            x = np.float64(arguments[n])
-            values[n] = x * normal_9(x)[0]
-    elif activation == _GELU:
-        for n in range(count):
-            x = np.float64(arguments[n])
-            values[n] = x * normal(x)[0]
-    else:
-        for n in range(count):
-            x = max(np.float64(arguments[n]), -700.0)
-            values[n] = 1.0 / (1.0 + exponential(-x))
-
-
-@njit(**_compiled)  # type: ignore[call-overload]
-def _activate_and_differentiate(activation, single, arguments, values, slopes):
-    """Write the activation of `arguments` to `values`, and its derivative to `slopes`."""
-    if activation == _GELU:
-        _gelu(single, arguments, values, slopes)
-    else:
-        _activate(activation, single, arguments, values)
-        _differentiate(activation, values, slopes)
-
-
-@njit(**_compiled)  # type: ignore[call-overload]
-def _gelu(single, arguments, values, slopes):
-    for n in range(len(values)):
-        x = np.float64(arguments[n])
-        if single:
-            share, density = normal_9(x)
-        else:
-            share, density = normal(x)
-        values[n] = x * share
-        slopes[n] = share + x * density
-
-
-@njit(**_compiled)  # type: ignore[call-overload]
-def _differentiate(activation, values, slopes):
-    """Write the derivative of an activation other than gelu to `slopes`; it follows from `values`."""
-    count = len(values)
-    one = np.float32(1)
-    if activation == _TANH:
-        for n in range(count):
-            slopes[n] = fused(-values[n], values[n], values[n] - values[n] + one)
-    elif activation == _RELU:
-        for n in range(count):
-            slopes[n] = one if values[n] > 0 else np.float32(0)
-    elif activation == _ELU:
-        for n in range(count):
-            slopes[n] = one if values[n] > 0 else values[n] + one
-    else:
-        for n in range(count):
-            slopes[n] = values[n] * (one - values[n])
 
 
 @njit(**_compiled)  # type: ignore[call-overload]
