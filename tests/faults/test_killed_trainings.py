@@ -69,7 +69,7 @@ def job_of(script, smoke):
             variant = grid.variants[0]._asdict()
             arguments = {"experiment": "grid", "depth": 2000} | variant
             arguments["settings"] = lengthened(grid.run.plain(), epochs=60)
-            inputs = [data("images/source~digits/size~8.h5")]
+            inputs = [data("images/source~mnist_5k/size~28.h5")]
     plain = arguments.pop("settings")
     return Job(script, tuple(inputs), arguments | {"seed": 0}, plain)
 

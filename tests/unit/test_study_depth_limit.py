@@ -142,6 +142,7 @@ def test_the_paper_scale_is_the_published_one():
         ({"further": {"grid": load().further["constant"].plain()}}, "this name is taken"),
         ({"grid": {"augmentations": ["inc_skip"], "descent": {"delta": "trained"}}}, "has no factor to train"),
         ({"grid": {"variation": {"p": [0.5]}}}, "variation.p"),
+        ({"grid": {"rates": [{"rule": "dynamic", "learning_rate": 0.9}]}}, "fixed or scaled; give one"),
     ],
 )
 def test_what_cannot_be_is_refused(changes, said):
@@ -188,6 +189,35 @@ def test_claims_fail_where_it_does_not():
         assert found[name][0] == "not held", name
     assert found["loss_bounded_0.75"][1] == pytest.approx(0.3, abs=0.01)
     assert found["fixed_rate_0.75"][1] == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize("depths", [(100, 200, 400, 800), (2000, 3000, 4000, 5000, 6000), (200, 400, 500, 600)])
+def test_profiles_that_grow_do_not_converge_whatever_the_depths(depths):
+    profiles = {}
+    for depth in depths:
+        for seed in range(3):
+            axes = IDENTITY | {"depth": depth, "seed": seed}
+            key = tuple(axes[name] for name in (*study.VARIANT, "depth", "seed"))
+            profiles[key] = depth**0.2 * (2 + study.positions(depth))
+    found = depth_limit_claims._differences(profiles, 0.75)
+    assert abs(found.effect) < 0.1
+
+
+def test_tables_and_figures_of_one_seed_and_one_depth(tmp_path):
+    from tacit.figures import depth_limit as figures
+
+    own = run_settings(variation={"p": [1.5, 2.0]})
+    paths = [write(tmp_path, own, depth=8, seed=0)]
+    found = depth_limit_claims.tables(paths, shown=SHOWN, alphas=[0.75], missing=0)
+    plain = {"scale": "demo", "grid": {"data": {"source": "digits"}, "dim": 5}, "shown": SHOWN}
+    for drawing in (figures.NORMS, figures.WEIGHTS, figures.VARIATIONS):
+        tables = {}
+        for name, expected in drawing.tables.items():
+            path = tmp_path / f"{name}.csv"
+            store.write_table(path, found[name])
+            tables[name] = store.read_table(path, expected=expected)
+        figure = drawing.draw(drawing.numbers(tables, plain), settings=plain, missing=0)
+        assert "1 seed" in figure.get_supxlabel()
 
 
 def test_of_what_was_not_run_nothing_is_decided():

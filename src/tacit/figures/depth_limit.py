@@ -19,7 +19,7 @@ from tacit.studies.depth_limit import ENTRIES, PROFILES, RUNS, VARIATION, interv
 _RULES = {"scaled": "(rate $\\propto L^{2\\alpha-1}$)", "fixed": "(rate fixed in depth)"}
 _LINES: Sequence[Any] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-_GREYS = ("0.1", "0.4", "0.65")
+_GREYS = ("0.1", "0.4", "0.55")
 
 
 def draw_norms(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
@@ -32,7 +32,9 @@ def draw_norms(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Fi
             colour = _colours(sorted(own["depth"].unique()))[depth]
             place.fill_between(line["position"], line["low"], line["high"], color=colour, alpha=0.12, linewidth=0)
         if rule == "fixed":
-            place.set_ylim(0, 1.08 * own["high"].clip(upper=1.5 * own["mean"].max()).max())
+            place.set_ylim(0, 1.08 * own["high"].fillna(own["mean"]).clip(upper=1.5 * own["mean"].max()).max())
+        elif place.get_ylim()[0] < 0:
+            place.set_ylim(0, None)
         place.set_title(f"$\\alpha={alpha:g}$")
     _label_rows(places, "$\\|L^{\\beta}W_k\\|_F$")
     _legend_of_depths(figure, numbers)
@@ -82,18 +84,20 @@ def draw_variation(numbers: pd.DataFrame, *, settings: Settings, missing: int) -
                     place, lines[own_alpha], number, _GREYS[number % len(_GREYS)], f"$\\alpha={own_alpha:g}$", side
                 )
             _frame_depths(place, depths, room=4.5)
-            place.set_title("loss reached")
+            place.set_title("training loss")
             continue
         own = variation[(variation["rule"] == rule) & (variation["alpha"] == alpha)]
         for number, p in enumerate(exponents):
             line = own[own["p"] == p].sort_values("depth")
             _draw_line(place, line, number, f"C{number % 6}", _power(line))
-        _frame_depths(place, depths, room=2.2)
+        _frame_depths(place, depths, room=3)
         if own["mean"].max() > 8 * own["mean"].min() > 0:
             place.set_yscale("log")
+            place.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+            place.yaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
             place.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         else:
-            place.set_ylim(0, 1.05 * own["high"].max())
+            place.set_ylim(0, 1.05 * own["high"].fillna(own["mean"]).max())
         place.set_title(f"$\\alpha={alpha:g}$")
     _label_rows(places, "$p$-variation norm")
     handles = [
@@ -101,7 +105,7 @@ def draw_variation(numbers: pd.DataFrame, *, settings: Settings, missing: int) -
         for n, p in enumerate(exponents)
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=2.6)
-    style.note(figure, _note(settings, variation["seeds"], missing, "powers of L fitted to means"))
+    style.note(figure, _note(settings, variation["seeds"], missing, "powers of L with 95 % interval"))
     return figure
 
 
@@ -123,7 +127,9 @@ def _grid(
                 continue
             place.set_axis_off()
             if alpha == 0.5:
-                place.text(0.5, 0.5, "at $\\alpha=0.5$ both\nrates are one", ha="center", va="center", color="0.4")
+                place.text(
+                    0.5, 0.5, "at $\\alpha=0.5$ the two\nrules are the same", ha="center", va="center", color="0.4"
+                )
     return figure, found
 
 
@@ -196,12 +202,13 @@ def _draw_line(axes: Any, own: pd.DataFrame, number: int, colour: str, label: st
 
 
 def _power(own: pd.DataFrame) -> str:
-    """Return the power of the depth that fits the means, as it is written."""
-    if len(own) < 2 or not (own["mean"] > 0).all():
+    """Return the power of the depth that a line goes with, and half of its interval, as they are written."""
+    power, low, high = own[["power", "power_low", "power_high"]].iloc[0]
+    if np.isnan(power):
         return ""
     # Without the sign of a zero.
-    power = round(float(np.polyfit(np.log(own["depth"]), np.log(own["mean"]), 1)[0]), 2) + 0.0
-    return f"$L^{{{power:.2f}}}$"
+    spread = "" if np.isnan(low) else f"\\pm{(high - low) / 2:.2f}"
+    return f"$L^{{{round(power, 2) + 0.0:.2f}{spread}}}$"
 
 
 def _frame_depths(axes: Any, depths: Sequence[int], *, room: float) -> None:
@@ -247,8 +254,9 @@ def _variation(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.Dat
         mean, low, high = interval(own["final_loss"].to_numpy())
         losses.append((*key, "loss", mean, low, high, len(own)))
     names = [*VARIANT, "depth", "quantity", "mean", "low", "high", "seeds"]
-    columns = [*VARIANT, "depth", "quantity", "p", "mean", "low", "high", "seeds"]
-    return pd.concat([norms[columns], pd.DataFrame(losses, columns=names)], ignore_index=True)[columns]
+    powers = ["power", "power_low", "power_high"]
+    columns = [*VARIANT, "depth", "quantity", "p", "mean", "low", "high", "seeds", *powers]
+    return pd.concat([norms[columns], pd.DataFrame(losses, columns=names)], ignore_index=True).reindex(columns=columns)
 
 
 NORMS = Drawing({"profiles": PROFILES}, _profiles, draw_norms)

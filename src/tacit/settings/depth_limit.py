@@ -236,16 +236,21 @@ class DepthLimitSettings(Settings):
             raise ValueError(f"further.{GRID}: this name is taken")
         check_runs(sum(len(one.depths) * len(one.variants) * one.seeds for one in self.experiments.values()))
         shown, grid = self.shown, self.grid
+        plain = [rate for rate in grid.rates if rate.rule in ("fixed", "scaled")]
+        if not plain:
+            raise ValueError("grid.rates: figures and claims are of rates that are fixed or scaled; give one of them")
         for name, value, trained in (
             ("gamma", shown.gamma, grid.gammas),
             ("initialization", shown.initialization, grid.initializations),
             ("activation", shown.activation, grid.activations),
             ("augmentation", shown.augmentation, grid.augmentations),
-            ("learning_rate", shown.learning_rate, tuple(rate.learning_rate for rate in grid.rates)),
+            ("learning_rate", shown.learning_rate, tuple(rate.learning_rate for rate in plain)),
             ("alpha", shown.alpha, grid.alphas),
         ):
             if value not in trained:
-                raise ValueError(f"shown.{name}: {value} is not trained; there are {', '.join(map(str, trained))}")
+                raise ValueError(
+                    f"shown.{name}: {value} is not trained; there are {', '.join(map(str, dict.fromkeys(trained)))}"
+                )
         if far := [pair for pair in shown.entries if max(pair) >= grid.dim]:
             raise ValueError(f"shown.entries: {list(far[0])} is outside of weights of {grid.dim} x {grid.dim}")
         return self

@@ -23,6 +23,7 @@ from tacit.nn import deep_residual
 from tacit.runlog import log
 from tacit.settings.depth_limit import VARIANT, Function, RunSettings, Variant
 from tacit.settings.images import Images
+from tacit.studies import ledger
 
 STUDY = "depth_limit"
 _EPOCHS = store.Array("float64", "epochs")
@@ -56,9 +57,11 @@ AXES = ["experiment", *VARIANT, "depth", "seed"]
 RUNS = store.Table(keys=AXES, numbers=("final_loss", "test_loss", "mean_norm", "end_distance"))
 VARIATION = store.Table(
     keys=("experiment", *VARIANT, "depth", "p"),
-    numbers=("initial_mean", "mean", "std", "low", "high", "max", "seeds"),
+    numbers=("seeds",),
+    # Not of a single seed, an exponent that is measured before training alone, or a single depth.
+    others=("initial_mean", "mean", "std", "low", "high", "max", "power", "power_low", "power_high"),
 )
-PROFILES = store.Table(keys=(*VARIANT, "depth", "position"), numbers=("mean", "low", "high", "seeds"))
+PROFILES = store.Table(keys=(*VARIANT, "depth", "position"), numbers=("mean", "seeds"), others=("low", "high"))
 ENTRIES = store.Table(keys=(*VARIANT, "depth", "seed", "row", "column", "position"), numbers=("value",))
 """What the tables must be."""
 
@@ -293,22 +296,40 @@ def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return mean and 95 % interval (Student's t) over the first axis, seeds; without an interval of a single one."""
     number, mean = len(values), values.mean(0)
     if number < 2:
-        return mean, mean, mean
+        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     half = special.stdtrit(number - 1, 0.975) * values.std(0, ddof=1) / number**0.5
     return mean, mean - half, mean + half
 
 
 def variation_table(variation: pd.DataFrame) -> pd.DataFrame:
-    """Return mean, deviation, interval and maximum over seeds of final norms by setting, depth and exponent."""
+    """Return mean, deviation, interval and maximum over seeds of final norms by setting, depth and exponent, and with
+    what power of the depth they go: slope of each seed, its mean and interval over seeds, the same in all depths.
+    """
     keys = ["experiment", *VARIANT, "depth", "p"]
     rows = []
+    powers = {key: power_of(own, "final") for key, own in variation.groupby(["experiment", *VARIANT, "p"], sort=False)}
     for key, own in variation.groupby(keys, sort=False):
         mean, low, high = interval(own["final"].to_numpy())
         spread = own["final"].std(ddof=1)
+        power = powers[(*key[:-2], key[-1])]
+        of_power = (power.effect, power.low, power.high) if power else (np.nan,) * 3
         numbers = (own["initial"].mean(), mean, spread, low, high, own["final"].max(), len(own))
-        rows.append((*key, *numbers))
-    names = ["initial_mean", "mean", "std", "low", "high", "max", "seeds"]
+        rows.append((*key, *numbers, *of_power))
+    names = ["initial_mean", "mean", "std", "low", "high", "max", "seeds", "power", "power_low", "power_high"]
     return pd.DataFrame(rows, columns=[*keys, *names])
+
+
+def power_of(table: pd.DataFrame, quantity: str) -> ledger.Estimate | None:
+    """Estimate the power of the depth that a quantity goes with, from seeds that are there in all depths."""
+    logs, places = log_by_seed(table, quantity)
+    return ledger.slope(places, logs) if len(logs) and len(places) > 1 else None
+
+
+def log_by_seed(table: pd.DataFrame, quantity: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return logarithms of a quantity (seeds, depths), of seeds that are there in all depths, and of these depths."""
+    wide = table.pivot_table(index="seed", columns="depth", values=quantity, aggfunc="first").dropna()
+    logs = np.log(np.maximum(wide.to_numpy(float), np.finfo(float).tiny))
+    return logs, np.log(wide.columns.to_numpy(float))
 
 
 def profile_table(profiles: Mapping[tuple[Any, ...], np.ndarray]) -> pd.DataFrame:

@@ -57,21 +57,23 @@ def claims(found: study.Collected, *, shown: Mapping[str, Any], alphas: Iterable
     for alpha in alphas:
         own = _of(runs, alpha, "scaled")
         words = f"rate as L^{2 * alpha - 1:g}, alpha {alpha:g}"
-        text = f"Norms of rescaled weights along depth differ the less from one depth to the next the deeper ({words})"
+        text = f"Norms of rescaled weights along depth change the less by e-fold of depth the deeper ({words})"
         differences = _differences(found.profiles, alpha)
         book.judge(f"profile_converges_{alpha:g}", SOURCE, text, differences, below=0, unit="power of L")
-        text = f"The training loss that is reached does not grow with depth ({words})"
-        book.judge(f"loss_bounded_{alpha:g}", SOURCE, text, _power(own, "final_loss"), below=GROWS, unit="power of L")
+        text = f"The training loss that is reached grows with depth by less than L^{GROWS:g} ({words})"
+        book.judge(
+            f"loss_bounded_{alpha:g}", SOURCE, text, study.power_of(own, "final_loss"), below=GROWS, unit="power of L"
+        )
         of_variation = _of(variation, alpha, "scaled")
         for p in exponents:
-            text = f"The {p:g}-variation norm of the trained, rescaled path does not grow with depth ({words})"
-            of_p = _power(of_variation[of_variation["p"] == p], "final")
+            text = f"The {p:g}-variation norm of the trained, rescaled path grows by less than L^{GROWS:g} ({words})"
+            of_p = study.power_of(of_variation[of_variation["p"] == p], "final")
             book.judge(f"variation_{p:g}_bounded_{alpha:g}", SOURCE, text, of_p, below=GROWS, unit="power of L")
         text = f"For exponents above 1 that norm is the distance of the path's ends, in the worst of depths ({words})"
         book.judge(
             f"ends_{alpha:g}", SOURCE, text, _beside_ends(of_variation, own, exponents), below=1.01, unit="times"
         )
-        of_fixed = _power(_of(runs, alpha, "fixed"), "mean_norm", away_from=1 - 2 * alpha)
+        of_fixed = _off(_of(runs, alpha, "fixed"), "mean_norm", 1 - 2 * alpha)
         text = (
             f"At a rate that is fixed in depth, norms of rescaled weights go as L^{1 - 2 * alpha:g} (alpha {alpha:g}): "
             "difference of the powers"
@@ -80,9 +82,7 @@ def claims(found: study.Collected, *, shown: Mapping[str, Any], alphas: Iterable
     if shown["initialization"] == "ntrunc" and shown["gamma"] >= 1:
         first = variation[(variation["p"] == shown["gamma"]) & (variation["alpha"] == shown["alpha"])]
         text = "The gamma-variation norm of the initial rescaled path does not depend on depth: size of the power"
-        book.judge(
-            "initial_variation", SOURCE, text, _power(first, "initial", away_from=0), below=0.02, unit="power of L"
-        )
+        book.judge("initial_variation", SOURCE, text, _off(first, "initial", 0), below=0.02, unit="power of L")
     return book.table()
 
 
@@ -105,22 +105,19 @@ def _of(table: pd.DataFrame, alpha: float, rule: str) -> pd.DataFrame:
     return own if alpha == 0.5 and there.empty else there
 
 
-def _power(table: pd.DataFrame, quantity: str, *, away_from: float | None = None) -> ledger.Estimate | None:
-    """Estimate the power of the depth that a quantity goes with, or how far that is away from another."""
-    wide = table.pivot_table(index="seed", columns="depth", values=quantity, aggfunc="first").dropna()
-    if len(wide) == 0 or wide.shape[1] < 2:
+def _off(table: pd.DataFrame, quantity: str, power: float) -> ledger.Estimate | None:
+    """Estimate how far the power of the depth that a quantity goes with is from another."""
+    logs, places = study.log_by_seed(table, quantity)
+    if not len(logs) or len(places) < 2:
         return None
-    places, logs = np.log(wide.columns.to_numpy(float)), np.log(np.maximum(wide.to_numpy(), np.finfo(float).tiny))
-    if away_from is None:
-        return ledger.slope(places, logs)
     away = places - places.mean()
     slopes = logs @ (away / (away**2).sum())
     how = "size of the difference of each seed's slope, mean over seeds, Student's t"
-    return ledger.mean(np.abs(slopes - away_from))._replace(how=how)
+    return ledger.mean(np.abs(slopes - power))._replace(how=how)
 
 
 def _differences(profiles: Mapping[tuple[Any, ...], np.ndarray], alpha: float) -> ledger.Estimate | None:
-    """Estimate the power of the depth that differences between the profiles of consecutive depths go with."""
+    """Estimate the power of the depth that relative changes of profiles, by e-fold of depth, go with."""
     by_seed: dict[int, dict[int, np.ndarray]] = {}
     rules = {key[5] for key in profiles if key[0] == alpha}
     rule = "scaled" if "scaled" in rules else "fixed"
@@ -133,7 +130,11 @@ def _differences(profiles: Mapping[tuple[Any, ...], np.ndarray], alpha: float) -
     if len(depths) < 3 or not complete:
         return None
     pairs = list(itertools.pairwise(depths))
-    logs = [[np.log(np.linalg.norm(own[b] - own[a]) / np.linalg.norm(own[b])) for a, b in pairs] for own in complete]
+    # By e-fold of depth, as with equal steps of it consecutive depths become ever more alike, whatever profiles do.
+    logs = [
+        [np.log(np.linalg.norm(own[b] - own[a]) / np.linalg.norm(own[b]) / np.log(b / a)) for a, b in pairs]
+        for own in complete
+    ]
     return ledger.slope([np.log(a * b) / 2 for a, b in pairs], np.array(logs))
 
 

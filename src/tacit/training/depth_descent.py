@@ -44,7 +44,7 @@ class Rated(NamedTuple):
         if not np.isfinite(rate):
             raise DivergenceError(
                 f"the dynamic learning rate is {self.gain:g} * {self.first:g} / {variation:g}^2; take the rule "
-                "dynamic_guarded, which never goes above the first, or an initialisation that varies more"
+                "dynamic_guarded, in which the variation counts as at least 1, or an initialisation that varies more"
             )
         return rate
 
