@@ -190,7 +190,8 @@ def _marker(number: int) -> dict[str, Any]:
 
 
 def _draw_line(axes: Any, own: pd.DataFrame, number: int, colour: str, label: str, side: str = "center") -> None:
-    bars = np.maximum(np.stack([own["mean"] - own["low"], own["high"] - own["mean"]]), 0)
+    # None of a single seed.
+    bars = np.nan_to_num(np.stack([own["mean"] - own["low"], own["high"] - own["mean"]])).clip(0)
     axes.errorbar(
         own["depth"], own["mean"], bars, color=colour, linestyle=_LINES[number % len(_LINES)], linewidth=1,
         capsize=1.8, elinewidth=0.7, **_marker(number),
