@@ -13,11 +13,10 @@ from matplotlib.lines import Line2D
 
 from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
-from tacit.settings.depth_limit import GRID, VARIANT
-from tacit.studies.depth_limit import ENTRIES, PROFILES, RUNS, VARIATION, interval, is_shown
+from tacit.settings.depth_limit import VARIANT
+from tacit.studies.depth_limit import ENTRIES, PROFILES, RUNS, VARIATION, interval, of_shown
 
 _RULES = {"scaled": "(rate $\\propto L^{2\\alpha-1}$)", "fixed": "(rate fixed in depth)"}
-_LINES: Sequence[Any] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _GREYS = ("0.1", "0.4", "0.55")
 
@@ -28,8 +27,9 @@ def draw_norms(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Fi
     for (rule, alpha), place in places.items():
         own = numbers[(numbers["rule"] == rule) & (numbers["alpha"] == alpha)]
         _draw_depths(place, own, "mean")
+        colours = _colours(sorted(own["depth"].unique()))
         for depth, line in own.groupby("depth"):
-            colour = _colours(sorted(own["depth"].unique()))[depth]
+            colour = colours[depth]
             place.fill_between(line["position"], line["low"], line["high"], color=colour, alpha=0.12, linewidth=0)
         if rule == "fixed":
             place.set_ylim(0, 1.08 * own["high"].fillna(own["mean"]).clip(upper=1.5 * own["mean"].max()).max())
@@ -101,7 +101,7 @@ def draw_variation(numbers: pd.DataFrame, *, settings: Settings, missing: int) -
         place.set_title(f"$\\alpha={alpha:g}$")
     _label_rows(places, "$p$-variation norm")
     handles = [
-        Line2D([], [], color=f"C{n % 6}", linestyle=_LINES[n % 4], label=f"$p={p:g}$", **_marker(n))
+        Line2D([], [], color=f"C{n % 6}", linestyle=style.line(n), label=f"$p={p:g}$", **_marker(n))
         for n, p in enumerate(exponents)
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=2.6)
@@ -158,7 +158,7 @@ def _draw_depths(axes: Any, own: pd.DataFrame, quantity: str, *, faint: bool = F
     for number, depth in enumerate(depths):
         line = own[own["depth"] == depth]
         axes.plot(
-            line["position"], line[quantity], color=colours[depth], linestyle=_LINES[number % len(_LINES)],
+            line["position"], line[quantity], color=colours[depth], linestyle=style.line(number),
             linewidth=0.7 if faint else 1.1, alpha=0.35 if faint else 1, zorder=2 if faint else 3,
         )  # fmt: skip
     axes.set_xlim(0, 1)
@@ -170,7 +170,14 @@ def _legend_of_depths(figure: Figure, numbers: pd.DataFrame) -> None:
     depths = sorted(numbers["depth"].unique())
     colours = _colours(depths)
     handles = [
-        Line2D([], [], color=colours[depth], linestyle=_LINES[number % len(_LINES)], linewidth=1.2, label=f"{depth:,}")
+        Line2D(
+            [],
+            [],
+            color=colours[depth],
+            linestyle=style.line(number),
+            linewidth=1.2,
+            label=f"{depth:,}",
+        )
         for number, depth in enumerate(depths)
     ]
     figure.legend(
@@ -193,7 +200,7 @@ def _draw_line(axes: Any, own: pd.DataFrame, number: int, colour: str, label: st
     # None of a single seed.
     bars = np.nan_to_num(np.stack([own["mean"] - own["low"], own["high"] - own["mean"]])).clip(0)
     axes.errorbar(
-        own["depth"], own["mean"], bars, color=colour, linestyle=_LINES[number % len(_LINES)], linewidth=1,
+        own["depth"], own["mean"], bars, color=colour, linestyle=style.line(number), linewidth=1,
         capsize=1.8, elinewidth=0.7, **_marker(number),
     )  # fmt: skip
     last = own.iloc[-1]
@@ -245,13 +252,9 @@ def _entries(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
 def _variation(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataFrame:
     """Return norms and losses by rule, alpha, depth and, of norms, p."""
     shown = settings["shown"]
-
-    def chosen(table: pd.DataFrame) -> pd.DataFrame:
-        return table[[row["experiment"] == GRID and is_shown(row, shown) for row in table.to_dict("records")]]
-
-    norms = chosen(tables["variation"]).dropna(subset="mean").assign(quantity="variation")
+    norms = of_shown(tables["variation"], shown).dropna(subset="mean").assign(quantity="variation")
     losses = []
-    for key, own in chosen(tables["runs"]).groupby([*VARIANT, "depth"], sort=False):
+    for key, own in of_shown(tables["runs"], shown).groupby([*VARIANT, "depth"], sort=False):
         mean, low, high = interval(own["final_loss"].to_numpy())
         losses.append((*key, "loss", mean, low, high, len(own)))
     names = [*VARIANT, "depth", "quantity", "mean", "low", "high", "seeds"]

@@ -24,8 +24,6 @@ _ITERATIONS = LinearSegmentedColormap.from_list("iterations", ["#8fc1e8", "#2c5f
 """Colours run from light for early to black for late, as published."""
 
 _THEORY = style.VERMILION
-_LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
-"""Line styles of depths, which tell them apart without colour."""
 _VARIANT = ["learning_rate", "init_scale", "balanced"]
 
 
@@ -106,7 +104,7 @@ def draw_measures(curves: pd.DataFrame, *, settings: Settings, missing: int) -> 
         for number, depth in enumerate(depths):
             for _, run in curves[curves["depth"] == depth].groupby([*_VARIANT, "seed"], sort=False):
                 place.plot(
-                    run["loss"], run[name], color=f"C{number}", linestyle=_line(number), alpha=0.5, linewidth=0.8
+                    run["loss"], run[name], color=f"C{number}", linestyle=style.line(number), alpha=0.5, linewidth=0.8
                 )
         line = bound(losses)
         place.plot(losses, np.where(line > 0, line, np.nan), color="black", linestyle="--", linewidth=1.1)
@@ -118,7 +116,7 @@ def draw_measures(curves: pd.DataFrame, *, settings: Settings, missing: int) -> 
             place.set_yscale("log")
             place.set_ylim(floor, None)
     handles = [
-        Line2D([], [], color=f"C{number}", linestyle=_line(number), linewidth=1, label=f"depth {depth}")
+        Line2D([], [], color=f"C{number}", linestyle=style.line(number), linewidth=1, label=f"depth {depth}")
         for number, depth in enumerate(depths)
     ]
     words = "theorem: norms above, rank and distance below,\nwhile the determinant is positive"
@@ -164,10 +162,6 @@ def draw_perturbed(curves: pd.DataFrame, *, settings: Settings, missing: int) ->
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=1.6, columnspacing=1.2)
     style.note(figure, style.described(settings["scale"], seeds=[settings["seeds"]], missing=missing))
     return figure
-
-
-def _line(number: int) -> Any:
-    return _LINES[number % len(_LINES)]
 
 
 def _draw_coloured(axes: Any, run: pd.DataFrame, colours: ScalarMappable) -> None:

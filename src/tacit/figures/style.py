@@ -51,8 +51,15 @@ STYLE: dict[str, Any] = {
 }
 
 
+_LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
+
 _LETTERS_PER_INCH = 21
 """Letters of a note, in its size, that fit an inch."""
+
+
+def line(number: int) -> Any:
+    """Return a line style, which tells lines apart without colour; the fifth is the first again."""
+    return _LINES[number % len(_LINES)]
 
 
 def new(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:

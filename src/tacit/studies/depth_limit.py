@@ -21,7 +21,7 @@ from tacit.data.images import ImageSet
 from tacit.errors import DivergenceError
 from tacit.nn import deep_residual
 from tacit.runlog import log
-from tacit.settings.depth_limit import VARIANT, Function, RunSettings, Variant
+from tacit.settings.depth_limit import GRID, VARIANT, Function, RunSettings, Variant
 from tacit.settings.images import Images
 from tacit.studies import ledger
 
@@ -68,8 +68,6 @@ ENTRIES = store.Table(keys=(*VARIANT, "depth", "seed", "row", "column", "positio
 MAX_POSITIONS = 200
 """Layers of a run that are kept for drawing."""
 
-SEED_STREAM = "init"
-
 
 class Trained(NamedTuple):
     """What a run writes down."""
@@ -93,7 +91,7 @@ def train(
     """
     # Here, because the other stages do without torch and compiled functions.
     from tacit import devices
-    from tacit.training import depth_descent
+    from tacit.training import depth_descent, resumable
     from tacit.training.depth_kernel import Samples, pass_through
 
     variant = Variant(**{name: identity[name] for name in VARIANT})
@@ -115,7 +113,7 @@ def train(
             through = TorchPass(network, depth, device, np.dtype(descent.precision).type)
         rate = depth_descent.first_rate(variant.rule, variant.learning_rate, depth=depth, alpha=variant.alpha)
         try:
-            loop = depth_descent.descend(
+            loop = depth_descent.Loop(
                 network,
                 weights,
                 samples,
@@ -127,8 +125,14 @@ def train(
                 kept=settings.kept,
                 through=through,
                 threads=threads,
+            )
+            resumable.run(
+                loop,
+                epochs=descent.epochs,
                 checkpoint=checkpoint,
                 settings={"identity": dict(identity)} | settings.plain(),
+                by_time=True,
+                what="descent",
             )
         except DivergenceError as error:
             raise DivergenceError(f"{name}: {error}") from error
@@ -143,7 +147,7 @@ def train(
         attributes |= {f"test_{metric}": value for metric, value in measured._asdict().items()}
     if bad := [key for key, value in attributes.items() if not np.isfinite(value)]:
         raise DivergenceError(f"{name}: diverged: {bad[0].replace('_', ' ')} is not finite; {depth_descent.ADVICE}")
-    kept = {**loop.snapshots}
+    kept = loop.snapshots
     return Trained(
         {
             "weights": loop.weights,
@@ -176,7 +180,7 @@ def draw(
         variant.initialization,
         depth,
         dim,
-        generator=streams.numpy_generator(STUDY, SEED_STREAM, "layers", seed, depth, dim),
+        generator=streams.numpy_generator(STUDY, "init", "layers", seed, depth, dim),
         **scales,
     )
     trained = settings.descent.delta
@@ -185,10 +189,10 @@ def draw(
         activation=variant.activation,
         delta=1.0 if trained == "trained_from_one" else depth**-variant.alpha,
         input_weights=deep_residual.frozen_weights(
-            dim, inputs, generator=streams.numpy_generator(STUDY, SEED_STREAM, "input", seed, dim, inputs)
+            dim, inputs, generator=streams.numpy_generator(STUDY, "init", "input", seed, dim, inputs)
         ),
         output_weights=deep_residual.frozen_weights(
-            outputs, dim, generator=streams.numpy_generator(STUDY, SEED_STREAM, "output", seed, outputs, dim)
+            outputs, dim, generator=streams.numpy_generator(STUDY, "init", "output", seed, outputs, dim)
         ),
         p_loss=settings.descent.p_loss,
         trains_delta=trained != "frozen" and variant.augmentation in ("skip", "none"),
@@ -266,7 +270,7 @@ def collect(runs: Iterable[str | Path], *, shown: Mapping[str, Any]) -> Collecte
         last = dict(zip(run.arrays["variation_p"], run.arrays["variation"][-1], strict=True))
         for p in sorted({*initial, *last}):
             variations.append(axes | {"p": p, "initial": initial[p], "final": last.get(p, np.nan)})
-        if axes["experiment"] == "grid" and is_shown(axes, shown):
+        if is_shown(axes, shown):
             key = tuple(axes[name] for name in (*VARIANT, "depth", "seed"))
             profiles[key] = norms
             if axes["alpha"] == shown["alpha"]:
@@ -287,9 +291,15 @@ def _no_entries() -> pd.DataFrame:
 
 
 def is_shown(axes: Mapping[str, Any], shown: Mapping[str, Any]) -> bool:
-    """Tell whether figures and claims are about a run: of any alpha, and a rate that is fixed or scaled."""
+    """Tell whether figures and claims are about a run: of the grid, any alpha, and a rate that is fixed or scaled."""
     names = ("gamma", "initialization", "activation", "augmentation", "learning_rate")
-    return all(axes[name] == shown[name] for name in names) and axes["rule"] in ("fixed", "scaled")
+    of_grid = axes["experiment"] == GRID and axes["rule"] in ("fixed", "scaled")
+    return of_grid and all(axes[name] == shown[name] for name in names)
+
+
+def of_shown(table: pd.DataFrame, shown: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of a table that figures and claims are about."""
+    return table[[is_shown(row, shown) for row in table.to_dict("records")]]
 
 
 def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tacit.settings.depth_limit import GRID
 from tacit.studies import depth_limit as study
 from tacit.studies import ledger
 
@@ -52,7 +51,7 @@ def further_tables(runs: Iterable[str | Path], *, shown: Mapping[str, Any]) -> d
 def claims(found: study.Collected, *, shown: Mapping[str, Any], alphas: Iterable[float], missing: int) -> pd.DataFrame:
     """Judge what is stated, in a row of the ledger for each claim and alpha. Slopes are of one seed over depths."""
     book = ledger.Ledger(study.STUDY, missing=missing)
-    runs, variation = (_shown(table, shown) for table in (found.runs, found.variation))
+    runs, variation = (study.of_shown(table, shown) for table in (found.runs, found.variation))
     exponents = sorted({p for p in variation["p"] if p > 1} - _initial_only(variation))
     for alpha in alphas:
         own = _of(runs, alpha, "scaled")
@@ -86,13 +85,6 @@ def claims(found: study.Collected, *, shown: Mapping[str, Any], alphas: Iterable
     return book.table()
 
 
-def _shown(table: pd.DataFrame, shown: Mapping[str, Any]) -> pd.DataFrame:
-    if table.empty:
-        return table
-    keep = [row["experiment"] == GRID and study.is_shown(row, shown) for row in table.to_dict("records")]
-    return table[keep]
-
-
 def _initial_only(variation: pd.DataFrame) -> set[float]:
     """Return the exponents that nothing was measured of after training."""
     return {p for p, own in variation.groupby("p") if own["final"].isna().all()}
@@ -110,10 +102,8 @@ def _off(table: pd.DataFrame, quantity: str, power: float) -> ledger.Estimate | 
     logs, places = study.log_by_seed(table, quantity)
     if not len(logs) or len(places) < 2:
         return None
-    away = places - places.mean()
-    slopes = logs @ (away / (away**2).sum())
     how = "size of the difference of each seed's slope, mean over seeds, Student's t"
-    return ledger.mean(np.abs(slopes - power))._replace(how=how)
+    return ledger.mean(np.abs(ledger.slopes(places, logs) - power))._replace(how=how)
 
 
 def _differences(profiles: Mapping[tuple[Any, ...], np.ndarray], alpha: float) -> ledger.Estimate | None:

@@ -196,16 +196,23 @@ def difference(first: Iterable[float], second: Iterable[float], *, confidence: f
 
 
 def slope(places: Sequence[float] | np.ndarray, values: np.ndarray, *, confidence: float = CONFIDENCE) -> Estimate:
-    """Estimate how much values (seeds, places) rise by unit of place: the line of least squares of each seed, averaged.
+    """Estimate how much values (seeds, places) rise by unit of place: the slope of each seed, averaged.
+
+    Raises ValueError if all places are one.
+    """
+    how = "slope of each seed, mean over seeds, Student's t"
+    return mean(slopes(places, values), confidence=confidence)._replace(how=how)
+
+
+def slopes(places: Sequence[float] | np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the slope (seeds,) of the line of least squares of each row of values (seeds, places).
 
     Raises ValueError if all places are one.
     """
     away = np.asarray(places, float) - np.mean(places)
     if not away.any():
         raise ValueError("a slope needs two places")
-    return mean(np.asarray(values, float) @ (away / (away**2).sum()), confidence=confidence)._replace(
-        how="slope of each seed, mean over seeds, Student's t"
-    )
+    return np.asarray(values, float) @ (away / (away**2).sum())
 
 
 def proportion(held: Iterable[bool], seeds: Iterable[int], *, confidence: float = CONFIDENCE) -> Estimate:

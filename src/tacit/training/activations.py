@@ -10,16 +10,14 @@ import numpy as np
 from numba import njit
 
 from tacit.training.elementary import expm1, exponential, normal, normal_9, tanh32, tanh64
-from tacit.training.lanes import fused
+from tacit.training.lanes import INNER, fused
 
 TANH, RELU, ELU, GELU, SIGMOID = range(5)
 CODES = {"tanh": TANH, "relu": RELU, "elu": ELU, "gelu": GELU, "sigmoid": SIGMOID}
 """By which compiled code knows them."""
 
-_compiled = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
 
-
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def activate(activation, single, arguments, values):
     """Write the activation of `arguments` to `values`."""
     count, zero = len(arguments), arguments[0] - arguments[0]
@@ -51,7 +49,7 @@ def activate(activation, single, arguments, values):
             values[n] = 1.0 / (1.0 + exponential(-x))
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def activate_and_differentiate(activation, single, arguments, values, slopes):
     """Write the activation of `arguments` to `values`, and its derivative to `slopes`."""
     if activation == GELU:
@@ -61,7 +59,7 @@ def activate_and_differentiate(activation, single, arguments, values, slopes):
         differentiate(activation, values, slopes)
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def gelu(single, arguments, values, slopes):
     """Write gelu of `arguments` to `values`, and its derivative to `slopes`."""
     for n in range(len(values)):
@@ -74,7 +72,7 @@ def gelu(single, arguments, values, slopes):
         slopes[n] = share + x * density
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def differentiate(activation, values, slopes):
     """Write the derivative of an activation other than gelu to `slopes`; it follows from `values`."""
     count = len(values)

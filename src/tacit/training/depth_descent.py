@@ -8,7 +8,6 @@ besides, p-variations of the initial weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,41 +53,13 @@ def first_rate(rule: str, learning_rate: float, *, depth: int, alpha: float) -> 
     return learning_rate * depth ** (2 * alpha - 1) if rule == "scaled" else learning_rate
 
 
-def descend(
-    network: Network,
-    weights: np.ndarray,
-    samples: Samples,
-    descent: Descent,
-    variation: Variation,
-    *,
-    rated: Rated,
-    scale: float,
-    also: tuple[float, ...],
-    kept: tuple[int, ...],
-    through: Callable[..., Pass],
-    threads: int,
-    checkpoint: str | Path,
-    settings: Mapping[str, Any],
-) -> Loop:
-    """Train `weights` (L, d, d) and return the loop at its end, which holds them and what was recorded.
+class Loop:
+    """A descent under way (`resumable.Loop`), of `weights` (L, d, d), which it trains and holds.
 
     `scale` is L^beta, by which weights are multiplied before their variation is computed; `also` are exponents besides
     those of `variation` for the initial weights. Epochs `kept` have their weights written down. `through` is
-    `depth_kernel.pass_through` or what does the same. `settings` are everything the result depends on. Raises
-    DivergenceError, and Interrupted after SIGTERM or Ctrl-C.
+    `depth_kernel.pass_through` or what does the same. Raises DivergenceError while it advances.
     """
-    loop = Loop(
-        network, weights, samples, descent, variation, rated=rated, scale=scale, also=also, kept=kept, through=through,
-        threads=threads,
-    )  # fmt: skip
-    resumable.run(
-        loop, epochs=descent.epochs, checkpoint=checkpoint, settings=settings, by_time=True, what="descent"
-    )  # fmt: skip
-    return loop
-
-
-class Loop:
-    """A descent under way (`resumable.Loop`)."""
 
     def __init__(
         self,

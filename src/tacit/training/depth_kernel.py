@@ -8,9 +8,8 @@ then over groups, in a fixed order, so that any number of threads gives the same
 
 Networks and their gradients are those of `tacit.nn.deep_residual`. Of `skip` and `none` only the values of the
 activation are kept, and states rebuilt on the way back, h_k = h_{k+1} - delta s_k (`none`: h_k = delta s_{k-1}, exact).
-Taking
-away exactly what was added mostly gives back the state before, to the bit: gradients in float32 were off those in
-float64 by 8e-7 at 2,000 layers and 3e-6 to 7e-6 at 12,000, no more than outputs are. Of the others states are kept.
+Taking away exactly what was added mostly gives back the state before, to the bit: gradients in float32 were off those
+in float64 by 8e-7 at 2,000 layers and 3e-6 to 7e-6 at 12,000, no more than outputs are. Of the others states are kept.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from tacit.compiled import kernel
 from tacit.nn.deep_residual import Network
 from tacit.training.activations import CODES, GELU, activate, activate_and_differentiate, differentiate, gelu
 from tacit.training.elementary import exponential, logarithm
-from tacit.training.lanes import PADDED, fused, multiply, padded
+from tacit.training.lanes import INNER, PADDED, fused, multiply, padded
 
 TILE = 64
 """Samples that go through the network together; a multiple of PADDED."""
@@ -35,8 +34,6 @@ GROUPS = 16
 
 _SKIP, _NONE, _LINEAR, _INCREMENTS = range(4)
 _AUGMENTATIONS = {"skip": _SKIP, "none": _NONE, "plain": _NONE, "linear_skip": _LINEAR, "inc_skip": _INCREMENTS}
-
-_compiled = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
 
 
 class Samples(NamedTuple):
@@ -110,7 +107,7 @@ def pass_through(
         with ThreadPoolExecutor(min(threads, groups)) as pool:
             list(pool.map(of_group, range(groups)))
     loss, omega, delta_gradient = _in_order(sums)
-    summed = np.empty((len(gradients[:1]) and depth, dim, dim), kind)
+    summed = np.empty((depth if gradient else 0, dim, dim), kind)
     if gradient:
         _sum_groups(gradients, summed, width)
     return Pass(loss / count, omega / count, outputs, summed, delta_gradient)
@@ -176,7 +173,7 @@ def _group(
             )  # fmt: skip
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def _go_ahead(augmentation, activation, single, delta, state, other, values, kept, ahead, steps, dim, width):
     """Send a tile through all layers, from `state` to `state`; keep what the way back needs."""
     rows, zero = len(state) // width, delta - delta
@@ -209,7 +206,7 @@ def _go_ahead(augmentation, activation, single, delta, state, other, values, kep
             _add(state, other)
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def _go_back(
     augmentation, activation, single, delta, trains_delta, first, rows_there, state, grown, other, moved, slopes,
     values, kept, back, ahead, steps_back, gradients, dim, width, sums,
@@ -265,14 +262,14 @@ def _go_back(
             _add(grown, values)
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def _add(total, part):
     """Add `part`, summed by itself before: of a small sum that is added at once little is lost, layer after layer."""
     for n in range(len(total)):
         total[n] += part[n]
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def _restore(activation, single, k, kept, first, rows_there, delta, state, width):
     """Write the states before layer k of a network without skips: the layer before is all that they are."""
     if k == 0:
@@ -288,7 +285,7 @@ def _restore(activation, single, k, kept, first, rows_there, delta, state, width
         state[n] = fused(delta, state[n], zero)
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def _judge(state, grown, head, labels, targets, p_loss, share, outputs, width, sums):
     """Write outputs of a tile, and the gradient of the mean loss with respect to its states; add up loss and Omega."""
     rows, classes = outputs.shape
@@ -324,7 +321,7 @@ def _judge(state, grown, head, labels, targets, p_loss, share, outputs, width, s
             grown[row * width + i] = share * total
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def _power(x, p):
     """Return x^p for x from 0 on; 0^0 is 1."""
     if p == 0.0:

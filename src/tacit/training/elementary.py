@@ -13,10 +13,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from tacit.training.lanes import bits, from_bits, fused
+from tacit.training.lanes import INNER, bits, from_bits, fused
 
 # Numba takes constants of NumPy's types as they are, and Python's as float64.
-_32, _64 = np.float32, np.float64
+_32 = np.float32
 
 _LOG2_E_32, _LN2_HIGH_32, _LN2_LOW_32 = _32(1.442695041), _32(0.693359375), _32(-2.12194440e-4)
 _LOG2_E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.6931471803691238, 1.9082149292705877e-10
@@ -76,10 +76,8 @@ _ERFCX_9 = (
 
 _INVERSE_ROOT_2_PI = 0.39894228040143267794
 
-_compiled = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
 
-
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def tanh32(x):
     """Return tanh in float32."""
     size = min(abs(x), _LARGEST_TANH_32)
@@ -109,7 +107,7 @@ def tanh32(x):
     return -found if x < _32(0) else found
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def exponential(x):
     """Return exp in float64, for x up to 709; 0 below -708."""
     held = max(min(x, 709.0), -708.0)
@@ -125,7 +123,7 @@ def exponential(x):
     return 0.0 if x < -708.0 else grown
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def tanh64(x):
     """Return tanh in float64."""
     size = min(abs(x), _LARGEST_TANH)
@@ -135,7 +133,7 @@ def tanh64(x):
     return -found if x < 0 else found
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def expm1(x):
     """Return exp(x) - 1 in float64, with all digits near 0, where it is 2 tanh(x/2) / (1 - tanh(x/2))."""
     half = _tanh_near_zero(0.5 * x)
@@ -143,7 +141,7 @@ def expm1(x):
     return small if abs(x) < 1.0 else large
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def _tanh_near_zero(x):
     square = x * x
     found = _T[12]
@@ -152,7 +150,7 @@ def _tanh_near_zero(x):
     return fused(found * square, x, x)
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def logarithm(x):
     """Return the natural logarithm in float64 of a normal number above 0."""
     whole = bits(x)
@@ -168,7 +166,7 @@ def logarithm(x):
     return fused(np.float64(power), _LN2_HIGH, fused(np.float64(power), _LN2_LOW, near))
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def normal(x):
     """Return distribution function and density of the standard normal in float64."""
     away = abs(x) * 0.70710678118654752440
@@ -180,12 +178,10 @@ def normal(x):
     square = x * x
     lost = fused(x, x, -square)
     fallen = exponential(-0.5 * square) * (1.0 - 0.5 * lost)
-    tail = 0.5 * fallen * scaled / (1.0 + 2.0 * away)
-    rest = 1.0 - tail
-    return tail if x < 0 else rest, _INVERSE_ROOT_2_PI * fallen
+    return _from_tail(x, away, scaled, fallen)
 
 
-@njit(**_compiled)  # type: ignore[call-overload]
+@njit(**INNER)  # type: ignore[call-overload]
 def normal_9(x):
     """Return the same to nine digits, with which float32 is as good as exact; in shorter polynomials."""
     away = abs(x) * 0.70710678118654752440
@@ -202,6 +198,12 @@ def normal_9(x):
         grown = fused(grown, rest, _E_9[n])
     grown = fused(grown * rest, rest, rest) + 1.0
     fallen = from_bits(bits(grown) + (bits(shifted) << 52))
+    return _from_tail(x, away, scaled, fallen)
+
+
+@njit(**INNER)  # type: ignore[call-overload]
+def _from_tail(x, away, scaled, fallen):
+    """Return distribution function and density from scaled erfc at `away` = |x| / sqrt 2, and exp(-x^2 / 2)."""
     tail = 0.5 * fallen * scaled / (1.0 + 2.0 * away)
     rest = 1.0 - tail
     return tail if x < 0 else rest, _INVERSE_ROOT_2_PI * fallen

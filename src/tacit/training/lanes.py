@@ -9,7 +9,6 @@ alone.
 
 from __future__ import annotations
 
-import numpy as np
 from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
@@ -17,6 +16,9 @@ from numba.extending import intrinsic
 
 PADDED = 16
 """Lengths of rows, and numbers of rows, of matrices that are multiplied, are multiples of this."""
+
+INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
+"""How functions are compiled that compiled ones call: not for Python, and divisions without a check."""
 
 _HAS_512_BITS = bool(binding.get_host_cpu_features().get("avx512f"))
 _ROWS, _VECTORS = (16, 1) if _HAS_512_BITS else (4, 2)
@@ -46,23 +48,17 @@ def fused(typingctx, a, b, c):
 @intrinsic
 def bits(typingctx, x):
     """Return the bits of a float as a signed whole number of its size."""
-    whole = types.int32 if x == types.float32 else types.int64
-
-    def codegen(context, builder, signature, args):
-        return builder.bitcast(args[0], context.get_value_type(signature.return_type))
-
-    return whole(x), codegen
+    return (types.int32 if x == types.float32 else types.int64)(x), _reinterpret
 
 
 @intrinsic
 def from_bits(typingctx, n):
     """Return the float that has the bits of a signed whole number."""
-    kind = types.float32 if n == types.int32 else types.float64
+    return (types.float32 if n == types.int32 else types.float64)(n), _reinterpret
 
-    def codegen(context, builder, signature, args):
-        return builder.bitcast(args[0], context.get_value_type(signature.return_type))
 
-    return kind(n), codegen
+def _reinterpret(context, builder, signature, args):
+    return builder.bitcast(args[0], context.get_value_type(signature.return_type))
 
 
 @intrinsic
@@ -91,8 +87,7 @@ def _multiply_block(typingctx, out, out_at, width, left, left_at, left_row, left
         out_data, left_data, right_data = places
 
         def vector_at(base, index):
-            place = builder.bitcast(builder.gep(base, [index]), vector.as_pointer())
-            return place
+            return builder.bitcast(builder.gep(base, [index]), vector.as_pointer())
 
         def offset(row, part):
             return builder.add(
@@ -149,8 +144,3 @@ def multiply(out, left, left_row, left_inner, right, right_at, rows, inner, widt
                 out, row * width + column, width, left, row * left_row, left_row, left_inner, right,
                 right_at + column, inner, keeps,
             )  # fmt: skip
-
-
-def flat(array: np.ndarray) -> np.ndarray:
-    """Return an array as the flat one that `multiply` takes, of the same memory."""
-    return array.reshape(-1)
