@@ -27,6 +27,8 @@ from tacit.paths import axes_in, text_of
 
 CODE_VARIABLE = "TACIT_CODE"
 """Environment variable with the fingerprint of each program when jobs were planned, as JSON; the workflow sets it."""
+SHORTAGE_VARIABLE = "TACIT_SHORTAGE"
+"""Environment variable with what the workflow found missing of images that runs learn from."""
 
 Asked = Sequence[tuple[Mapping[str, str | None], Mapping[str, Any]]]
 """Pairs of axes and settings: a file in whose path all these axes have these values (None: the axis is not there) must
@@ -184,10 +186,12 @@ def _refusal(wrong: Mapping[str | Path, str], again: set[str], *, may_accept: bo
     shown = "".join(f"\n  {path}: {complaint}" for path, complaint in list(wrong.items())[:_SHOWN])
     more = f"\n  and {len(wrong) - _SHOWN} more files" if len(wrong) > _SHOWN else ""
     forced = f", or add --forcerun {' '.join(sorted(again))} (after the target)" if again else ""
+    shortage = os.environ.get(SHORTAGE_VARIABLE, "")
+    lacking = f"\nRuns that learn from images were not made again, as these are missing: {shortage}" if shortage else ""
     accept = "; accept_older_code: true takes them as they are, and the figure says so" if may_accept else ""
     return (
-        f"made otherwise than is asked now:{shown}{more}\nSnakemake has no record of that, or was told to overlook it. "
-        f"To make them again, delete them and call again{forced}{accept}"
+        f"made otherwise than is asked now:{shown}{more}{lacking}\nSnakemake has no record of that, or was told to "
+        f"overlook it. To make them again, delete them and call again{forced}{accept}"
     )
 
 

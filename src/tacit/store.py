@@ -489,6 +489,7 @@ def _complaint(table: pd.DataFrame, expected: Table) -> str | None:
         row = ", ".join(f"{name} {value}" for name, value in doubled.iloc[0][list(expected.keys)].items())
         return f"{len(doubled)} rows are of the same run ({row})"
     for name in expected.numbers:
-        if table[name].dtype.kind not in "iufb" or not np.isfinite(table[name].to_numpy(float)).all():
+        # Columns of no rows are of no kind.
+        if len(table) and (table[name].dtype.kind not in "iufb" or not np.isfinite(table[name].to_numpy(float)).all()):
             return f"its column {name} holds what is no finite number"
     return None

@@ -66,9 +66,10 @@ def job_of(script, smoke):
             inputs = [data("images/source~digits/size~32.h5")]
         case "depth_limit_train":
             grid = SMOKE.depth_limit.grid
-            variant = grid.variants[0]._asdict()
+            # With all that changes from step to step: a rate by the variation, a factor, batches.
+            variant = grid.variants[0]._asdict() | {"rule": "dynamic_guarded"}
             arguments = {"experiment": "grid", "depth": 2000} | variant
-            arguments["settings"] = lengthened(grid.run.plain(), epochs=60)
+            arguments["settings"] = lengthened(grid.run.plain(), epochs=40, batch_size=40, delta="trained")
             inputs = [data("images/source~mnist_5k/size~28.h5")]
     plain = arguments.pop("settings")
     return Job(script, tuple(inputs), arguments | {"seed": 0}, plain)

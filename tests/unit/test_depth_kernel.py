@@ -234,6 +234,16 @@ def test_omega_of_a_uniform_prediction_and_of_squares():
     assert found.omega == pytest.approx(4 * found.loss, rel=1e-12)
 
 
+@pytest.mark.parametrize("p_loss", [1.0, 1.5, 2.0])
+def test_an_exact_fit_has_no_gradient(p_loss):
+    network, weights, samples = problem("skip", "tanh", regression=True)
+    network = network._replace(p_loss=p_loss, output_weights=0 * network.output_weights + 1)
+    for through in (pass_through, TorchPass(network, len(weights), torch.device("cpu"), np.float64)):
+        outputs = through(network, weights, samples, threads=1, gradient=False).outputs
+        found = through(network, weights, samples._replace(targets=outputs), threads=1)
+        assert found.loss == found.omega == np.abs(found.gradient).max() == 0
+
+
 def test_samples_given_twice_change_nothing():
     network, weights, samples = problem("skip", "tanh", number=100)
     twice = Samples(*(np.concatenate([array, array]) for array in samples))

@@ -245,6 +245,7 @@ def test_ranges():
     # Differences out of range; a coordinate that never changes and would be so in the unit of the others.
     assert p_variation_norm([-1e308, 1e308, -1e308], 2) == np.inf
     assert p_variation_norm([-5e307, 5e307, -5e307], 2) == pytest.approx(math.sqrt(2) * 1e308)
+    assert p_variation_norm([5e-324, 0, 5e-324], 1) == 1e-323
     assert p_variation_norm([(1e300, 0), (1e300, 3e-200), (1e300, 0)], 2) == pytest.approx(math.sqrt(2) * 3e-200)
 
 
@@ -264,6 +265,8 @@ def test_ranges():
         (3.0, 2, "at least one axis"),
         ([[0, 1], [2]], 2, "array of real numbers"),
         ([1j, 2], 2, "array of real numbers"),
+        ([0, 1], "2", "an exponent is a number"),
+        (np.ma.masked_invalid([0, np.nan, 1]), 2, "no masked points"),
     ],
 )
 def test_what_is_refused(function, path, p, message):

@@ -91,6 +91,12 @@ def test_settings_that_differ_are_named(tmp_path, asked, words):
     assert "accept_older_code" not in message
 
 
+def test_images_that_are_missing_are_named_where_runs_of_others_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv(provenance.SHORTAGE_VARIABLE, "MNIST is not complete")
+    message = refused("collect.py", write_run(tmp_path, seed=0), asked=[({}, {"epochs": 777})])
+    assert "as these are missing: MNIST is not complete" in message
+
+
 def test_settings_that_agree_are_not(tmp_path):
     run = write_run(tmp_path, seed=0, network={"width": 4, "name": "a"}, rates=[0.1, 0.2])
     read_by("collect.py", run, asked=[({}, {"epochs": 3, "network": {"width": 4}, "rates": [0.1, 0.2]})])

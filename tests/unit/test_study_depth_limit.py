@@ -9,10 +9,12 @@ from project import CHECKOUT
 from tacit import settings, store
 from tacit.data.images import ImageSet
 from tacit.errors import DivergenceError
+from tacit.figures.depth_limit import _apart
 from tacit.settings.base import SettingsError
 from tacit.settings.depth_limit import RunSettings
 from tacit.studies import depth_limit as study
 from tacit.studies import depth_limit_claims
+from tacit.studies.tables import MissingRunsError
 
 CONFIG = yaml.safe_load((CHECKOUT / "config" / "config.yaml").read_text(encoding="utf-8"))
 RANDOM = np.random.default_rng(0)
@@ -143,11 +145,22 @@ def test_the_paper_scale_is_the_published_one():
         ({"grid": {"augmentations": ["inc_skip"], "descent": {"delta": "trained"}}}, "has no factor to train"),
         ({"grid": {"variation": {"p": [0.5]}}}, "variation.p"),
         ({"grid": {"rates": [{"rule": "dynamic", "learning_rate": 0.9}]}}, "fixed or scaled; give one"),
+        ({"grid": {"depths": [1, 10]}}, r"depths.0 = 1: .*greater than or equal to 2"),
+        ({"grid": {"descent": {"p_var": 3}}}, "p_var = 3.0 is of dynamic rates"),
+        (
+            {"grid": {"initializations": ["ntrunc", "quad"], "alphas": [0.75, 1.75], "gammas": [1, 2]}},
+            "quad is 0 to the power .* at alpha = 1.75, gamma = 2; take alpha of at most 1.5",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(changes, said):
     with pytest.raises(SettingsError, match=said):
         load(depth_limit=changes)
+
+
+def test_an_experiment_of_the_scale_can_be_left_out():
+    assert set(load().experiments) == {"grid", "constant"}
+    assert set(load(depth_limit={"further": {"constant": None}}).experiments) == {"grid"}
 
 
 def made_up(*, slope=0.0, loss=1.0, power=0.0, seeds=3, noise=0.0):
@@ -248,6 +261,57 @@ def test_tables_are_those_of_the_runs(tmp_path):
     for seed, path in enumerate(paths[:2]):
         weights = store.read(path, kind=study.RUN).arrays["weights"][:, 1, 2] * 8**0.25
         np.testing.assert_allclose(entry[entry["seed"] == seed]["value"], weights, rtol=1e-6)
+
+
+@pytest.mark.parametrize("delta", ["trained", "trained_from_one"])
+def test_a_factor_that_is_trained_is_written_down_as_it_ends(tmp_path, delta):
+    run = store.read(write(tmp_path, run_settings(descent={"epochs": 3, "delta": delta}), seed=0), kind=study.RUN)
+    h = (IMAGES.test_images.reshape(30, -1) / 255 - 0.306) / 0.376 @ run.arrays["input_weights"].T
+    for layer in run.arrays["weights"].astype(float):
+        h = h + run.attributes["final_delta"] * np.tanh(h @ layer.T)
+    outputs = h @ run.arrays["output_weights"].T
+    losses = np.log(np.exp(outputs).sum(1)) - outputs[np.arange(30), IMAGES.test_labels]
+    assert run.attributes["test_loss"] == pytest.approx(losses.mean(), rel=1e-5)
+    assert run.attributes["final_delta"] != run.arrays["delta"][-1]
+
+
+def test_layers_without_a_factor_have_one_of_1(tmp_path):
+    arrays = train(tmp_path, augmentation="plain").arrays
+    assert set(arrays["delta"]) == {1.0}
+
+
+def test_only_a_dynamic_rate_has_variations_measured_that_are_not_asked_for(tmp_path):
+    own = run_settings(variation={"p": [1.5]}, descent={"epochs": 2, "p_var": 3})
+    found = {rule: train(tmp_path / rule, own, rule=rule).arrays for rule in ("scaled", "dynamic")}
+    assert found["scaled"]["variation_p"].tolist() == [1.5]
+    assert found["dynamic"]["variation_p"].tolist() == [1.5, 3.0]
+
+
+def test_what_is_0_goes_with_no_power_of_the_depth():
+    table = pd.DataFrame({"depth": [10, 20, 10, 20], "seed": [0, 0, 1, 1], "final": [1, 2, 1, 0.0]})
+    assert study.power_of(table, "final") is None
+    assert study.power_of(table[table["seed"] == 0], "final").effect == pytest.approx(1)
+
+
+def test_figures_of_what_is_not_there_yet_say_so(tmp_path):
+    from tacit.figures import depth_limit as figures
+
+    found = depth_limit_claims.tables([write(tmp_path, activation="relu")], shown=SHOWN, alphas=[0.75], missing=5)
+    for drawing in (figures.NORMS, figures.WEIGHTS, figures.VARIATIONS):
+        tables = {}
+        for name, expected in drawing.tables.items():
+            store.write_table(tmp_path / f"{name}.csv", found[name])
+            tables[name] = store.read_table(tmp_path / f"{name}.csv", expected=expected)
+        with pytest.raises(MissingRunsError, match=r"no run of what depth_limit\.shown asks for"):
+            drawing.numbers(tables, {"shown": SHOWN})
+
+
+@pytest.mark.parametrize("heights", [[0.1, 0.11, 0.5, 0.52, 0.53, 0.9], [-0.2, 1.0, 1.0, 1.1], [0.5] * 12, [0.3], []])
+def test_labels_are_moved_apart(heights):
+    moved = _apart(np.array(heights))
+    assert (np.diff(moved) > 0.074).all() and (moved >= 0.03).all() and (moved <= 1).all()
+    if heights == [0.1, 0.11, 0.5, 0.52, 0.53, 0.9]:
+        np.testing.assert_allclose(moved, [0.0675, 0.1425, 0.4416667, 0.5166667, 0.5916667, 0.9], atol=1e-6)
 
 
 def test_an_interval_is_that_of_student():

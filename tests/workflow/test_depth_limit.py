@@ -52,6 +52,9 @@ def test_numbers_of_the_figures_are_those_of_the_tables(smoke):
     losses = drawn[drawn["quantity"] == "loss"].set_index(["rule", "depth"])["mean"]
     runs = pd.read_csv(tables / "runs.csv").groupby(["rule", "depth"])["final_loss"].mean()
     pd.testing.assert_series_equal(losses.sort_index(), runs.sort_index(), check_names=False)
+    ends = drawn[drawn["quantity"] == "ends"].set_index(["rule", "depth"])["mean"]
+    runs = pd.read_csv(tables / "runs.csv").groupby(["rule", "depth"])["end_distance"].mean()
+    pd.testing.assert_series_equal(ends.sort_index(), runs.sort_index(), check_names=False)
     further = pd.read_csv(tables / "further_runs.csv")
     assert further["experiment"].tolist() == ["constant"]
 

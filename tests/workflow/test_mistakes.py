@@ -108,6 +108,15 @@ def test_a_damaged_source_is_described_before_any_job(project):
     assert "damaged or not the published file" in call.output
 
 
+def test_images_that_are_missing_are_described_also_where_runs_of_others_are_there(smoke, copy_of):
+    call = copy_of(smoke).call(
+        "--cores", "2", "figures/depth_norms.pdf", depth_limit={"grid": {"data": {"source": "mnist"}}}
+    )
+    assert call.code != 0
+    assert 'made with data.source = "mnist_5k", asked is "mnist"' in call.output
+    assert "MNIST is not complete in the folder" in call.output
+
+
 def test_what_is_only_asked_about_needs_no_images(project):
     status = [sys.executable, "-m", "tacit", "status", "--config", "scale=paper"]
     done = subprocess.run(status, cwd=project.folder, env=project.environment, capture_output=True, encoding="utf-8")

@@ -20,7 +20,9 @@ def depth_limit_runs(name):
 
 
 DEPTH_LIMIT_RUNS = depth_limit_runs(_depth_limit.GRID)
-DEPTH_LIMIT_FURTHER_RUNS = [run for name in cfg.depth_limit.further for run in depth_limit_runs(name)]
+DEPTH_LIMIT_FURTHER_RUNS = [
+    run for name in DEPTH_LIMIT_EXPERIMENTS if name != _depth_limit.GRID for run in depth_limit_runs(name)
+]
 DEPTH_LIMIT_FURTHER_TABLES = [f"{DEPTH_LIMIT}/further_runs.csv"] if DEPTH_LIMIT_FURTHER_RUNS else []
 DEPTH_LIMIT_ASKED = [
     [{"experiment": name}, experiment.run.plain()] for name, experiment in DEPTH_LIMIT_EXPERIMENTS.items()

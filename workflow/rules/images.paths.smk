@@ -23,6 +23,9 @@ def images_source(wildcards):
     planned_only = workflow.executor_plugin is None or workflow.dryrun
     if not (made or planned_only or cfg.download_images):
         if complaint := shortage(SOURCES[wildcards.source], IMAGES_FOLDER):
+            # Snakemake takes runs that are there for up to date if what they are made of cannot be; of those that are
+            # not, the table that refuses them can tell why they were not made again.
+            os.environ[provenance.SHORTAGE_VARIABLE] = complaint
             raise WorkflowError(complaint)
     return []
 

@@ -175,7 +175,10 @@ class _Solver:
 
 def _exponents(p: float | Sequence[float] | np.ndarray) -> list[float]:
     try:
-        exponents = np.atleast_1d(np.asarray(p, np.float64))
+        exponents = np.atleast_1d(np.asarray(p))
+        if exponents.dtype.kind not in "iuf":
+            raise TypeError
+        exponents = exponents.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"p = {p!r}: an exponent is a number, p >= 1; give one or a sequence of them") from error
     if exponents.ndim > 1:
@@ -195,6 +198,8 @@ def _exponent(p: float) -> float:
 
 def _checked(path: ArrayLike) -> np.ndarray:
     """Return a path as (L, d) float64, contiguous. Raises ValueError if it is none."""
+    if np.ma.isMaskedArray(path):
+        raise ValueError("a path has no masked points; leave them out, for example by path[~path.mask], or fill them")
     try:
         points = np.asarray(path)
         if points.dtype.kind not in "biuf":
@@ -223,6 +228,9 @@ def _in_unit(path: np.ndarray) -> _Scaled:
         return _Scaled(path, 0.0)
     # Halves, whose difference is in range.
     half = np.abs(path * 0.5 - path[0] * 0.5).max()
+    if half == 0:
+        # The least numbers have no halves.
+        half = np.abs(path - path[0]).max()
     if half == 0:
         return _Scaled(path, 0.0)
     exponent = min(max(math.frexp(half)[1] // 8 * 8, -1072), 1016)

@@ -31,7 +31,8 @@ Rule = Literal["fixed", "scaled", "dynamic", "dynamic_guarded"]
 """Of the learning rate c: c itself; c L^(2 alpha - 1); from the second epoch on 2 c / V^2 (10 c / V^2 with relu), V
 being the p-variation norm of the rescaled weights, as published; the same with V at least 1."""
 
-Depth = Annotated[int, Field(ge=1, le=100_000)]
+Depth = Annotated[int, Field(ge=2, le=100_000)]
+"""A single layer has no path along depth."""
 Alpha = Annotated[float, Field(ge=0, le=2)]
 Gamma = Annotated[float, Field(ge=0.1, le=100)]
 Exponent = Annotated[float, Field(ge=1, le=16)]
@@ -181,10 +182,23 @@ class Experiment(RunSettings):
         check_memory(
             max(self.depths) * self.dim**2 * (kept + 16), each=4, what=f"dim = {self.dim} with such depths: a run"
         )
+        if not any(rate.rule.startswith("dynamic") for rate in self.rates):
+            check_unused(self.descent, "p_var", why="is of dynamic rates, of which there is none")
+        self._check_powers()
         for weights in ("trained", "trained_from_one"):
             if self.descent.delta == weights and (other := set(self.augmentations) - {"skip", "none"}):
                 raise ValueError(f"descent.delta = {weights}: {sorted(other)[0]} has no factor to train")
         return self
+
+    def _check_powers(self) -> None:
+        """Stop at initialisations that take 0 to the power 1/gamma + 1 - alpha where that is negative."""
+        for name, alpha, gamma in itertools.product(self.initializations, self.alphas, self.gammas):
+            if name not in ("constant", "ntrunc") and 1 / gamma + 1 - alpha < 0:
+                raise ValueError(
+                    f"initializations: {name} is 0 to the power 1/gamma + 1 - alpha in a layer, which is infinite at "
+                    f"alpha = {alpha:g}, gamma = {gamma:g}; take alpha of at most {1 / gamma + 1:g}, "
+                    "or constant or ntrunc"
+                )
 
     @property
     def run(self) -> RunSettings:
@@ -226,8 +240,8 @@ class DepthLimitSettings(Settings):
 
     grid: Experiment
     """Of which figures and claims are."""
-    further: dict[Name, Experiment] = Field(default={})
-    """Experiments of one's own by name, which end up in a table and in no figure."""
+    further: dict[Name, Experiment | None] = Field(default={})
+    """Experiments of one's own by name, which end up in a table and in no figure; none where it is null."""
     shown: Shown
 
     @model_validator(mode="after")
@@ -258,4 +272,4 @@ class DepthLimitSettings(Settings):
     @property
     def experiments(self) -> dict[str, Experiment]:
         """All experiments by name."""
-        return {GRID: self.grid, **self.further}
+        return {GRID: self.grid, **{name: own for name, own in self.further.items() if own is not None}}

@@ -48,10 +48,10 @@ RUN = store.Kind(
         "initial_variation_p": store.Array("float64", "initially"),
         "initial_variation": store.Array("float64", "initially"),
     },
-    attributes=("final_loss", "test_loss"),
+    attributes=("final_loss", "test_loss", "final_delta"),
 )
-"""Kind of file. As attributes the loss of the end on training and test samples, of classifications also
-`final_accuracy`, `test_accuracy`, `test_macro_recall`, `test_macro_precision`."""
+"""Kind of file. As attributes the loss of the end on training and test samples and the factor of all layers, of
+classifications also `final_accuracy`, `test_accuracy`, `test_macro_recall`, `test_macro_precision`."""
 
 AXES = ["experiment", *VARIANT, "depth", "seed"]
 RUNS = store.Table(keys=AXES, numbers=("final_loss", "test_loss", "mean_norm", "end_distance"))
@@ -140,7 +140,7 @@ def train(
             part: through(loop.network, loop.weights, of_part, threads=threads, gradient=False)
             for part, of_part in (("final", samples), ("test", tested))
         }
-    attributes = {f"{part}_loss": found.loss for part, found in ends.items()}
+    attributes = {f"{part}_loss": found.loss for part, found in ends.items()} | {"final_delta": loop.network.delta}
     if len(samples.labels):
         attributes["final_accuracy"] = depth_descent.metrics_of(ends["final"], samples).accuracy
         measured = depth_descent.metrics_of(ends["test"], tested)
@@ -184,10 +184,11 @@ def draw(
         **scales,
     )
     trained = settings.descent.delta
+    has_factor = variant.augmentation in ("skip", "none")
     network = deep_residual.Network(
         augmentation=variant.augmentation,
         activation=variant.activation,
-        delta=1.0 if trained == "trained_from_one" else depth**-variant.alpha,
+        delta=depth**-variant.alpha if has_factor and trained != "trained_from_one" else 1.0,
         input_weights=deep_residual.frozen_weights(
             dim, inputs, generator=streams.numpy_generator(STUDY, "init", "input", seed, dim, inputs)
         ),
@@ -195,7 +196,7 @@ def draw(
             outputs, dim, generator=streams.numpy_generator(STUDY, "init", "output", seed, outputs, dim)
         ),
         p_loss=settings.descent.p_loss,
-        trains_delta=trained != "frozen" and variant.augmentation in ("skip", "none"),
+        trains_delta=has_factor and trained != "frozen",
     )
     return network, weights
 
@@ -336,10 +337,15 @@ def power_of(table: pd.DataFrame, quantity: str) -> ledger.Estimate | None:
 
 
 def log_by_seed(table: pd.DataFrame, quantity: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return logarithms of a quantity (seeds, depths), of seeds that are there in all depths, and of these depths."""
+    """Return logarithms of a quantity (seeds, depths), of seeds that are there in all depths, and of these depths.
+
+    Of a quantity that is 0 anywhere there are none, as it goes with no power.
+    """
     wide = table.pivot_table(index="seed", columns="depth", values=quantity, aggfunc="first").dropna()
-    logs = np.log(np.maximum(wide.to_numpy(float), np.finfo(float).tiny))
-    return logs, np.log(wide.columns.to_numpy(float))
+    numbers = wide.to_numpy(float)
+    if (numbers <= 0).any():
+        numbers = numbers[:0]
+    return np.log(numbers), np.log(wide.columns.to_numpy(float))
 
 
 def profile_table(profiles: Mapping[tuple[Any, ...], np.ndarray]) -> pd.DataFrame:

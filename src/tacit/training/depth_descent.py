@@ -33,9 +33,14 @@ class Rated(NamedTuple):
     gain: float
     """10 with relu, else 2."""
 
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the rate goes by the variation."""
+        return self.rule.startswith("dynamic")
+
     def after(self, variation: float) -> float:
         """Return the rate of the next epoch; raises DivergenceError if the rule gives none."""
-        if not self.rule.startswith("dynamic"):
+        if not self.is_dynamic:
             return self.first
         if self.rule == "dynamic_guarded":
             variation = max(variation, 1.0)
@@ -83,7 +88,8 @@ class Loop:
         self.snapshots: dict[int, np.ndarray] = {}
         self._sums: dict[str, float] = {}
         self._variation, self._kept = variation, set(kept)
-        self.exponents = tuple(sorted({*variation.p, descent.p_var}))
+        asked = (descent.p_var,) if rated.is_dynamic else ()
+        self.exponents = tuple(sorted({*variation.p, *asked}))
         self.measured: dict[int, list[float]] = {}
         self.initial_exponents = tuple(sorted({*self.exponents, *also}))
         self.initial: list[float] = []
@@ -145,12 +151,12 @@ class Loop:
             self.records.setdefault(name, []).append(total / len(self.samples.inputs))
         self._sums = {}
         self.epoch, self.batch = self.epoch + 1, 0
-        dynamic = self.rated.rule.startswith("dynamic")
-        if dynamic or self.finished or self.epoch % self._variation.every == 0:
+        due = self.finished or self.epoch % self._variation.every == 0
+        if self.rated.is_dynamic or due:
             norms = self._norms(self.exponents)
-            if self.finished or self.epoch % self._variation.every == 0:
+            if due:
                 self.measured[self.epoch] = norms
-            if not self.finished:
+            if self.rated.is_dynamic and not self.finished:
                 self.rate = self.rated.after(norms[self.exponents.index(self.descent.p_var)])
         self._keep()
 

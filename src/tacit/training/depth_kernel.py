@@ -311,7 +311,7 @@ def _judge(state, grown, head, labels, targets, p_loss, share, outputs, width, s
             for c in range(classes):
                 away = outputs[row, c] - targets[row, c]
                 sums[0] += _power(abs(away), p_loss)
-                of_output[c] = p_loss * _power(abs(away), p_loss - 1.0) * (1.0 if away > 0 else -1.0)
+                of_output[c] = p_loss * _power(abs(away), p_loss - 1.0) * np.sign(away)
         for c in range(classes):
             sums[1] += of_output[c] * of_output[c]
         for i in range(dim):

@@ -176,8 +176,7 @@ def _judge(network: Network, outputs: Tensor, labels: Tensor, targets: Tensor) -
         of_outputs[places, labels] -= 1
         return -logs[places, labels].sum(), of_outputs
     away, p = outputs - targets, network.p_loss
-    signs = torch.where(away > 0, 1.0, -1.0)
-    return away.abs().pow(p).sum(), p * away.abs().pow(p - 1) * signs
+    return away.abs().pow(p).sum(), p * away.abs().pow(p - 1) * away.sign()
 
 
 def _activate(activation: str, z: Tensor) -> Tensor:
