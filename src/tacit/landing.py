@@ -7,12 +7,14 @@ So everything here is shown only if it is one of them.
 from __future__ import annotations
 
 import base64
+import json
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from tacit import store
+from tacit import provenance, store
 from tacit.errors import UserError
 from tacit.figures import style
 from tacit.studies import ledger
@@ -30,6 +32,40 @@ def page(introduction: str, *, tables: Iterable[str], figures: Iterable[str]) ->
     drawn = [_only(path, _figure(Path(path))) for path in figures if Path(path).exists()]
     blocks = ["**The ledger**", *claims, "**The figures**", *drawn]
     return "\n\n".join([introduction.rstrip(), _SHOWN, *blocks]) + "\n"
+
+
+class ReportError(UserError):
+    """A report would say of a figure what it is not."""
+
+
+def check_drawn(numbers: Mapping[str, str], asked: Mapping[str, Any], *, scale: str) -> None:
+    """Raise ReportError if a figure is not there, or drawn at another scale than `scale` or of other settings.
+
+    Captions are of what is asked now. `numbers` are the tables beside the figures, `asked` what is asked of what they
+    are drawn from, as parameters of rules hold it; both by figure.
+    """
+    for figure, table in numbers.items():
+        if not Path(figure).exists():
+            raise ReportError(
+                f"{figure} is not drawn yet, and a report is of what is there; draw it, or name the figures that are: "
+                "snakemake figures/NAME.pdf --report report.html"
+            )
+        found = store.describe(table)
+        own = sorted({Path(path).parts[1] for path in found.collected if Path(path).parts[0] == "results"} - {"data"})
+        if own and own != [scale]:
+            reason = f"was drawn at scale {', '.join(own)}, and this call is of {scale}"
+        elif found.asked is not None and _plainly(found.asked) != _plainly(provenance.said(asked[figure])):
+            reason = "was drawn with other settings than are asked for now"
+        else:
+            continue
+        raise ReportError(
+            f"{figure} {reason}, so its caption in the report would not be its own; draw it again, or give --report "
+            "the settings that it was drawn with (--config scale=... and the like)"
+        )
+
+
+def _plainly(asked: provenance.Asked) -> Any:
+    return json.loads(json.dumps(asked))
 
 
 def _only(path: str, block: str) -> str:

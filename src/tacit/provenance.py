@@ -168,8 +168,12 @@ def gather(
     digests = () if parts else tuple(file.digest for file in files.values())
     there = {path for file in files.values() for path in file.collected}
     missing = len(_runs_in(collected) - there) if collected else 0
-    said = pairs_of(asked) if isinstance(asked, Mapping) else asked
-    return Origin(tuple(made_by), digests, tuple(runs.items()), older, said, tuple(map(str, files)), missing)
+    return Origin(tuple(made_by), digests, tuple(runs.items()), older, said(asked), tuple(map(str, files)), missing)
+
+
+def said(asked: Asked | AskedOf) -> Asked:
+    """Return what a table says was asked of what it is made from."""
+    return pairs_of(asked) if isinstance(asked, Mapping) else asked
 
 
 def pairs_of(asked: AskedOf) -> Asked:

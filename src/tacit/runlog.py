@@ -85,6 +85,11 @@ def to(path: str | Path) -> Iterator[None]:
         log.exception("failed")
         print(f"\nError: {error}\n", file=sys.stderr)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        # Before a training heeds it itself, and in short jobs.
+        terminal.setLevel(logging.CRITICAL + 1)
+        log.warning("asked to end, before there was anything to save")
+        raise SystemExit(1) from None
     except Exception as error:
         log.exception("failed")
         if _is_out_of_memory(error):

@@ -72,7 +72,7 @@ def statuses(figures: Sequence[str] = (), arguments: Sequence[str] = ()) -> list
         for path, inputs in _planned_inputs([*figures, *arguments]).items():
             if path in files:
                 files[path] = files[path]._replace(inputs=inputs)
-    at_work = _is_locked()
+    at_work = watch.started() is not None
     return [_of_figure(figure, files, at_work=at_work) for figure in asked]
 
 
@@ -154,11 +154,6 @@ def _summary(arguments: Sequence[str]) -> list[File]:
         )
         for row in rows
     ]
-
-
-def _is_locked() -> bool:
-    """Tell whether a Snakemake is at work in this folder, or was killed and left its lock."""
-    return any(Path(".snakemake", "locks").glob("*.lock"))
 
 
 def _end_of(log: str | Path) -> str:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tacit import watch
 
@@ -41,6 +41,7 @@ class Terminal(logging.Filter):
         self._interrupted = False
         self._started = time.time()
         self._ended = threading.Event()
+        self._note: TextIO | None = None
         logger.addFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -62,11 +63,15 @@ class Terminal(logging.Filter):
     def begin(self) -> None:
         """Tell from now on what is running, and heed Ctrl-C; jobs are about to begin."""
         self._started = time.time()
+        self._note = watch.hold()
         # Another thread than the main one cannot be asked to, and is not when Snakemake is called by another program.
         with contextlib.suppress(ValueError):
             before = signal.getsignal(signal.SIGINT)
 
             def interrupted(number: int, frame: Any) -> None:
+                if self._interrupted:
+                    # At the second one Snakemake ends without another word.
+                    self.fail()
                 self._interrupted = True
                 if callable(before):
                     before(number, frame)
@@ -97,12 +102,13 @@ class Terminal(logging.Filter):
             self._logger.info("\n".join(["", *lines, f"after {took}"]))
 
     def fail(self) -> None:
-        """Say, if it was Ctrl-C, that the same command goes on."""
+        """Say once, if it was Ctrl-C, that the same command goes on."""
+        first = not self._ended.is_set()
         self._ended.set()
-        if self._interrupted:
+        if self._interrupted and first:
             self._logger.warning(
                 "\nStopped. What is finished is kept, and trainings under way saved what they had; the same command "
-                "goes on from there."
+                "goes on from there (with --rerun-incomplete, if Snakemake asks for it)."
             )
 
     def _is_new(self, path: str) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import platform
 import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
+
+_NOTE = ("tacit", "call")
+"""The file that a call holds, in the folder of Snakemake."""
 
 _TAIL = 4000
 """Bytes at the end of a log that are read; a line has some hundred."""
@@ -104,10 +109,48 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def started(folder: str | Path = ".snakemake/locks") -> float | None:
-    """Return when the call of Snakemake under way in this folder began; None if there is none."""
-    times = [path.stat().st_mtime for path in Path(folder).glob("*.lock")]
+def hold(folder: str | Path = ".snakemake") -> TextIO | None:
+    """Note that this process is a call of Snakemake under way, until it ends or is killed, if the result is kept.
+
+    The note is a lock on a file, of which the system lets go when a process is gone, however it went. Where there are
+    no such locks there is no note, and None.
+    """
+    path = Path(folder, *_NOTE)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w", encoding="utf-8")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.write(platform.node())
+        file.flush()
+    except OSError:
+        return None
+    return file
+
+
+def started(folder: str | Path = ".snakemake") -> float | None:
+    """Return when the call of Snakemake under way in this folder began; None if there is none, or it was killed."""
+    since = _locked_since(folder)
+    return None if since is None or _was_killed(since, folder) else since
+
+
+def _locked_since(folder: str | Path) -> float | None:
+    times = [path.stat().st_mtime for path in Path(folder, "locks").glob("*.lock")]
     return min(times, default=None)
+
+
+def _was_killed(since: float, folder: str | Path) -> bool:
+    """Tell whether the call whose locks are here since then is gone; of one on another machine nobody can tell."""
+    path = Path(folder, *_NOTE)
+    try:
+        if path.stat().st_mtime < since:
+            return False  # It is of an earlier call.
+        with path.open(encoding="utf-8") as file:
+            if file.read() != platform.node():
+                return False
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return True
+    except OSError:
+        return False
 
 
 def follow(*, every: float = 2.0) -> None:
@@ -121,4 +164,6 @@ def follow(*, every: float = 2.0) -> None:
         elif new := [line for line in shown if line not in before]:
             print("\n".join(new), flush=True)
         time.sleep(every)
-    print("no call of Snakemake is under way here")
+    killed = _locked_since(".snakemake") is not None
+    more = "; the last one was killed: snakemake --unlock, then the same command with --rerun-incomplete"
+    print("no call of Snakemake is under way here" + (more if killed else ""))

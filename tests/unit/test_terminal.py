@@ -3,6 +3,8 @@
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -157,7 +159,9 @@ def test_at_the_end_stand_paths_and_verdicts(said, tmp_path, monkeypatch):
     assert len(line) == 5
 
 
-def test_after_ctrl_c_there_are_no_errors_that_are_none(said):
+@pytest.mark.parametrize("again", [False, True])
+def test_after_ctrl_c_there_are_no_errors_that_are_none(said, tmp_path, monkeypatch, again):
+    monkeypatch.chdir(tmp_path)
     logger, lines = said
     before = signal.getsignal(signal.SIGINT)
     calls = []
@@ -170,6 +174,9 @@ def test_after_ctrl_c_there_are_no_errors_that_are_none(said):
         assert calls == [signal.SIGINT], "as it would have been without"
         logger.error("CalledProcessError")
         logger.info("Terminating processes on user request")
+        if again:
+            # Snakemake ends then, and calls nobody.
+            os.kill(os.getpid(), signal.SIGINT)
         heard.fail()
     finally:
         signal.signal(signal.SIGINT, before)
@@ -231,6 +238,43 @@ def test_a_damaged_table_of_another_study_is_nobody_elses(tmp_path, monkeypatch)
         ledger.find("results/demo")
     with pytest.raises(MissingRunsError, match="no claims of third"):
         ledger.find("results/demo", ["other", "third"])
+
+
+def test_a_job_that_is_asked_to_end_before_it_heeds_that_says_so_in_one_line(tmp_path, capfd):
+    with pytest.raises(SystemExit) as ended, runlog.to(tmp_path / "a.log"):
+        raise KeyboardInterrupt
+    assert ended.value.code == 1
+    text = (tmp_path / "a.log").read_text(encoding="utf-8")
+    assert watch.end_of(text) == "asked to end" and "Traceback" not in text
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_call_that_was_killed_is_not_under_way(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert watch.started() is None
+    locks = tmp_path / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").touch()
+    assert watch.started() is not None, "of a call of which nothing is known"
+    code = "import sys, time; from tacit import watch; note = watch.hold(); print(flush=True); time.sleep(60)"
+    call = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        call.stdout.readline()
+        assert watch.started() is not None
+    finally:
+        call.kill()
+        call.wait()
+    assert watch.started() is None
+    watch.follow(every=0)
+    assert "the last one was killed: snakemake --unlock" in capsys.readouterr().out
+    # Another one has begun since, of which nothing is known.
+    later = time.time() + 5
+    os.utime(locks / "0.output.lock", (later, later))
+    assert watch.started() == pytest.approx(later)
+    # It has begun on another machine, where nobody can look.
+    os.utime(locks / "0.output.lock", (1, 1))
+    monkeypatch.setattr(watch.platform, "node", lambda: "elsewhere")
+    assert watch.started() == 1
 
 
 def test_what_is_followed_is_written_once_where_there_is_no_terminal(tmp_path, monkeypatch, capsys):

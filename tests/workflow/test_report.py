@@ -55,3 +55,23 @@ def test_it_opens_with_the_ledger_and_the_figures(report):
     ledger, figures = page.index("The ledger"), page.index("The figures")
     assert ledger < page.index("undecided", ledger) < figures
     assert page.count("data:image/png;base64,", figures) >= 10
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"scale": "demo"}, "figures/pathfinder.pdf was drawn at scale smoke, and this call is of demo"),
+        ({"pathfinder": {"training": {"epochs": 9}}}, "was drawn with other settings than are asked for now"),
+    ],
+)
+def test_a_figure_that_was_drawn_otherwise_is_not_reported_as_what_it_is_not(project, config, said):
+    call = project.call("figures/pathfinder.pdf", "--report", "other.html", **config)
+    assert call.code != 0 and said in call.output
+    assert not (project / "other.html").exists()
+
+
+def test_a_report_on_a_figure_that_is_not_drawn_says_so(smoke, copy_of):
+    project = copy_of(smoke)
+    (project / "figures/untied.pdf").unlink()
+    call = project.call("--report", "report.html")
+    assert call.code != 0 and "figures/untied.pdf is not drawn yet" in call.output

@@ -9,6 +9,22 @@ from snakemake.logging import logger
 from tacit import terminal
 
 
+def given_targets():
+    """The targets that the command line names."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        _, given = parse_args(sys.argv[1:])
+    return given.targets or ()
+
+
+def check_drawn():
+    """Refuse a report on figures that were drawn otherwise than is asked."""
+    targets = set(given_targets()) or {"all"}
+    targets |= {str(file) for name in targets if workflow.is_rule(name) for file in workflow.get_rule(name).input}
+    plots = [rule for rule in workflow.rules if str(rule.output.get("figure")) in targets]
+    numbers = {str(rule.output.figure): str(rule.output.numbers) for rule in plots}
+    landing.check_drawn(numbers, {str(rule.output.figure): rule.params.asked for rule in plots}, scale=cfg.scale)
+
+
 def check_targets():
     """Refuse targets that nothing makes, with the nearest that there is.
 
@@ -26,12 +42,9 @@ def check_targets():
         )
         return not known and ("~" in word or not ("=" in word or is_there(os.path.normpath(word))))
 
-    words = sys.argv[1:]
-    if not any(map(is_suspicious, words)):
+    if not any(map(is_suspicious, sys.argv[1:])):
         return
-    with contextlib.redirect_stderr(io.StringIO()):
-        _, given = parse_args(words)
-    for target in sorted(given.targets or ()):
+    for target in sorted(given_targets()):
         path = target if workflow.is_rule(target) else os.path.normpath(target)
         calls.check_axes(path, KINDS)
         if not is_there(path):
@@ -58,6 +71,7 @@ if CALLED_BY_USER and any(word.partition("=")[0] == "--report" for word in sys.a
     _page.parent.mkdir(parents=True, exist_ok=True)
     _introduction = (ROOT / "workflow" / "report" / "workflow.rst").read_text(encoding="utf-8")
     try:
+        check_drawn()
         _page.write_text(landing.page(_introduction, tables=CLAIMS, figures=FIGURES), encoding="utf-8")
     except UserError as error:
         raise refusal(error) from None
