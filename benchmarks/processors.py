@@ -99,7 +99,8 @@ def classification(kind: str, *, images: int = 400) -> Iterator[np.ndarray]:
     from tacit import streams
     from tacit.analysis import margins
     from tacit.nn import convnets, untying
-    from tacit.settings.untied import Architecture, Sgd
+    from tacit.settings.untied import Architecture
+    from tacit.training.batches import Batches
     from tacit.training.classification import fit
     from tacit.training.evaluation import predict
     from tacit.training.images import LabelledImages
@@ -116,11 +117,11 @@ def classification(kind: str, *, images: int = 400) -> Iterator[np.ndarray]:
     def measure(current: torch.nn.Module) -> dict[str, float]:
         return margins.performance(predict(current, data), data.labels)
 
-    sgd = Sgd(batch_size=20, order="fixed")
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     with _checkpoint() as checkpoint:
         trained = fit(
-            network, data, sgd, learning_rate=0.1, epochs=1, measure=measure, measured=[1], kept=[1], stream=STREAM,
-            checkpoint=checkpoint, settings={},
+            network, data, optimizer, Batches(images, 20, STREAM, "fixed"), epochs=1, advice="", measure=measure,
+            measured=[1], kept=[1], checkpoint=checkpoint, settings={},
         )  # fmt: skip
     yield from (parameter.detach().numpy() for parameter in network.parameters())
     yield from (trained.measures | trained.steps).values()

@@ -23,8 +23,9 @@ from tacit.optim.long_range import draw_distant_patches
 from tacit.settings.factorizations import Descent
 from tacit.settings.mode_trees import mode_tree
 from tacit.settings.networks import LongRangeRegularizer, Network, Training
-from tacit.settings.untied import Architecture, Sgd, String
+from tacit.settings.untied import Architecture, String
 from tacit.training import chain, classification, descent, engine, networks, resumable
+from tacit.training.batches import Batches
 from tacit.training.images import LabelledImages
 from tacit.training.objectives import LongRangeBinaryCrossEntropy
 from tacit.training.observations import Entries, Loss
@@ -164,20 +165,19 @@ def _run_classifier(device: torch.device, *, kind: str) -> Numbers:
     # The greatest of several numbers that are equal but for rounding may be any of them, and the gradient goes to it.
     # With these few images none are, in any step.
     data = images(device, count=40, channels=3, classes=10, seed=8)
-    sgd = Sgd(batch_size=15, order="random")
     model = classifier(kind, 8).to(device)
     start = weights_of(model)
     with tempfile.TemporaryDirectory() as folder:
         trained = classification.fit(
             model,
             data,
-            sgd,
-            learning_rate=0.1,
+            torch.optim.SGD(model.parameters(), lr=0.1),
+            Batches(40, 15, STREAM),
             epochs=2,
+            advice="",
             measure=lambda network: {},
             measured=(),
             kept=(),
-            stream=STREAM,
             checkpoint=f"{folder}/checkpoint.pt",
             settings={"kind": kind},
         )

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from tacit import checkpoints
 from tacit.analysis import interpolation
 from tacit.errors import DivergenceError
-from tacit.settings.untied import Sgd, String
+from tacit.settings.untied import String
 from tacit.training import chain, classification, engine
 from tacit.training.batches import Batches
 from tacit.training.images import LabelledImages
@@ -34,17 +34,22 @@ def model(seed=0, dropout=0.0):
     return nn.Sequential(*hidden)
 
 
+def sgd(network, rate):
+    return torch.optim.SGD(network.parameters(), lr=rate)
+
+
 def fit(checkpoint, network=None, *, order="fixed", epochs=4, rate=0.1, measured=(0, 2, 4), kept=(0, 3), measure=None):
+    network = network or model(dropout=0.3)
     return classification.fit(
-        network or model(dropout=0.3),
+        network,
         task(),
-        Sgd(batch_size=5, order=order),
-        learning_rate=rate,
+        sgd(network, rate),
+        Batches(23, 5, ("test", 0), order),
         epochs=epochs,
+        advice=f"reduce the learning rate (now {rate:g})",
         measure=measure or (lambda network: {"first": network[1].weight[0, 0].detach().clone()}),
         measured=measured,
         kept=kept,
-        stream=("test", 0),
         checkpoint=checkpoint,
         settings=SETTINGS,
     )
@@ -184,16 +189,17 @@ def dazzling():
 @pytest.mark.parametrize("kept", [(), (1,)])
 def test_weights_that_end_not_finite_are_divergence_though_nothing_else_shows_it(tmp_path, kept):
     with pytest.raises(DivergenceError, match=r"\S+ is not finite after epoch 1 .*, \('test', 0\); .*1e\+38"):
+        network = model()
         classification.fit(
-            model(),
+            network,
             dazzling(),
-            Sgd(batch_size=23, order="fixed"),
-            learning_rate=1e38,
+            sgd(network, 1e38),
+            Batches(23, 23, ("test", 0), "fixed"),
             epochs=1,
+            advice="take less than 1e+38",
             measure=lambda network: {},
             measured=(),
             kept=kept,
-            stream=("test", 0),
             checkpoint=tmp_path / "c.pt",
             settings=SETTINGS,
         )
@@ -208,13 +214,14 @@ def test_the_precision_is_that_of_the_settings(tmp_path, computing, apart):
         classification.fit(
             network,
             task(),
-            Sgd(batch_size=5, order="fixed", precision=computing),
-            learning_rate=0.1,
+            sgd(network, 0.1),
+            Batches(23, 5, ("test",), "fixed"),
             epochs=2,
+            advice="",
+            precision=computing,
             measure=dict,
             measured=(),
             kept=(),
-            stream=("test",),
             checkpoint=tmp_path / f"{computing}.pt",
             settings=SETTINGS,
         )

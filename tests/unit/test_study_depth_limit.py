@@ -9,11 +9,11 @@ from project import CHECKOUT
 from tacit import settings, store
 from tacit.data.images import ImageSet
 from tacit.errors import DivergenceError
-from tacit.figures.depth_limit import _apart
+from tacit.figures.depth_panels import apart
 from tacit.settings.base import SettingsError
 from tacit.settings.depth_limit import RunSettings
+from tacit.studies import depth_gradients, depth_limit_claims
 from tacit.studies import depth_limit as study
-from tacit.studies import depth_limit_claims
 from tacit.studies.tables import MissingRunsError
 
 CONFIG = yaml.safe_load((CHECKOUT / "config" / "config.yaml").read_text(encoding="utf-8"))
@@ -30,6 +30,9 @@ SHOWN = {
     "gamma": 1.0, "initialization": "ntrunc", "activation": "tanh", "augmentation": "skip", "learning_rate": 0.9,
     "alpha": 0.75, "entries": [[0, 0], [1, 2]],
 }  # fmt: skip
+
+
+FIT = {"window": 0, "period": 0, "with_shift": False}
 
 
 def load(scale="smoke", **changes):
@@ -166,7 +169,7 @@ def test_an_experiment_of_the_scale_can_be_left_out():
 def made_up(*, slope=0.0, loss=1.0, power=0.0, seeds=3, noise=0.0):
     """Tables of runs whose quantities are given powers of the depth."""
     random = np.random.default_rng(0)
-    runs, variation, profiles = [], [], {}
+    runs, variation, profiles, omegas = [], [], {}, {}
     for rule in ("scaled", "fixed"):
         for depth in (100, 200, 400, 800):
             for seed in range(seeds):
@@ -179,11 +182,15 @@ def made_up(*, slope=0.0, loss=1.0, power=0.0, seeds=3, noise=0.0):
                 key = tuple(axes[name] for name in (*study.VARIANT, "depth", "seed"))
                 at = study.positions(depth)
                 profiles[key] = 4 + at**2 + np.sin(3 * at) / depth
-    return study.Collected(pd.DataFrame(runs), pd.DataFrame(variation), profiles, pd.DataFrame())
+                epochs = np.arange(1, 40)
+                omega = 0.9 * depth**own / (epochs + 1) ** (0.4 + own * np.log(depth)) * (1 + noise * np.cos(epochs))
+                omegas[key] = omega, omega / 100**2
+    return study.Collected(pd.DataFrame(runs), pd.DataFrame(variation), profiles, pd.DataFrame(), omegas)
 
 
 def verdicts(found, alphas=(0.75,)):
-    table = depth_limit_claims.claims(found, shown=SHOWN, alphas=alphas, missing=0)
+    laws = depth_gradients.laws(depth_gradients.table(found.omegas, FIT), FIT)
+    table = depth_limit_claims.claims(found, laws, shown=SHOWN, alphas=alphas, missing=0)
     return dict(zip(table["id"], zip(table["verdict"], table["effect"], strict=True), strict=True))
 
 
@@ -192,13 +199,15 @@ def test_claims_hold_where_theory_does():
     assert found["profile_converges_0.75"][0] == "held"
     assert found["profile_converges_0.75"][1] == pytest.approx(-1, abs=0.05)
     held = [name for name, (verdict, _) in found.items() if verdict == "held"]
-    assert sorted(held) == sorted(found) and len(found) == 7
+    assert sorted(held) == sorted(found) and len(found) == 10
+    assert found["omega_rate_0.75"][1] == pytest.approx(0.4, abs=0.01)
     assert found["ends_0.75"][1] == pytest.approx(1)
 
 
 def test_claims_fail_where_it_does_not():
     found = verdicts(made_up(slope=0.3, power=-0.2, noise=0.001))
-    for name in ("loss_bounded_0.75", "variation_1.5_bounded_0.75", "variation_2_bounded_0.75", "fixed_rate_0.75"):
+    failing = ("loss_bounded", "variation_1.5_bounded", "variation_2_bounded", "fixed_rate", "omega_rate_depth")
+    for name in (*(f"{one}_0.75" for one in failing), "omega_size_depth_0.75"):
         assert found[name][0] == "not held", name
     assert found["loss_bounded_0.75"][1] == pytest.approx(0.3, abs=0.01)
     assert found["fixed_rate_0.75"][1] == pytest.approx(0.3, abs=0.01)
@@ -221,7 +230,7 @@ def test_tables_and_figures_of_one_seed_and_one_depth(tmp_path):
 
     own = run_settings(variation={"p": [1.5, 2.0]})
     paths = [write(tmp_path, own, depth=8, seed=0)]
-    found = depth_limit_claims.tables(paths, shown=SHOWN, alphas=[0.75], missing=0)
+    found = depth_limit_claims.tables(paths, shown=SHOWN, power_law=FIT, alphas=[0.75], missing=0)
     plain = {"scale": "demo", "grid": {"data": {"source": "digits"}, "dim": 5}, "shown": SHOWN}
     for drawing in (figures.NORMS, figures.WEIGHTS, figures.VARIATIONS):
         tables = {}
@@ -241,7 +250,7 @@ def test_of_what_was_not_run_nothing_is_decided():
 
 def test_tables_are_those_of_the_runs(tmp_path):
     paths = [write(tmp_path, depth=depth, seed=seed) for depth in (8, 12) for seed in (0, 1)]
-    found = depth_limit_claims.tables(paths, shown=SHOWN, alphas=[0.75], missing=0)
+    found = depth_limit_claims.tables(paths, shown=SHOWN, power_law=FIT, alphas=[0.75], missing=0)
     assert len(found["runs"]) == 4
     run = store.read(paths[0], kind=study.RUN)
     norms = np.linalg.norm(run.arrays["weights"].astype(float), axis=(1, 2)) * 8**0.25
@@ -296,7 +305,9 @@ def test_what_is_0_goes_with_no_power_of_the_depth():
 def test_figures_of_what_is_not_there_yet_say_so(tmp_path):
     from tacit.figures import depth_limit as figures
 
-    found = depth_limit_claims.tables([write(tmp_path, activation="relu")], shown=SHOWN, alphas=[0.75], missing=5)
+    found = depth_limit_claims.tables(
+        [write(tmp_path, activation="relu")], shown=SHOWN, power_law=FIT, alphas=[0.75], missing=5
+    )
     for drawing in (figures.NORMS, figures.WEIGHTS, figures.VARIATIONS):
         tables = {}
         for name, expected in drawing.tables.items():
@@ -308,7 +319,7 @@ def test_figures_of_what_is_not_there_yet_say_so(tmp_path):
 
 @pytest.mark.parametrize("heights", [[0.1, 0.11, 0.5, 0.52, 0.53, 0.9], [-0.2, 1.0, 1.0, 1.1], [0.5] * 12, [0.3], []])
 def test_labels_are_moved_apart(heights):
-    moved = _apart(np.array(heights))
+    moved = apart(np.array(heights))
     assert (np.diff(moved) > 0.074).all() and (moved >= 0.03).all() and (moved <= 1).all()
     if heights == [0.1, 0.11, 0.5, 0.52, 0.53, 0.9]:
         np.testing.assert_allclose(moved, [0.0675, 0.1425, 0.4416667, 0.5166667, 0.5916667, 0.9], atol=1e-6)

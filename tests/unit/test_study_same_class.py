@@ -21,7 +21,7 @@ from tacit.settings.same_class import Canvas, Pairs, RunSettings, SameClassSetti
 from tacit.studies import locality
 from tacit.studies import same_class as study
 from tacit.training import networks
-from tacit.training.images import Bytes, ImagePairs, LabelledImages, crop_and_flip
+from tacit.training.images import Augmented, Bytes, ImagePairs, LabelledImages, crop_and_flip
 
 CPU = torch.device("cpu")
 RANDOM = np.random.default_rng(0)
@@ -167,10 +167,19 @@ def test_channels_need_as_many_statistics():
 # Augmentation.
 
 
+def augmented(pixels, *, padding):
+    """Pixels (B, H, W, C), each shifted and mirrored at random."""
+    labels = torch.zeros(len(pixels), device=pixels.device)
+    images = Augmented(
+        LabelledImages(Bytes(pixels, *[None] * 2), labels), padding=padding, flips=True, stream=("test", 0)
+    )
+    return crop_and_flip(pixels, images._shifts, images._mirrored, padding=padding)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_augmented_images_are_torchvisions_for_the_same_shift_and_side(channels):
     pixels = torch.from_numpy(RANDOM.integers(1, 256, (400, 6, 6, channels), dtype=np.uint8))
-    found = crop_and_flip(pixels, padding=2, generator=np.random.default_rng(0))
+    found = augmented(pixels, padding=2)
     assert found.dtype == torch.uint8
     for before, after in zip(pixels, found, strict=True):
         padded = functional.pad(before.permute(2, 0, 1), [2, 2, 2, 2])
@@ -191,9 +200,7 @@ def outcomes(images, original):
 def test_augmentation_is_torchvisions_in_distribution():
     count = 20_000
     original = torch.from_numpy(RANDOM.integers(1, 256, (1, 6, 6), dtype=np.uint8))
-    ours = crop_and_flip(
-        original.permute(1, 2, 0).repeat(count, 1, 1, 1), padding=2, generator=np.random.default_rng(0)
-    )
+    ours = augmented(original.permute(1, 2, 0).repeat(count, 1, 1, 1), padding=2)
     torch.manual_seed(0)
     transform = transforms.Compose([transforms.RandomCrop(6, padding=2), transforms.RandomHorizontalFlip()])
     theirs = [transform(original) for _ in range(count)]
@@ -204,15 +211,25 @@ def test_augmentation_is_torchvisions_in_distribution():
 
 def test_augmented_bytes_are_normalised_like_any_others():
     data = Bytes.on(CPU, dataset(8), MEAN, STD)
-    shifted = crop_and_flip(data.pixels[:4], padding=0, generator=np.random.default_rng(5))
-    mirrored = np.random.default_rng(5)
-    mirrored.integers(1, size=(2, 4))
-    flips = mirrored.integers(2, size=4)
-    expected = [
-        image.flip(2) if flip else image for image, flip in zip(data.normalised(torch.arange(4)), flips, strict=True)
-    ]
-    assert 0 < flips.sum() < 4
-    assert torch.equal(data.normalise(shifted), torch.stack(expected))
+    images = Augmented(LabelledImages(data, torch.zeros(8)), padding=0, flips=True, stream=("test",))
+    numbers = torch.tensor([5, 0, 3, 7, 1])
+    flips = images._mirrored[numbers].tolist()
+    expected = [image.flip(2) if flip else image for image, flip in zip(data.normalised(numbers), flips, strict=True)]
+    assert 0 < sum(flips) < 5
+    assert torch.equal(images.batch(numbers, FORMATS[0]), torch.stack(expected))
+
+
+def test_each_epoch_moves_images_anew_and_each_image_by_itself():
+    data = LabelledImages(Bytes.on(CPU, dataset(8), MEAN, STD), torch.zeros(8))
+    one, two = (Augmented(data, padding=4, flips=True, stream=("test", 1)) for _ in range(2))
+    first = one.batch(torch.arange(8), FORMATS[0])
+    assert torch.equal(two.batch(torch.tensor([6, 2]), FORMATS[0]), first[[6, 2]])
+    one.begin(1)
+    assert not torch.equal(one.batch(torch.arange(8), FORMATS[0]), first)
+    one.begin(0)
+    assert torch.equal(one.batch(torch.arange(8), FORMATS[0]), first)
+    still = Augmented(data, padding=4, flips=False, stream=("test", 1))
+    assert not still._mirrored.any() and torch.equal(still._shifts, two._shifts)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -223,7 +240,7 @@ def test_a_gpu_composes_and_augments_as_a_processor_does():
         data = Bytes.on(device, images, MEAN, STD)
         pairs_of = ImagePairs(data, indices, np.zeros(6, np.uint8), canvas=(224, 224), corners=PUBLISHED.place(32, 40))
         numbers = torch.arange(6, device=device)
-        pixels = crop_and_flip(data.pixels[:6], padding=4, generator=np.random.default_rng(0))
+        pixels = augmented(data.pixels[:6], padding=4)
         on_both.append((pairs_of.batch(numbers, FORMATS[1]).cpu(), pixels.cpu()))
     torch.testing.assert_close(on_both[0][0], on_both[1][0], atol=1e-6, rtol=0)
     assert torch.equal(on_both[0][1], on_both[1][1])

@@ -6,8 +6,8 @@ import yaml
 
 pytestmark = pytest.mark.slow
 
-FIGURES = ("figures/depth_norms.pdf", "figures/depth_weights.pdf", "figures/depth_variation.pdf")
-PLOTS = {f"depth_limit_plot_{name}": 1 for name in ("norms", "weights", "variation")}
+FIGURES = tuple(f"figures/depth_{name}.pdf" for name in ("norms", "weights", "variation", "gradients"))
+PLOTS = {f"depth_limit_plot_{name}": 1 for name in ("norms", "weights", "variation", "gradients")}
 
 
 def grid(**changes):

@@ -10,6 +10,7 @@ rule depth_limit:
         "figures/depth_norms.pdf",
         "figures/depth_weights.pdf",
         "figures/depth_variation.pdf",
+        "figures/depth_gradients.pdf",
         f"{DEPTH_LIMIT}/claims.csv",
         DEPTH_LIMIT_FURTHER_TABLES,
 
@@ -48,6 +49,8 @@ rule depth_limit_collect:
         variation=f"{DEPTH_LIMIT}/variation.csv",
         profiles=f"{DEPTH_LIMIT}/profiles.csv",
         entries=f"{DEPTH_LIMIT}/entries.csv",
+        gradients=f"{DEPTH_LIMIT}/gradients.csv",
+        power_laws=f"{DEPTH_LIMIT}/power_laws.csv",
         claims=report(
             f"{DEPTH_LIMIT}/claims.csv",
             caption="../report/claims.rst",
@@ -61,7 +64,11 @@ rule depth_limit_collect:
         asked=DEPTH_LIMIT_ASKED,
         accept_older_code=cfg.accept_older_code,
         num_runs=len(DEPTH_LIMIT_RUNS),
-        settings={"shown": DEPTH_LIMIT_SHOWN, "alphas": list(cfg.depth_limit.grid.alphas)},
+        settings={
+            "shown": DEPTH_LIMIT_SHOWN,
+            "power_law": cfg.depth_limit.power_law.plain(),
+            "alphas": list(cfg.depth_limit.grid.alphas),
+        },
         uses="tacit.studies.depth_limit_claims.tables",
         code=fingerprint("collect.py", "tacit.studies.depth_limit_claims.tables"),
     message:
@@ -173,5 +180,34 @@ rule depth_limit_plot_variation:
         code=fingerprint("plot.py", "tacit.figures.depth_limit.VARIATIONS"),
     message:
         "depth_limit: draw figures/depth_variation.pdf"
+    script:
+        by_content("plot.py")
+
+
+rule depth_limit_plot_gradients:
+    """Draw Omega along trainings, and the power laws that it follows."""
+    input:
+        gradients=rules.depth_limit_collect.output.gradients,
+        power_laws=rules.depth_limit_collect.output.power_laws,
+    output:
+        figure=report(
+            "figures/depth_gradients.pdf",
+            caption="../report/depth_gradients.rst",
+            category="Depth limit",
+            labels={"result": "Depth limit: gradients along training", "scale": cfg.scale},
+        ),
+        numbers="figures/depth_gradients.csv",
+    log:
+        "logs/figures/depth_gradients.log",
+    localrule: True
+    params:
+        asked=DEPTH_LIMIT_ASKED,
+        accept_older_code=cfg.accept_older_code,
+        collected=collected(DEPTH_LIMIT_RUNS),
+        settings=drawn(cfg.depth_limit, "further"),
+        uses="tacit.figures.depth_gradients.GRADIENTS",
+        code=fingerprint("plot.py", "tacit.figures.depth_gradients.GRADIENTS"),
+    message:
+        "depth_limit: draw figures/depth_gradients.pdf"
     script:
         by_content("plot.py")

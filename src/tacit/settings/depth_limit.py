@@ -235,6 +235,24 @@ class Shown(Settings):
     """Row and column of those weights, from 0."""
 
 
+class PowerLaw(Settings):
+    """How the power law of Omega along a training is fitted."""
+
+    window: Annotated[int, Field(ge=0, le=100_000)] = 5
+    """Consecutive epochs of which the largest and the least are left out; 0: none are."""
+    period: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Every epoch whose number it divides is left out before that; 0: none is."""
+    with_shift: bool = False
+    """Whether T0 of C / (t + T0)^rho is fitted, too, instead of 1."""
+
+    @model_validator(mode="after")
+    def _leaves_steps(self) -> Self:
+        for name, least in (("window", 3), ("period", 2)):
+            if 0 < (value := getattr(self, name)) < least:
+                raise ValueError(f"{name} = {value} leaves out all epochs; give {least} or more, or 0 for none")
+        return self
+
+
 class DepthLimitSettings(Settings):
     """The whole study."""
 
@@ -243,6 +261,8 @@ class DepthLimitSettings(Settings):
     further: dict[Name, Experiment | None] = Field(default={})
     """Experiments of one's own by name, which end up in a table and in no figure; none where it is null."""
     shown: Shown
+    power_law: PowerLaw = PowerLaw()
+    """Of Omega along the trainings that are shown."""
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -265,6 +285,8 @@ class DepthLimitSettings(Settings):
                 raise ValueError(
                     f"shown.{name}: {value} is not trained; there are {', '.join(map(str, dict.fromkeys(trained)))}"
                 )
+        if self.power_law.window > grid.descent.epochs:
+            raise ValueError(f"power_law.window = {self.power_law.window}: grid has only {grid.descent.epochs} epochs")
         if far := [pair for pair in shown.entries if max(pair) >= grid.dim]:
             raise ValueError(f"shown.entries: {list(far[0])} is outside of weights of {grid.dim} x {grid.dim}")
         return self

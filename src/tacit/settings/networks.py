@@ -59,18 +59,23 @@ Precision = Literal["float32", "tf32", "bfloat16"]
 """Precision of products: tf32 shortens them on a GPU, bfloat16 anywhere; weights are float32 in any case."""
 
 
+Optimizer = Literal["sgd", "adam"]
+
+Schedule = Literal["constant", "cosine"]
+"""Of the learning rate: constant, as published, or falling to 0 at the last step along half a cosine."""
+
+
 class Training(Settings):
     """How a network is trained."""
 
-    optimizer: Literal["sgd", "adam"]
+    optimizer: Optimizer
     learning_rate: Positive
     momentum: Fraction
     """Momentum of SGD; 0 with Adam, which has its own."""
     weight_decay: NonNegative
     batch_size: Count
     epochs: Count
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Of the learning rate: constant, as published, or falling to 0 at the last step along half a cosine."""
+    schedule: Schedule = "constant"
     perfect_epochs: NonNegativeInt
     """Training stops once train accuracy has been 1 for more than this many epochs in a row."""
     precision: Precision

@@ -238,20 +238,22 @@ def thinned(depth: int) -> np.ndarray:
 
 
 class Collected(NamedTuple):
-    """What `collect` returns; `profiles` and `entries` are of single runs, for what is shown."""
+    """What `collect` returns; but for the first two, of single runs that are shown."""
 
     runs: pd.DataFrame
     variation: pd.DataFrame
     profiles: dict[tuple[Any, ...], np.ndarray]
     """By VARIANT, depth and seed: the norms of all rescaled layers (L,)"""
     entries: pd.DataFrame
+    omegas: dict[tuple[Any, ...], tuple[np.ndarray, np.ndarray]]
+    """By the same: Omega of each epoch, and the published one (epochs,)"""
 
 
 def collect(runs: Iterable[str | Path], *, shown: Mapping[str, Any]) -> Collected:
     """Return a row a run; a row a run and exponent; and of the runs that are `shown` (the settings of that name) norms
     and single entries of rescaled weights, layer by layer.
     """
-    rows, variations, profiles, entries = [], [], {}, []
+    rows, variations, profiles, entries, omegas = [], [], {}, [], {}
     for path in runs:
         run = store.read(path, kind=RUN)
         axes = {name: run.settings[name] for name in AXES}
@@ -274,6 +276,7 @@ def collect(runs: Iterable[str | Path], *, shown: Mapping[str, Any]) -> Collecte
         if is_shown(axes, shown):
             key = tuple(axes[name] for name in (*VARIANT, "depth", "seed"))
             profiles[key] = norms
+            omegas[key] = run.arrays["omega"], run.arrays["omega_logged"]
             if axes["alpha"] == shown["alpha"]:
                 kept = thinned(len(weights))
                 for row, column in shown["entries"]:
@@ -284,6 +287,7 @@ def collect(runs: Iterable[str | Path], *, shown: Mapping[str, Any]) -> Collecte
         pd.DataFrame(variations).sort_values([*AXES, "p"], ignore_index=True),
         profiles,
         pd.concat(entries, ignore_index=True)[[*ENTRIES.keys, "value"]] if entries else _no_entries(),
+        omegas,
     )
 
 
@@ -336,16 +340,21 @@ def power_of(table: pd.DataFrame, quantity: str) -> ledger.Estimate | None:
     return ledger.slope(places, logs) if len(logs) and len(places) > 1 else None
 
 
+def by_seed(table: pd.DataFrame, quantity: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a quantity (seeds, depths), of seeds that are there in all depths, and these depths."""
+    wide = table.pivot_table(index="seed", columns="depth", values=quantity, aggfunc="first").dropna()
+    return wide.to_numpy(float), wide.columns.to_numpy(float)
+
+
 def log_by_seed(table: pd.DataFrame, quantity: str) -> tuple[np.ndarray, np.ndarray]:
     """Return logarithms of a quantity (seeds, depths), of seeds that are there in all depths, and of these depths.
 
     Of a quantity that is 0 anywhere there are none, as it goes with no power.
     """
-    wide = table.pivot_table(index="seed", columns="depth", values=quantity, aggfunc="first").dropna()
-    numbers = wide.to_numpy(float)
+    numbers, depths = by_seed(table, quantity)
     if (numbers <= 0).any():
         numbers = numbers[:0]
-    return np.log(numbers), np.log(wide.columns.to_numpy(float))
+    return np.log(numbers), np.log(depths)
 
 
 def profile_table(profiles: Mapping[tuple[Any, ...], np.ndarray]) -> pd.DataFrame:

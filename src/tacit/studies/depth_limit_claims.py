@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tacit.studies import depth_gradients, ledger
 from tacit.studies import depth_limit as study
-from tacit.studies import ledger
 
 SOURCE = "thesis on weight regularity; Cont, Rossier, Xu 2022"
 
@@ -21,24 +21,36 @@ GROWS = 0.05
 EXPONENT_ERROR = 0.1
 """By which a measured power of the depth may differ from that of theory."""
 
+RATE_ERROR = 0.05
+"""Change of a rate by e-fold of depth up to which it counts as the same."""
+
 _GRID = np.linspace(0, 1, 501)
 """Positions at which profiles of two depths are compared."""
 
 
 def tables(
-    runs: Iterable[str | Path], *, shown: Mapping[str, Any], alphas: Iterable[float], missing: int
+    runs: Iterable[str | Path],
+    *,
+    shown: Mapping[str, Any],
+    power_law: Mapping[str, Any],
+    alphas: Iterable[float],
+    missing: int,
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of all runs, and what is claimed of those that are `shown`.
 
-    `alphas` are those asked for, `missing` the number of runs that are not there.
+    `power_law` says how Omega is fitted, `alphas` are those asked for, `missing` the number of runs that are not there.
     """
     found = study.collect(runs, shown=shown)
+    gradients = depth_gradients.table(found.omegas, power_law)
+    laws = depth_gradients.laws(gradients, power_law)
     return {
+        "gradients": gradients,
+        "power_laws": laws,
         "runs": found.runs,
         "variation": study.variation_table(found.variation),
         "profiles": study.profile_table(found.profiles),
         "entries": found.entries,
-        "claims": claims(found, shown=shown, alphas=alphas, missing=missing),
+        "claims": claims(found, laws, shown=shown, alphas=alphas, missing=missing),
     }
 
 
@@ -48,7 +60,9 @@ def further_tables(runs: Iterable[str | Path], *, shown: Mapping[str, Any]) -> d
     return {"runs": found.runs, "variation": study.variation_table(found.variation)}
 
 
-def claims(found: study.Collected, *, shown: Mapping[str, Any], alphas: Iterable[float], missing: int) -> pd.DataFrame:
+def claims(
+    found: study.Collected, laws: pd.DataFrame, *, shown: Mapping[str, Any], alphas: Iterable[float], missing: int
+) -> pd.DataFrame:
     """Judge what is stated, in a row of the ledger for each claim and alpha. Slopes are of one seed over depths."""
     book = ledger.Ledger(study.STUDY, missing=missing)
     runs, variation = (study.of_shown(table, shown) for table in (found.runs, found.variation))
@@ -72,6 +86,7 @@ def claims(found: study.Collected, *, shown: Mapping[str, Any], alphas: Iterable
         book.judge(
             f"ends_{alpha:g}", SOURCE, text, _beside_ends(of_variation, own, exponents), below=1.01, unit="times"
         )
+        _judge_omega(book, _of(laws, alpha, "scaled"), alpha, words)
         of_fixed = _off(_of(runs, alpha, "fixed"), "mean_norm", 1 - 2 * alpha)
         text = (
             f"At a rate that is fixed in depth, norms of rescaled weights go as L^{1 - 2 * alpha:g} (alpha {alpha:g}): "
@@ -83,6 +98,19 @@ def claims(found: study.Collected, *, shown: Mapping[str, Any], alphas: Iterable
         text = "The gamma-variation norm of the initial rescaled path does not depend on depth: size of the power"
         book.judge("initial_variation", SOURCE, text, _off(first, "initial", 0), below=0.02, unit="power of L")
     return book.table()
+
+
+def _judge_omega(book: ledger.Ledger, laws: pd.DataFrame, alpha: float, words: str) -> None:
+    """Judge the power laws C / (t + 1)^rho of Omega along the training, of one alpha."""
+    rates, places = study.by_seed(laws, "rate")
+    deepest = ledger.mean(rates[:, -1]) if len(rates) else None
+    text = f"Omega falls along the training: rate rho of its power law, in the deepest network ({words})"
+    book.judge(f"omega_rate_{alpha:g}", SOURCE, text, deepest, above=0, unit="")
+    found = ledger.mean(np.abs(ledger.slopes(np.log(places), rates))) if len(rates) and len(places) > 1 else None
+    text = f"That rate is the same in all depths: size of its change by e-fold of depth ({words})"
+    book.judge(f"omega_rate_depth_{alpha:g}", SOURCE, text, found, below=RATE_ERROR, unit="")
+    text = f"So is the size C of that law: size of the power of the depth that it goes with ({words})"
+    book.judge(f"omega_size_depth_{alpha:g}", SOURCE, text, _off(laws, "size", 0), below=GROWS, unit="power of L")
 
 
 def _initial_only(variation: pd.DataFrame) -> set[float]:

@@ -138,11 +138,15 @@ def _run(
     - step_loss, step_accuracy (steps,), of each batch before its step;
     - weights_<epoch>_<name> at the epochs that are kept.
     """
+    import torch
+
     from tacit.analysis import layer_norms, margins
     from tacit.training import evaluation
+    from tacit.training.batches import Batches
     from tacit.training.classification import fit
 
     train, test = on_device(images, settings.images, device)
+    sgd = settings.sgd
     convolutions = _convolutions(settings)
     network = network.to(device)
     start = copy.deepcopy(network)
@@ -150,7 +154,7 @@ def _run(
     def measure(current: nn.Sequential) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for part, data in (("train", train), ("test", test)):
-            logits = evaluation.predict(current, data, precision=settings.sgd.precision)
+            logits = evaluation.predict(current, data, precision=sgd.precision)
             performance = margins.performance(logits, data.labels)
             found |= {f"{part}_{name}": value for name, value in performance.items()}
         found["test_correct"] = logits.argmax(1) == test.labels
@@ -159,15 +163,16 @@ def _run(
     trained = fit(
         network,
         train,
-        settings.sgd,
-        learning_rate=learning_rate,
+        torch.optim.SGD(network.parameters(), lr=learning_rate),
+        Batches(len(train.labels), sgd.batch_size, stream, sgd.order),
         epochs=settings.epochs,
+        advice=f"reduce the learning rate (now {learning_rate:g})",
         measure=measure,
         measured=settings.measured,
         kept=range(settings.epochs + 1) if settings.keep == "every epoch" else (settings.epochs,),
-        stream=stream,
         checkpoint=checkpoint,
         settings={**identity, **settings.plain()},
+        precision=sgd.precision,
     )
     arrays = dict(trained.measures)
     arrays["test_correct"] = arrays["test_correct"].astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Training of a network of several classes by plain SGD at a constant rate, measured and kept at chosen epochs."""
+"""Training of a network of several classes, measured and kept at chosen epochs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from tacit import checkpoints
-from tacit.settings.untied import Sgd
 from tacit.training import engine, resumable
 from tacit.training.batches import Batches
 from tacit.training.images import Examples
 from tacit.training.keeping import Keeper, Kept
-from tacit.training.objectives import CrossEntropy
+from tacit.training.objectives import CrossEntropy, Objective
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -25,7 +24,7 @@ class Trained(NamedTuple):
     """What is left of a training."""
 
     steps: dict[str, np.ndarray]
-    """loss and accuracy of the batch before each step, (steps,)"""
+    """What the objective recorded of the batch before each step, such as loss and accuracy, (steps,)"""
     measures: dict[str, np.ndarray]
     """What was measured and the `epoch`, a row for each epoch asked for."""
     weights: dict[int, Mapping[str, Kept | Tensor]]
@@ -36,29 +35,37 @@ class Trained(NamedTuple):
 def fit(
     network: Network,
     train: Examples,
-    sgd: Sgd,
+    optimizer: torch.optim.Optimizer,
+    batches: Batches,
     *,
-    learning_rate: float,
     epochs: int,
+    advice: str,
     measure: Callable[[Network], Mapping[str, Any]],
     measured: Collection[int],
     kept: Collection[int],
-    stream: tuple[str | int, ...],
     checkpoint: str | Path,
     settings: Mapping[str, Any],
+    objective: Objective | None = None,
+    precision: str = "float32",
+    compile: bool = False,
+    rate: Callable[[float], float] | None = None,
 ) -> Trained:
-    """Train `network`; epochs count from 0, the network as it is given.
+    """Train `network` by an optimizer over its parameters; epochs count from 0, the network as it is given.
 
+    The objective is cross-entropy unless another is given; `rate` gives the learning rate from the time in epochs,
+    where it changes. `advice` says what to change if it diverges, and the stream of `batches` names the run.
     `settings` are everything the result depends on; a checkpoint of others is refused. Raises DivergenceError with the
     step at which the loss stopped being finite, Interrupted after SIGTERM or Ctrl-C.
     """
-    optimizer = torch.optim.SGD(network.parameters(), lr=learning_rate)
+    step = engine.Minimize(
+        network, train, objective or CrossEntropy(), optimizer, precision=precision, compile=compile, rate=rate
+    )
     moving = engine.Engine(
-        engine.Minimize(network, train, CrossEntropy(), optimizer, precision=sgd.precision),
-        Batches(len(train.labels), sgd.batch_size, stream, sgd.order),
+        step,
+        batches,
         epochs=epochs,
-        run=str(stream),
-        advice=f"reduce the learning rate (now {learning_rate:g})",
+        run=str(batches.stream),
+        advice=advice,
         measure=lambda: measure(network),
         measured=measured,
         kept=kept,

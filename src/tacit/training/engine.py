@@ -101,6 +101,7 @@ class Minimize:
     def begin(self, epoch: int, steps: int) -> None:
         """Draw what the steps of an epoch need."""
         self.epoch, self.drawn = epoch, self.objective.draw(epoch, steps)
+        self.data.begin(epoch)
 
     def take(self, step: int, numbers: Tensor) -> Tensor:
         """Take a step; return what the objective records of it."""

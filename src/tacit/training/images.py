@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from tacit import streams
 from tacit.nn.layout import arranged
 
 
@@ -22,6 +23,10 @@ class Examples(Protocol):
     @property
     def labels(self) -> Tensor:
         """Labels (N,) on the device."""
+        ...
+
+    def begin(self, epoch: int) -> None:
+        """Draw what is random in the images of an epoch; mostly nothing is."""
         ...
 
     def batch(self, numbers: Tensor, memory_format: torch.memory_format) -> Tensor:
@@ -75,6 +80,9 @@ class LabelledImages(NamedTuple):
         """Copy images (N, C, H, W) or (N, H, W) uint8 and labels (N,) to `device`."""
         return cls(Bytes.on(device, images, mean, std), torch.from_numpy(labels).to(device))
 
+    def begin(self, epoch: int) -> None:
+        """Draw nothing."""
+
     def batch(self, numbers: Tensor, memory_format: torch.memory_format) -> Tensor:
         """Return the images (B, C, H, W) with these numbers, normalised."""
         return arranged(self.images.normalised(numbers), memory_format)
@@ -104,6 +112,9 @@ class ImagePairs:
         self.labels = torch.from_numpy(labels).to(device)
         self._memory: Tensor | None = None
 
+    def begin(self, epoch: int) -> None:
+        """Draw nothing."""
+
     def batch(self, numbers: Tensor, memory_format: torch.memory_format) -> Tensor:
         """Return the canvases (B, C, H, W) with these numbers; the next call overwrites them."""
         out = self._zeros(len(numbers), memory_format)
@@ -122,20 +133,45 @@ class ImagePairs:
         return memory[:count]
 
 
-def crop_and_flip(pixels: Tensor, *, padding: int, generator: np.random.Generator) -> Tensor:
-    """Return each of pixels (B, H, W, C) shifted at random by up to `padding` px and, half of the time, mirrored.
+class Augmented:
+    """Images that are shifted by up to `padding` px and, if `flips`, mirrored at random, anew in each epoch.
 
-    What is shifted in is zero (black, before normalisation). In distribution this is torchvision's `RandomCrop(size,
-    padding=padding)` and `RandomHorizontalFlip()` for each image by itself; the draws come from `generator`, so that
-    they do not depend on the device.
+    `stream` names the draws; those of an image depend on it, the epoch and the image alone.
+    """
+
+    def __init__(self, images: LabelledImages, *, padding: int, flips: bool, stream: tuple[str | int, ...]):
+        self.images, self.labels, self.padding, self.flips, self.stream = (
+            images.images, images.labels, padding, flips, stream,
+        )  # fmt: skip
+        self.begin(0)
+
+    def begin(self, epoch: int) -> None:
+        """Draw shifts and sides for all images."""
+        generator = streams.numpy_generator(*self.stream, "augmentation", epoch)
+        count, device = len(self.labels), self.labels.device
+        self._shifts = torch.from_numpy(generator.integers(2 * self.padding + 1, size=(2, count))).to(device)
+        mirrored = generator.integers(2, size=count).astype(bool) if self.flips else np.zeros(count, bool)
+        self._mirrored = torch.from_numpy(mirrored).to(device)
+
+    def batch(self, numbers: Tensor, memory_format: torch.memory_format) -> Tensor:
+        """Return the images (B, C, H, W) with these numbers, as they are in this epoch, normalised."""
+        moved = crop_and_flip(
+            self.images.pixels[numbers], self._shifts[:, numbers], self._mirrored[numbers], padding=self.padding
+        )
+        return arranged(self.images.normalise(moved), memory_format)
+
+
+def crop_and_flip(pixels: Tensor, shifts: Tensor, mirrored: Tensor, *, padding: int) -> Tensor:
+    """Return each of pixels (B, H, W, C) shifted and, where `mirrored` (B,) bool, mirrored after that.
+
+    `shifts` (2, B), of rows and columns, are from 0 to 2 `padding`, of which `padding` is the middle. What is shifted
+    in is zero (black, before normalisation). With uniform shifts and sides this is torchvision's `RandomCrop(size,
+    padding=padding)` and `RandomHorizontalFlip()` for each image by itself.
     """
     count, height, width, _ = pixels.shape
-    shifts = generator.integers(2 * padding + 1, size=(2, count))
-    flips = generator.integers(2, size=count)
-    rows, columns = (torch.from_numpy(shift).to(pixels.device) for shift in shifts)
+    rows, columns = shifts
     columns = columns[:, None] + torch.arange(width, device=pixels.device)
-    mirrored = torch.from_numpy(flips.astype(bool)).to(pixels.device)[:, None]
-    columns = torch.where(mirrored, columns.flip(1), columns)
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     rows = rows[:, None] + torch.arange(height, device=pixels.device)
     padded = pad(pixels, (0, 0, padding, padding, padding, padding))
     numbers = torch.arange(count, device=pixels.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import nn
 from tacit import streams
 from tacit.nn.double_backward import adapt
 from tacit.settings.networks import Training
-from tacit.training import engine, evaluation, resumable
+from tacit.training import engine, evaluation, optimizers, resumable
 from tacit.training.batches import Batches
 from tacit.training.images import Examples
 from tacit.training.objectives import LongRangeBinaryCrossEntropy
@@ -57,7 +56,13 @@ def assemble(
 ) -> engine.Engine:
     """Return the training of `network` at its start."""
     coefficient, stream = objective.coefficient, objective.stream
-    optimizer = _optimizer(network, training)
+    optimizer = optimizers.optimizer(
+        network.parameters(),
+        training.optimizer,
+        learning_rate=training.learning_rate,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+    )
     step = engine.Minimize(
         network,
         train,
@@ -67,7 +72,7 @@ def assemble(
         channels_last=training.channels_last,
         # A compiled network cannot be differentiated twice, so only plain training is compiled.
         compile=training.compile and coefficient == 0,
-        rate=_rate(training),
+        rate=optimizers.rate(training.schedule, training.learning_rate, epochs=training.epochs),
     )
     if coefficient > 0:
         adapt(network)
@@ -99,17 +104,3 @@ def history(moving: engine.Engine) -> dict[str, np.ndarray]:
     running = {"train_loss": means["loss"], "train_accuracy": means["accuracy"]}
     found = running | {"regularization": means["regularization"]} | moving.measured_arrays()
     return {name: found[name] for name in METRICS}
-
-
-def _rate(training: Training) -> Callable[[float], float] | None:
-    """Return the learning rate as a function of the time in epochs; None if it does not change."""
-    if training.schedule == "constant":
-        return None
-    return lambda time: training.learning_rate * (1 + math.cos(math.pi * time / training.epochs)) / 2
-
-
-def _optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
-    rate, decay = training.learning_rate, training.weight_decay
-    if training.optimizer == "adam":
-        return torch.optim.Adam(network.parameters(), lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.SGD(network.parameters(), lr=rate, weight_decay=decay, momentum=training.momentum, fused=True)

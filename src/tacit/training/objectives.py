@@ -52,7 +52,7 @@ class Objective(Protocol):
 class CrossEntropy:
     """Cross-entropy of several classes, mean over the batch."""
 
-    columns = ("loss", "accuracy")
+    columns: tuple[str, ...] = ("loss", "accuracy")
 
     def draw(self, epoch: int, steps: int) -> Sequence[None]:
         """Draw nothing."""
@@ -63,6 +63,24 @@ class CrossEntropy:
         logits = network(images)
         loss = cross_entropy(logits, labels)
         return Value(loss, (loss, (logits.argmax(1) == labels).double().mean()))
+
+
+class CrossEntropyWithOmega(CrossEntropy):
+    """The same, recording Omega: squared norm of the gradient of an image's loss by its logits, mean over the batch.
+
+    What is published is of the gradient of the batch's mean loss, and so smaller by the square of its size.
+    """
+
+    columns = ("loss", "accuracy", "omega")
+
+    def __call__(self, network: Network, images: Tensor, labels: Tensor, drawn: None) -> Value:
+        """Return the loss; of the step are recorded loss, accuracy and Omega."""
+        logits = full(network(images))
+        loss = cross_entropy(logits, labels)
+        gradient = logits.detach().softmax(1)
+        gradient[torch.arange(len(labels), device=labels.device), labels] -= 1
+        correct = (logits.argmax(1) == labels).double().mean()
+        return Value(loss, (loss, correct, gradient.square().sum(1).mean()))
 
 
 class LongRangeBinaryCrossEntropy:

@@ -1,0 +1,108 @@
+"""The figure on Omega along trainings of deep residual networks, and the power laws that it follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from tacit.figures import depth_panels as panels
+from tacit.figures import style
+from tacit.figures.drawing import Drawing, Settings
+from tacit.studies.depth_gradients import GRADIENTS as TABLE
+from tacit.studies.depth_gradients import LAWS
+from tacit.studies.depth_limit import interval
+
+_LAW = "0.25"
+"""Colour of fits."""
+
+
+def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
+    """Draw Omega against epochs, a line a depth, with the fit of the deepest; and beside them rates against depth."""
+    omega = numbers[numbers["quantity"] == "omega"]
+    figure, places = panels.grid(omega, height=1.75, beside=True)
+    depths = sorted(omega["depth"].unique())
+    alphas = sorted(omega["alpha"].unique())
+    for (rule, alpha), place in places.items():
+        if alpha is None:
+            _draw_rates(place, numbers, rule, alphas, depths)
+            continue
+        own = panels.of_panel(numbers, "omega", rule, alpha)
+        colours = panels.colours_of(depths)
+        for number, depth in enumerate(depths):
+            line = own[own["depth"] == depth].sort_values("epoch")
+            place.plot(
+                line["epoch"], line["mean"], color=colours[depth], linestyle=style.line(number), linewidth=1.4, zorder=2
+            )
+            place.fill_between(line["epoch"], line["low"], line["high"], color=colours[depth], alpha=0.15, linewidth=0)
+        law = own[own["depth"] == own["depth"].max()].sort_values("epoch").dropna(subset="law")
+        place.plot(law["epoch"], law["law"], color=_LAW, linewidth=0.9, marker="x", markersize=2.5, zorder=3)
+        place.set(xlabel="epoch $t$", title=f"$\\alpha={alpha:g}$", ylim=(0, None))
+        if len(law):
+            place.text(0.97, 0.95, _formula(numbers, rule, alpha), transform=place.transAxes, ha="right", va="top",
+                       fontsize=6.5, color=_LAW)  # fmt: skip
+    panels.label_rows(places, "$\\Omega(t)$")
+    fit = Line2D([], [], color=_LAW, linewidth=0.9, marker="x", markersize=2.5, label="fit, deepest")
+    panels.legend_of_depths(figure, omega, fit)
+    style.note(figure, panels.note_on(settings, omega["seeds"], missing))
+    return figure
+
+
+def _draw_rates(place: Any, numbers: pd.DataFrame, rule: str, alphas: list[float], depths: list[int]) -> None:
+    labels = []
+    for number, alpha in enumerate(alphas):
+        line = panels.of_panel(numbers, "rate", rule, alpha)
+        if len(line):
+            colour = panels.GREYS[number % len(panels.GREYS)]
+            panels.draw_line(place, line, number, colour)
+            labels.append((line, colour, f"$\\alpha={alpha:g}$"))
+    panels.frame_depths(place, depths, room=4.5)
+    panels.label_ends(place, labels)
+    place.set_title("rate $\\rho$ of the fit")
+
+
+def _formula(numbers: pd.DataFrame, rule: str, alpha: float) -> str:
+    """Return the law of the deepest network as it is written."""
+    sizes, rates, shifts = (panels.of_panel(numbers, name, rule, alpha)["mean"] for name in ("size", "rate", "shift"))
+    shift = f"{shifts.iloc[-1]:.3g}"
+    return f"${sizes.iloc[-1]:.3g}\\,/\\,(t+{shift})^{{{round(rates.iloc[-1], 2) + 0.0:.2f}}}$"
+
+
+# Numbers.
+
+
+def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataFrame:
+    """Return means and 95 % intervals over seeds: of Omega by epoch, with the law of the mean parameters, and these."""
+    gradients, laws = panels.there(tables["gradients"]), tables["power_laws"]
+    keys = ["rule", "alpha", "depth"]
+    rows: list[dict[str, Any]] = []
+    fitted = {}
+    for key, own in laws.groupby(keys):
+        axes = dict(zip(keys, key, strict=True))
+        for quantity in ("size", "rate", "shift"):
+            values = own[quantity].dropna().to_numpy(float)
+            if len(values):
+                rows.append(axes | {"quantity": quantity} | _over_seeds(values))
+                fitted[key, quantity] = rows[-1]["mean"]
+    for (*key, epoch), own in gradients.groupby([*keys, "epoch"]):
+        axes = dict(zip(keys, key, strict=True))
+        law = np.nan
+        if (tuple(key), "rate") in fitted:
+            size, rate, shift = (fitted[tuple(key), name] for name in ("size", "rate", "shift"))
+            law = size * (epoch + shift) ** -rate
+        found = _over_seeds(own["omega"].to_numpy(float))
+        rows.append(axes | {"quantity": "omega", "epoch": epoch, "kept": own["kept"].mean()} | found | {"law": law})
+    columns = [*keys, "quantity", "epoch", "kept", "mean", "low", "high", "seeds", "law"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["quantity", *keys, "epoch"], ignore_index=True)
+
+
+def _over_seeds(values: np.ndarray) -> dict[str, float]:
+    mean, low, high = map(float, interval(values))
+    return {"mean": mean, "low": low, "high": high, "seeds": len(values)}
+
+
+GRADIENTS = Drawing({"gradients": TABLE, "power_laws": LAWS}, _numbers, draw)

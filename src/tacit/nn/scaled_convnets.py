@@ -1,0 +1,73 @@
+"""Convolutional residual networks whose blocks are scaled by their number, after the thesis on weight regularity.
+
+The CIFAR layout of He et al. 2016 (6n + 2 layers; a stem of 3x3, three stages of n blocks, the second and third at half
+the size and twice the channels) with shortcuts without parameters and a factor delta = n^-a, n being the blocks of a
+stage. A block is
+
+    y = delta relu(BN1(conv1(x))),   out = relu(delta BN2(conv2(y)) + shortcut(x)).
+
+BN2 undoes the inner factor but for what it adds to the variance, so it is the outer one that counts. Convolutions of
+the blocks keep the default initialisation of torch, as published; stem and head have He's.
+
+Input (B, C, H, W) float, output (B, K) logits.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad, relu
+
+
+class ScaledConvNet(nn.Module):
+    """A network of `layers` = 6n + 2 layers with `width`, 2 `width`, 4 `width` channels; draws from torch's generator.
+
+    Raises ValueError if no n gives so many layers.
+    """
+
+    def __init__(self, layers: int, *, width: int, delta_exponent: float, in_channels: int, num_classes: int):
+        super().__init__()
+        blocks, rest = divmod(layers - 2, 6)
+        if rest or blocks < 1:
+            raise ValueError(f"{layers} layers: this layout has 6 n + 2 of them, 8, 14, 20, ...")
+        delta = blocks**-delta_exponent
+        first = _convolution(in_channels, width, stride=1)
+        self.stem = nn.Sequential(first, nn.BatchNorm2d(width), nn.ReLU())
+        stages = []
+        for inputs, outputs in ((width, width), (width, 2 * width), (2 * width, 4 * width)):
+            stages.append(Block(inputs, outputs, stride=outputs // inputs, delta=delta))
+            stages += [Block(outputs, outputs, stride=1, delta=delta) for _ in range(blocks - 1)]
+        self.blocks = nn.Sequential(*stages)
+        self.head = nn.Linear(4 * width, num_classes)
+        for weight in (first.weight, self.head.weight):
+            nn.init.kaiming_normal_(weight, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, K) of images (B, C, H, W)."""
+        return self.head(self.blocks(self.stem(x)).mean(dim=(2, 3)))
+
+
+class Block(nn.Module):
+    """Two convolutions, each followed by batch normalisation and the factor delta, beside a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int, delta: float):
+        super().__init__()
+        self.first, self.first_norm = _convolution(inputs, outputs, stride=stride), nn.BatchNorm2d(outputs)
+        self.second, self.second_norm = _convolution(outputs, outputs, stride=1), nn.BatchNorm2d(outputs)
+        self.stride, self.added, self.delta = stride, outputs - inputs, delta
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features (B, outputs, H / stride, W / stride)."""
+        y = self.delta * relu(self.first_norm(self.first(x)))
+        return relu(torch.add(self._shortcut(x), self.second_norm(self.second(y)), alpha=self.delta))
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        """Return every `stride`-th pixel, with zero channels around."""
+        if self.stride == 1 and not self.added:
+            return x
+        before = self.added // 2
+        return pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.added - before))
+
+
+def _convolution(inputs: int, outputs: int, *, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=False)

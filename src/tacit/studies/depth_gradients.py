@@ -1,0 +1,80 @@
+"""Omega along trainings of deep residual networks, and the power laws that it follows.
+
+Omega(t) is the squared norm of the gradient of a sample's loss by the network's outputs, mean over the samples, before
+the steps of epoch t = 1, 2, ...; what the original logs is smaller by the square of the number of samples.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tacit import store, streams
+from tacit.analysis import power_law
+from tacit.settings.depth_limit import VARIANT
+from tacit.studies.depth_limit import STUDY
+
+AXES = [*VARIANT, "depth", "seed"]
+GRADIENTS = store.Table(keys=(*AXES, "epoch"), numbers=("omega", "omega_logged", "kept"))
+LAWS = store.Table(
+    keys=AXES,
+    numbers=("points",),
+    others=(
+        "size",
+        "size_low",
+        "size_high",
+        "rate",
+        "rate_low",
+        "rate_high",
+        "shift",
+        "published_size",
+        "published_rate",
+    ),
+)
+"""What the tables must be. In that of laws nothing stands for what could not be fitted."""
+
+DRAWS = 200
+"""Of the bootstrap."""
+
+
+def table(omegas: Mapping[tuple[Any, ...], tuple[np.ndarray, np.ndarray]], fit: Mapping[str, Any]) -> pd.DataFrame:
+    """Return Omega epoch by epoch of runs by AXES, and which epochs the filters of the fit keep (1, else 0)."""
+    rows = []
+    for axes, (omega, logged) in omegas.items():
+        kept = np.zeros(len(omega), int)
+        # A run of too few epochs has no law.
+        with contextlib.suppress(power_law.FitError):
+            kept[power_law.kept(omega, window=fit["window"], period=fit["period"])] = 1
+        values = {"epoch": np.arange(1, len(omega) + 1), "omega": omega, "omega_logged": logged, "kept": kept}
+        rows.append(pd.DataFrame(values).assign(**dict(zip(AXES, axes, strict=True))))
+    columns = [*AXES, "epoch", "omega", "omega_logged", "kept"]
+    return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
+
+
+def laws(gradients: pd.DataFrame, fit: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the power law of each run with 95 % intervals (bootstrap by blocks), and what the original finds."""
+    rows = []
+    for axes, own in gradients.groupby(AXES, sort=False):
+        used = own[own["kept"] == 1]
+        rows.append(dict(zip(AXES, axes, strict=True)) | {"points": len(used)} | _law(used, axes, fit))
+    return pd.DataFrame(rows, columns=[*AXES, *LAWS.numbers, *LAWS.others])
+
+
+def _law(used: pd.DataFrame, axes: tuple[Any, ...], fit: Mapping[str, Any]) -> dict[str, float]:
+    x, y = used["epoch"].to_numpy(float), used["omega"].to_numpy(float)
+    generator = streams.numpy_generator(STUDY, "bootstrap", *(str(axis) for axis in axes))
+    try:
+        law, low, high, _ = power_law.bootstrap(x, y, generator=generator, with_shift=fit["with_shift"], draws=DRAWS)
+        published = power_law.fit_as_published(x, used["omega_logged"].to_numpy(float))
+    except power_law.FitError:
+        return {}
+    ends = {f"{name}_{end}": getattr(one, name) for end, one in (("low", low), ("high", high)) for name in _FITTED}
+    found = {"size": law.size, "rate": law.rate, "shift": law.shift, **ends}
+    return found | {"published_size": published.size, "published_rate": published.rate}
+
+
+_FITTED = ("size", "rate")
