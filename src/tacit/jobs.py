@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tacit
-from tacit import imports, provenance, runlog, store
+from tacit import imports, interrupts, provenance, runlog, store
 from tacit.errors import UserError
 from tacit.fingerprints import CACHE, Sources
 from tacit.runlog import log
@@ -40,6 +40,7 @@ def started(script: str | Path, snakemake: Any, *, parts: bool = False) -> Itera
         sources = Sources(cache=CACHE)
         program.require(sources)
         program.import_all(sources)
+        interrupts.heed()
         program.require_current(sources)
         inputs = [path for path in snakemake.input if Path(path).suffix in (".h5", ".csv")]
         origin = provenance.gather(

@@ -125,7 +125,7 @@ def _planned_inputs(arguments: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return, for each file that the next call would make, what it would be made from."""
     found: dict[str, tuple[str, ...]] = {}
     with tempfile.NamedTemporaryFile("r", encoding="utf-8") as plan:
-        _snakemake([*arguments, "--dry-run", "--nolock"], {terminal.PLAN_VARIABLE: plan.name})
+        _snakemake([*arguments, "--dry-run", "--nolock", "--rerun-incomplete"], {terminal.PLAN_VARIABLE: plan.name})
         for line in plan:
             job = json.loads(line)
             found |= {path: tuple(job["input"]) for path in job["output"]}
@@ -137,7 +137,8 @@ def _snakemake(arguments: Sequence[str], variables: Mapping[str, str]) -> str:
     command = [sys.executable, "-m", "snakemake", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | variables)
     if done.returncode != 0:
-        raise StatusError(done.stderr.strip())
+        # Some of its errors go to the one, some to the other.
+        raise StatusError(done.stderr.strip() or done.stdout.strip() or f"Snakemake ended with {done.returncode}")
     return done.stdout
 
 

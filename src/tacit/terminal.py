@@ -14,10 +14,12 @@ import logging
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TextIO
 
 from tacit import watch
@@ -30,6 +32,12 @@ PLAN_VARIABLE = "TACIT_PLAN"
 
 INTERVALS = (4.0, 6.0, 10.0, 10.0, 10.0, 20.0, 30.0)
 """Seconds between lines on what is running; the last one stays."""
+
+
+def _quiet(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say nothing of what Ctrl-C ended."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
 
 
 class Terminal(logging.Filter):
@@ -73,6 +81,7 @@ class Terminal(logging.Filter):
                     # At the second one Snakemake ends without another word.
                     self.fail()
                 self._interrupted = True
+                sys.excepthook = _quiet
                 if callable(before):
                     before(number, frame)
 
@@ -108,7 +117,7 @@ class Terminal(logging.Filter):
         if self._interrupted and first:
             self._logger.warning(
                 "\nStopped. What is finished is kept, and trainings under way saved what they had; the same command "
-                "goes on from there (with --rerun-incomplete, if Snakemake asks for it)."
+                "goes on from there."
             )
 
     def _is_new(self, path: str) -> bool:

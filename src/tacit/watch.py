@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import platform
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,9 @@ from typing import NamedTuple, TextIO
 
 _NOTE = ("tacit", "call")
 """The file that a call holds, in the folder of Snakemake."""
+
+WAIT = 5.0
+"""Seconds in which a call of Snakemake that was just made begins."""
 
 _TAIL = 4000
 """Bytes at the end of a log that are read; a line has some hundred."""
@@ -32,6 +36,8 @@ class Running(NamedTuple):
     total: int | None = None
     unit: str = ""
     seconds_left: float | None = None
+    rate: float | None = None
+    """Units a second."""
 
     @property
     def name(self) -> str:
@@ -67,11 +73,13 @@ def end_of(text: str) -> str:
 
 def _of(path: str, text: str) -> Running:
     lines = [match[1] for line in text.splitlines() if (match := _LINE.match(line))]
+    # By which a log begins.
+    lines = [line for line in lines if not line.startswith("code ")]
     for line in reversed(lines):
         if match := _PROGRESS.match(line):
             done, total, rate = int(match["done"]), int(match["total"]), float(match["rate"])
             left = (total - done) / rate if rate > 0 else None
-            return Running(path, line, done, total, match["unit"], left)
+            return Running(path, line, done, total, match["unit"], left, rate)
     return Running(path, lines[-1] if lines else "starting")
 
 
@@ -91,12 +99,18 @@ def _spoken(job: Running) -> str:
     if job.done is None:
         return f"{job.name}, {job.said.partition(':')[0][:60]}"
     left = "" if job.seconds_left is None else f", at most {duration(job.seconds_left)} left"
-    return f"{job.name}, {job.unit} {job.done} of {job.total}{left}"
+    rate = "" if not job.rate else f", {pace(job.rate, job.unit)}"
+    return f"{job.name}, {job.unit} {job.done} of {job.total}{rate}{left}"
 
 
 def _bar(job: Running, width: int = 20) -> str:
     filled = round(width * job.done / job.total) if job.done is not None and job.total else 0
     return "[" + "#" * filled + "." * (width - filled) + "]"
+
+
+def pace(rate: float, unit: str) -> str:
+    """Return a rate as people say it: 12 steps/s, or 3.1 s an epoch."""
+    return f"{rate:.3g} {unit}s/s" if rate >= 1 else f"{1 / rate:.3g} s a{'n' if unit[:1] in 'aeiou' else ''} {unit}"
 
 
 def duration(seconds: float) -> str:
@@ -153,17 +167,26 @@ def _was_killed(since: float, folder: str | Path) -> bool:
         return False
 
 
-def follow(*, every: float = 2.0) -> None:
-    """Show the jobs under way until no call of Snakemake is: on a terminal in place, elsewhere whatever is new."""
+def follow(*, every: float = 2.0, wait: float = WAIT) -> None:
+    """Show the jobs under way until no call of Snakemake is: on a terminal in place, elsewhere whatever is new.
+
+    A call that begins within WAIT seconds is waited for.
+    """
     shown: list[str] = []
     in_place = sys.stdout.isatty()
+    until = time.monotonic() + wait
+    while started() is None and _locked_since(".snakemake") is None and time.monotonic() < until:
+        time.sleep(0.2)
     while (since := started()) is not None:
         before, shown = shown, lines(running(since=since)) or ["no job has begun to write its log"]
         if in_place:
+            # A longer line would take two, of which one would stay.
+            width = shutil.get_terminal_size().columns - 1
+            shown = [one if len(one) <= width else f"{one[: width - 1]}…" for one in shown]
             print("\033[F\033[K" * len(before) + "\n".join(shown), flush=True)
         elif new := [line for line in shown if line not in before]:
             print("\n".join(new), flush=True)
         time.sleep(every)
     killed = _locked_since(".snakemake") is not None
-    more = "; the last one was killed: snakemake --unlock, then the same command with --rerun-incomplete"
+    more = "; the last one was killed: snakemake --unlock, then the same command goes on"
     print("no call of Snakemake is under way here" + (more if killed else ""))

@@ -38,8 +38,25 @@ def test_a_proportion_has_the_interval_of_clopper_and_pearson():
         expected = stats.binomtest(successes, 7).proportion_ci(0.95, method="exact")
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
         assert found.effect == pytest.approx(successes / 7)
-    assert ledger.proportion([True] * 8, [0, 1] * 4).runs == 2, "seeds"
+    of_two = ledger.proportion([True, True, False, True] * 2, [0, 0, 1, 1] * 2)
+    assert of_two.runs == 2 and of_two.effect == 0.75, "seeds"
+    one, both = ledger.proportion([True], [0]), ledger.proportion([True] * 2, [0, 1])
+    assert one.low < of_two.low < both.low
     assert np.isnan(ledger.proportion([], []).effect)
+
+
+@pytest.mark.parametrize("seeds", [5, 6, 9])
+def test_runs_of_one_seed_that_all_go_one_way_decide_no_more_than_the_seed(seeds):
+    """Of runs in most of which something does not hold, it is said to hold no more often than one time in forty."""
+    rng = np.random.default_rng(0)
+    said = []
+    for _ in range(3000):
+        of_seed = rng.random(seeds) < ledger.MOST
+        found = ledger.proportion(np.repeat(of_seed, 14), np.repeat(np.arange(seeds), 14))
+        said.append(ledger.verdict(found, "above", ledger.MOST))
+    assert said.count("held") / 3000 <= 0.025
+    whole = ledger.proportion([True] * 3 * seeds, np.repeat(np.arange(seeds), 3))
+    assert ledger.verdict(whole, "above", ledger.MOST) == ("held" if seeds > 5 else "undecided")
 
 
 def test_a_slope_is_that_of_each_seed_averaged():
@@ -144,6 +161,14 @@ def test_the_best_of_several_is_not_taken_at_its_word():
     best = ledger.greatest({"a": ledger.mean([1.0, 1.1, 1.2]), "b": ledger.mean([5.0, 6.0, 7.0])})
     assert best.effect == pytest.approx(6.0)
     assert "b of 2" in best.how
+    for order in (("a", "b"), ("b", "a")):
+        unknown = ledger.greatest({name: ledger.mean([5.0] if name == "b" else [1.0, 1.1, 1.2]) for name in order})
+        assert ledger.verdict(unknown, "above", 0) == "undecided"
+
+
+def test_one_seed_that_differs_is_not_hidden_by_many_that_agree():
+    assert ledger.verdict(ledger.mean([1e-6] * 14 + [45.0]), "below", 1.5) != "held"
+    assert ledger.verdict(ledger.mean([1e-6] * 15), "below", 1.5) == "held"
 
 
 def test_other_units_and_zeros():

@@ -173,7 +173,7 @@ def test_the_claims_hold_for_what_they_are_about(runs):
     names = ("unobserved", "frobenius_norm", "nuclear_norm")
     grown = judged(**{name: tables.curves[name] / 20 for name in names})
     assert set(grown.loc[growth[:3], "verdict"]) == {"held"}
-    assert claims.loc["distance_bounded_depth_2", "verdict"] == "not held", "the determinant has become negative"
+    assert claims.loc["distance_bounded_depth_2", "verdict"] != "held", "the determinant has become negative"
     # Against the runs themselves: the geometric mean over settings and seeds.
     keys = [name for name in study.AXES if name != "problem"]
     start, end = (

@@ -46,11 +46,46 @@ def test_jobs_under_way_are_read_from_their_logs(logs):
     assert (first.done, first.total, first.unit, first.seconds_left) == (3, 12, "epoch", 18)
     assert (second.done, second.said) == (None, "compiling tacit.data.kernel")
     said = watch.line([first, second])
-    assert (
-        said == "2 running: demo/a/seed~0, epoch 3 of 12, at most 18 s left; demo/a/seed~1, compiling tacit.data.kernel"
+    assert said == (
+        "2 running: demo/a/seed~0, epoch 3 of 12, 2 s an epoch, at most 18 s left; "
+        "demo/a/seed~1, compiling tacit.data.kernel"
     )
-    assert watch.line([first] * 6, most=1) == "6 running: demo/a/seed~0, epoch 3 of 12, at most 18 s left; and 5 more"
-    assert watch.lines([first]) == ["[#####...............] demo/a/seed~0, epoch 3 of 12, at most 18 s left"]
+    assert (
+        watch.line([first] * 6, most=1)
+        == "6 running: demo/a/seed~0, epoch 3 of 12, 2 s an epoch, at most 18 s left; and 5 more"
+    )
+    assert watch.lines([first]) == [
+        "[#####...............] demo/a/seed~0, epoch 3 of 12, 2 s an epoch, at most 18 s left"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rate", "unit", "said"),
+    [(12.34, "step", "12.3 steps/s"), (0.5, "epoch", "2 s an epoch"), (0.03, "row", "33.3 s a row")],
+)
+def test_rates_are_said_as_people_do(rate, unit, said):
+    assert watch.pace(rate, unit) == said
+
+
+def test_lines_are_no_wider_than_the_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    times = iter([0.0, 0.0, None])
+    monkeypatch.setattr(watch, "started", lambda: next(times))
+    monkeypatch.setattr(watch, "running", lambda *, since: [watch.Running("logs/" + "a" * 300 + ".log", "starting")])
+    monkeypatch.setattr(watch.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(watch.shutil, "get_terminal_size", lambda: os.terminal_size((80, 24)))
+    watch.follow(every=0)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines[0]) == 79 and lines[0].endswith("…")
+
+
+def test_a_call_that_is_just_made_is_waited_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    times = iter([None, None, 0.0, 0.0, None])
+    monkeypatch.setattr(watch, "started", lambda: next(times))
+    monkeypatch.setattr(watch, "running", lambda *, since: [watch.Running("logs/a.log", "starting")])
+    watch.follow(every=0)
+    assert "a, starting" in capsys.readouterr().out
 
 
 def test_what_jobs_write_is_what_is_read(tmp_path, monkeypatch):
@@ -129,9 +164,9 @@ def test_what_is_running_is_told_until_the_end(said, logs, monkeypatch):
         time.sleep(0.01)
     heard.end(drawn=[], judged=[])
     time.sleep(0.1)
-    assert [line.getMessage() for line in lines] == ["1 running: demo/a, epoch 3 of 12, at most 18 s left"], (
-        "once, as it is"
-    )
+    assert [line.getMessage() for line in lines] == [
+        "1 running: demo/a, epoch 3 of 12, 2 s an epoch, at most 18 s left"
+    ], "once, as it is"
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("tacit")]
 
 
@@ -279,7 +314,7 @@ def test_a_call_that_was_killed_is_not_under_way(tmp_path, monkeypatch, capsys):
 
 def test_what_is_followed_is_written_once_where_there_is_no_terminal(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    times = iter([0.0, 0.0, 0.0, None])
+    times = iter([0.0, 0.0, 0.0, 0.0, None])
     said = iter([[], [watch.Running("logs/a.log", "starting")], [watch.Running("logs/a.log", "starting")]])
     monkeypatch.setattr(watch, "started", lambda: next(times))
     monkeypatch.setattr(watch, "running", lambda *, since: next(said))

@@ -7,7 +7,8 @@ the same seed and data is another look at the same draw, and compared with it as
 
 Accuracies are means over seeds and over the images of a test set, and both are samples. Their intervals are of the
 analysis of variance of seeds by images that radiology uses for readers by cases (Obuchowski, Rockette 1995, with
-the degrees of freedom of Hillis 2007); the others are Student's, Welch's, and Clopper and Pearson's.
+the degrees of freedom of Hillis 2007); the others are Student's, Welch's, and Clopper and Pearson's. Where something is
+to vanish, the mean is judged and not the geometric one, in which many seeds that agree hide the one that does not.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from tacit import store
 from tacit.studies.tables import MissingRunsError
 
 CONFIDENCE = 0.95
+MOST = 0.5
+"""Share of runs above which a claim on most of them holds; six seeds are the fewest of which it can."""
+
 LEAST_RUNS = 3
 """Seeds below which nothing is decided: intervals from two say little, and those of accuracies are too narrow."""
 
@@ -180,11 +184,14 @@ def mean(values: Iterable[float], *, confidence: float = CONFIDENCE) -> Estimate
 
 
 def geometric_mean(values: Iterable[float], *, confidence: float = CONFIDENCE) -> Estimate:
-    """Estimate the geometric mean over seeds of values from 0 on, one each, such as ratios or what should vanish.
+    """Estimate the geometric mean over seeds of positive values, one each, such as ratios.
 
-    Zero, which has no logarithm, counts as the least number that has one.
+    Zero has no logarithm; if one value is 0, so is the mean, without an interval.
     """
-    found = mean(np.log(np.maximum(_column(values)[:, 0], np.finfo(float).tiny)), confidence=confidence)
+    numbers = _column(values)[:, 0]
+    if (numbers == 0).any():
+        return Estimate(0.0, np.nan, np.nan, len(numbers), "geometric mean over seeds, of which one is 0")
+    found = mean(np.log(numbers), confidence=confidence)
     effect, low, high = np.exp([found.effect, found.low, found.high])
     return Estimate(effect, low, high, found.runs, "geometric mean over seeds, Student's t of logarithms")
 
@@ -216,19 +223,20 @@ def slopes(places: Sequence[float] | np.ndarray, values: np.ndarray) -> np.ndarr
 
 
 def proportion(held: Iterable[bool], seeds: Iterable[int], *, confidence: float = CONFIDENCE) -> Estimate:
-    """Estimate the probability that something holds in a run (Clopper, Pearson 1934), given in which it did.
+    """Estimate the share of runs in which something holds, given in which it did (Clopper, Pearson 1934).
 
-    `seeds` are those of the runs; runs of one seed in several settings are taken as independent.
+    `seeds` are those of the runs. Runs of one seed in several settings may all go one way, so a seed counts as one
+    trial with the share of its runs as success: of all that lies between 0 and 1 what is either varies most.
     """
-    outcomes, count = list(held), len(set(seeds))
-    successes, runs = sum(map(bool, outcomes)), len(outcomes)
-    if runs == 0:
+    outcomes = pd.Series([bool(one) for one in held], dtype=float)
+    if outcomes.empty:
         return _NOTHING
-    tail = (1 - confidence) / 2
-    low = special.betaincinv(successes, runs - successes + 1, tail) if successes else 0.0
-    high = special.betaincinv(successes + 1, runs - successes, 1 - tail) if successes < runs else 1.0
-    how = f"{successes} of {runs} runs, taken as independent, Clopper-Pearson"
-    return Estimate(successes / runs, float(low), float(high), count, how)
+    shares = outcomes.groupby(list(seeds)).mean()
+    trials, successes, tail = len(shares), float(shares.sum()), (1 - confidence) / 2
+    low = special.betaincinv(successes, trials - successes + 1, tail) if successes else 0.0
+    high = special.betaincinv(successes + 1, trials - successes, 1 - tail) if successes < trials else 1.0
+    how = f"{outcomes.sum():.0f} of {len(outcomes)} runs, a seed as one trial, Clopper-Pearson"
+    return Estimate(float(shares.mean()), float(low), float(high), trials, how)
 
 
 def contrast(blocks: Sequence[np.ndarray], *, confidence: float = CONFIDENCE) -> Estimate:
@@ -280,8 +288,11 @@ def simultaneous(count: int) -> float:
 def greatest(found: Mapping[str, Estimate]) -> Estimate:
     """Estimate the greatest of several effects, whose intervals have the confidence `simultaneous(len(found))`.
 
-    So that the one that came out best is not taken at its word: it was chosen by what it is judged by.
+    So that the one that came out best is not taken at its word: it was chosen by what it is judged by. That is the one
+    with the highest lower end. If one has no interval, neither has the greatest.
     """
+    if unknown := [name for name, one in found.items() if np.isnan([one.low, one.high]).any()]:
+        return found[unknown[0]]
     best = max(found, key=lambda name: found[name].low)
     high = max(one.high for one in found.values())
     how = f"{found[best].how}; {best} of {len(found)}, intervals that hold together (Bonferroni)"

@@ -372,7 +372,7 @@ def claims(
         shares, label = _shares(own, quantity), quantity.replace("_", " ") or "components"
         where, name = f"{factorization.capitalize()} factorization, {task}:", f"{factorization}_{task}"
         text = f"{where} the target is recovered to 2 %"
-        book.judge(f"recovers_{name}", SOURCE, text, ledger.geometric_mean(errors), below=2, unit="%")
+        book.judge(f"recovers_{name}", SOURCE, text, ledger.mean(errors), below=2, unit="%")
         text = f"{where} component {rank} of the {label}, as many as the target has, is learned"
         book.judge(f"learns_{name}", SOURCE, text, _at(shares, rank), above=LEARNED, unit=share)
         text = f"{where} component {rank + 1} of the {label}, one more than the target has, is not learned"
@@ -381,7 +381,7 @@ def claims(
             first = own[(own["quantity"] == quantity) & (own["component"] < rank)]
             worst = 100 * first.groupby("seed")["next_at_half_rise"].max()
             text = f"{where} when a component is at half its end, the next is at less than half of its own"
-            most = ledger.geometric_mean(worst.dropna())
+            most = ledger.mean(worst.dropna())
             book.judge(f"one_by_one_{name}", SOURCE, text, most, below=50, unit="% of its end, at most")
         inside, outside = _matricizations(own["quantity"].unique())
         for matricization in (*inside, *outside):
@@ -415,4 +415,4 @@ def _at(shares: pd.DataFrame, component: int) -> ledger.Estimate | None:
     """Estimate the share of a component; None if there is none."""
     if component not in shares:
         return None
-    return ledger.geometric_mean(shares[component].dropna())
+    return ledger.mean(shares[component].dropna())

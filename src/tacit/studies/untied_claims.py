@@ -25,6 +25,9 @@ DENSE_SOURCE = "d'Ascoli, Sagun, Bruna, Biroli 2019"
 CONTROL_SOURCE = f"beyond {SOURCE}: tied control"
 _POINTS = "percentage points"
 
+BARRIER = 0.1
+"""From which on a path counts as having one; none is below 0, as a path has its ends on it."""
+
 _AT_SPLIT, _EPOCH_AFTER, _END = range(3)
 
 Answers = Mapping[tuple[str, int], Mapping[int, np.ndarray]]
@@ -146,15 +149,19 @@ def _judge_accuracies(book: ledger.Ledger, answers: Answers, splits: Sequence[in
 
 
 def _judge_control(book: ledger.Ledger, answers: Answers, splits: Sequence[int]) -> None:
-    """How much the lower learning rate does, and how much the freed weights."""
+    """How much the lower learning rate does, and how much the freed weights; intervals of all splits hold together."""
+    confidence = ledger.simultaneous(max(len(splits), 1))
     for split in splits:
         tied, untied = ("cnn", split), ("lcn", split)
         text = f"Of the gain in the first epoch after a split at {split} the tied control has more than half"
         both = [(1, tied, _EPOCH_AFTER), (-1, tied, _AT_SPLIT), (-0.5, untied, _EPOCH_AFTER), (0.5, untied, _AT_SPLIT)]
-        found = _accuracy(answers, *both)
+        gain = _accuracy(answers, (1, untied, _EPOCH_AFTER), (-1, untied, _AT_SPLIT), confidence=confidence)
+        # Half of no gain is nothing to have more of.
+        found = _accuracy(answers, *both, confidence=confidence) if gain is not None and gain.low > 0 else None
         book.judge(f"first_epoch_{split}", CONTROL_SOURCE, text, found, above=0, unit=f"{_POINTS} above half")
         text = f"Split at epoch {split}, untied weights generalise better than tied ones at their rate"
-        book.judge(f"untied_better_{split}", CONTROL_SOURCE, text, _gain(answers, untied, tied), above=0, unit=_POINTS)
+        found = _gain(answers, untied, tied, confidence=confidence)
+        book.judge(f"untied_better_{split}", CONTROL_SOURCE, text, found, above=0, unit=_POINTS)
 
 
 def _judge_dense(book: ledger.Ledger, answers: Answers, splits: Sequence[int], scratch: Sequence[str]) -> None:
@@ -205,9 +212,9 @@ def path_claims(
         barriers = {method: _barriers(own[own["method"] == method]) for method in methods}
         words = f"{_spoken(origin)} and {_spoken(target)}"
         if "linear" in barriers:
-            text = f"On the straight line between {words} test loss has a barrier"
+            text = f"On the straight line between {words} test loss has a barrier of more than {BARRIER} nats"
             found = ledger.mean(barriers["linear"])
-            book.judge(f"barrier_{origin}_{target}", DENSE_SOURCE, text, found, above=0, unit="nats")
+            book.judge(f"barrier_{origin}_{target}", DENSE_SOURCE, text, found, above=BARRIER, unit="nats")
         if {"linear", "string"} <= barriers.keys():
             text = f"Along a string between {words} the barrier is less than half of that on the straight line"
             less = (barriers["string"] - barriers["linear"] / 2).dropna()
