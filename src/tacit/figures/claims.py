@@ -86,7 +86,7 @@ def _width_of_names(lines: list[str | pd.Series]) -> float:
 
 
 def _draw_column(axes: Any, lines: list[str | pd.Series], *, rows: int, names: float) -> None:
-    axes.set(xlim=(-_MOST - 0.5, _MOST + 0.5), ylim=(rows - 0.5, -0.5))
+    axes.set(xlim=(-_MOST - 1.2, _MOST + 1.2), ylim=(rows - 0.5, -0.5))
     axes.set_yticks([])
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)

@@ -70,7 +70,7 @@ def draw_entries(curves: pd.DataFrame, *, settings: Settings, missing: int) -> F
         Line2D([], [], color="0.45", alpha=0.5, linewidth=0.7, label="other seeds"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, handlelength=2)
-    style.note(figure, style.described(settings["scale"], seeds=[settings["seeds"]], missing=missing))
+    style.note(figure, style.described(settings["scale"], seeds=_seeds(curves), missing=missing))
     return figure
 
 
@@ -122,7 +122,7 @@ def draw_measures(curves: pd.DataFrame, *, settings: Settings, missing: int) -> 
     words = "theorem: norms above, rank and distance below,\nwhile the determinant is positive"
     handles.append(Line2D([], [], color="black", linestyle="--", linewidth=1.1, label=words))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=2.6)
-    style.note(figure, style.described(settings["scale"], seeds=[settings["seeds"]], missing=missing))
+    style.note(figure, style.described(settings["scale"], seeds=_seeds(curves), missing=missing))
     return figure
 
 
@@ -160,8 +160,13 @@ def draw_perturbed(curves: pd.DataFrame, *, settings: Settings, missing: int) ->
     ]
     handles.append(Line2D([], [], color="0.3", linestyle="--", linewidth=1.1, label="closed form"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=1.6, columnspacing=1.2)
-    style.note(figure, style.described(settings["scale"], seeds=[settings["seeds"]], missing=missing))
+    style.note(figure, style.described(settings["scale"], seeds=_seeds(curves), missing=missing))
     return figure
+
+
+def _seeds(curves: pd.DataFrame) -> pd.Series:
+    """Return how many seeds there are of each setting."""
+    return curves.groupby(["problem", *_VARIANT])["seed"].nunique()
 
 
 def _draw_coloured(axes: Any, run: pd.DataFrame, colours: ScalarMappable) -> None:

@@ -86,12 +86,15 @@ def draw(summary: pd.DataFrame, rows: Sequence[Panel], *, settings: Settings, mi
                     rotation=270, va="center", ha="left",
                 )  # fmt: skip
     most = int(summary["component"].max())
-    handles = [Line2D([], [], color=_colour(number), label=f"{number + 1}") for number in range(min(_DISTINCT, most))]
+    handles = [
+        Line2D([], [], color=_colour(number), linestyle=style.line(number), label=f"{number + 1}")
+        for number in range(min(_DISTINCT, most))
+    ]
     if most > _DISTINCT:
         handles.append(Line2D([], [], color=_colour(_DISTINCT), linewidth=1, label="others"))
     figure.legend(
         handles=handles, title="component, by size", title_fontsize=7,
-        loc="outside upper center", ncols=len(handles), handlelength=1.6, columnspacing=1.2,
+        loc="outside upper center", ncols=len(handles), handlelength=2.4, columnspacing=1.2,
     )  # fmt: skip
     style.note(figure, _footnote(summary, rows, settings, missing))
     return figure
@@ -108,8 +111,9 @@ def _draw_panel(axes: Any, curves: pd.DataFrame) -> None:
         if curve["seeds"].iloc[0] > 1:
             axes.fill_between(curve["iteration"], curve["low"], curve["high"], color=colour, alpha=0.2, linewidth=0)
         axes.plot(
-            curve["iteration"], curve["median"], color=colour, linewidth=0.8 if thin else 1.5, zorder=2 if thin else 3
-        )
+            curve["iteration"], curve["median"], color=colour, linestyle="-" if thin else style.line(number),
+            linewidth=0.8 if thin else 1.5, zorder=2 if thin else 3,
+        )  # fmt: skip
     axes.margins(x=0)
     # A run that went astray would flatten all others; its band leaves the panel, which the caption says.
     axes.set_ylim(0, min(1.05 * curves["high"].max(), 1.6 * curves["median"].max()))

@@ -76,9 +76,13 @@ def blank(width: float, height: float) -> Figure:
 
 
 def note(figure: Figure, text: str) -> None:
-    """Write, small and below the axes on the right, what data and scale a figure shows; in lines as wide as it is."""
-    text = "\n".join(textwrap.wrap(text, round(_LETTERS_PER_INCH * figure.get_figwidth())))
-    figure.supxlabel(text, x=0.995, ha="right", fontsize=6, color="0.35")
+    """Write, small and below the axes on the right, what data and scale a figure shows; large if runs are missing."""
+    # So that nobody misses it.
+    looks: dict[str, Any] = {"fontsize": 6, "color": "0.35"}
+    if "PARTIAL" in text:
+        looks = {"fontsize": 8, "color": VERMILION, "fontweight": "bold"}
+    letters = _LETTERS_PER_INCH * figure.get_figwidth() * 6 / looks["fontsize"]
+    figure.supxlabel("\n".join(textwrap.wrap(text, round(letters))), x=0.995, ha="right", **looks)
 
 
 def described(scale: str, *parts: str, seeds: Iterable[int] = (), missing: int, spread: str = "") -> str:

@@ -126,8 +126,15 @@ def draw_ends(ends: pd.DataFrame, *, settings: Settings, missing: int) -> Figure
                     place.axhspan(mean - std, mean + std, color=colour, alpha=0.1, linewidth=0, zorder=0)
         place.set(xscale="log", xlabel="split (epoch of the CNN)", ylabel=_QUANTITIES[quantity])
         _plain_ticks(place.xaxis, sorted(ends.loc[ends["split"] != SCRATCH, "split"].unique()))
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, handlelength=2.4, columnspacing=1.4)
+        if chosen["mean"].notna().sum() == 0:
+            # A norm is not defined where mean margins are not positive.
+            place.annotate("not defined", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center", color="0.4")
+            place.set_yticks([])
+    # A panel may lack what the other has.
+    found = {label: one for place in axes for one, label in zip(*place.get_legend_handles_labels(), strict=True)}
+    figure.legend(
+        found.values(), found.keys(), loc="outside upper center", ncols=3, handlelength=2.4, columnspacing=1.4
+    )
     style.note(figure, _footnote(ends, settings, missing))
     return figure
 
