@@ -9,7 +9,16 @@ from tacit import store
 from tacit.data import images, pathfinder, sensing
 from tacit.settings.images import Images
 from tacit.settings.norms import MatrixRun
-from tacit.studies import depth_limit, matrix_norms, rank_dynamics, same_class, tensor_completion, untied
+from tacit.studies import (
+    depth_gradients,
+    depth_landscapes,
+    depth_limit,
+    matrix_norms,
+    rank_dynamics,
+    same_class,
+    tensor_completion,
+    untied,
+)
 from tacit.studies import pathfinder as pathfinder_study
 
 TINY = {
@@ -35,7 +44,14 @@ TINY = {
         **{name: {"descent": {"epochs": 50}} for name in ("matrix", "tensor", "hierarchical")},
     },
     "norms": {"matrix": {"descent": {"epochs": 200}}, "tensor": {"descent": {"epochs": 100}, "ranks": {"sweeps": 20}}},
-    "depth_limit": {"grid": {"data": {"num_train": 20, "num_test": 10}, "depths": [6, 3], "descent": {"epochs": 2}}},
+    "depth_limit": {
+        "grid": {"data": {"num_train": 20, "num_test": 10}, "depths": [6, 3], "descent": {"epochs": 3}},
+        "landscapes": {
+            "of": [{"experiment": "grid", "depth": 6, "rule": "scaled"}],
+            "seeds": 1,
+            "each": {"images": 10, "points": 3, "parts": 1},
+        },
+    },
     "untied": {"images": {"num_train": 20, "num_test": 10}, "scratch": {"epochs": 3}, "continued": {"epochs": 1}},
 }
 """What is laid over the smoke scale."""
@@ -198,6 +214,8 @@ def _descend_deep(loaded, path, folder):
     name = path[2] if path[1] == "further" and len(path) > 2 else "grid"
     experiment = loaded.depth_limit.experiments[name]
     data = experiment.data
+    if "landscapes" in path:
+        return _look_around(loaded, folder)
     chosen = images.select(_set(data.source, data.side), data) if isinstance(data, Images) else None
     found = [
         depth_limit.train(
@@ -209,4 +227,23 @@ def _descend_deep(loaded, path, folder):
         )
         for number, variant in enumerate(experiment.variants[:3])
     ]
+    if "power_law" in path:
+        fit = loaded.depth_limit.power_law.plain()
+        omegas = {(*variant, 6, 0): (found[0].arrays["omega"],) * 2 for variant in experiment.variants[:1]}
+        laws = depth_gradients.laws(depth_gradients.table(omegas, fit), fit)
+        return laws[["points"]].to_dict("list")
     return [made._asdict() for made in found]
+
+
+def _look_around(loaded, folder):
+    study = loaded.depth_limit
+    axes = study.landscapes.axes(study.experiments)[0]
+    own = study.experiments[axes["experiment"]].run
+    chosen = images.select(_set(own.data.source, own.data.side), own.data)
+    made = depth_limit.train(chosen, own, identity=axes, threads=1, checkpoint=folder / "deep.pt")
+    path = folder / "deep.h5"
+    settings = axes | own.plain()
+    store.write(path, made.arrays, kind=depth_limit.RUN, settings=settings, attributes=made.attributes)
+    plane = study.landscapes.each
+    arrays, attributes = depth_landscapes.part(path, chosen, own, plane, part=plane.parts - 1)
+    return arrays | attributes

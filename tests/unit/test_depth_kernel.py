@@ -7,7 +7,7 @@ import torch
 from tacit.nn import deep_residual
 from tacit.nn.deep_residual import Network, forward, frozen_weights
 from tacit.training import depth_kernel
-from tacit.training.depth_kernel import Samples, pass_through
+from tacit.training.depth_kernel import Samples, pass_through, product
 from tacit.training.depth_torch import TorchPass
 
 AUGMENTATIONS = ("skip", "none", "plain", "linear_skip", "inc_skip")
@@ -255,6 +255,16 @@ def test_samples_given_twice_change_nothing():
 def test_the_frozen_layer_before_the_first_stays_out_of_it():
     network, weights, samples = problem("inc_skip", "tanh", depth=1)
     assert np.abs(pass_through(network, weights, samples, threads=1).gradient).max() == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 50, 3), (130, 784, 15)])
+def test_products_are_sums_in_order(shape):
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=shape[:2]), random.normal(size=shape[1:])
+    expected = np.zeros((shape[0], shape[2]))
+    for k in range(shape[1]):
+        expected = expected + a[:, k : k + 1] * b[k]
+    np.testing.assert_array_equal(product(a, b), expected)
 
 
 def test_tiles_and_groups_are_what_memory_is_asked_for():

@@ -150,6 +150,9 @@ def test_the_paper_scale_is_the_published_one():
         ({"grid": {"rates": [{"rule": "dynamic", "learning_rate": 0.9}]}}, "fixed or scaled; give one"),
         ({"grid": {"depths": [1, 10]}}, r"depths.0 = 1: .*greater than or equal to 2"),
         ({"grid": {"descent": {"p_var": 3}}}, "p_var = 3.0 is of dynamic rates"),
+        ({"grid": {"alphas": [0.75, 0.7500001]}}, "grid.alphas: 0.75, 0.7500001: two are equal"),
+        ({"power_law": {"window": 4}}, "power_law.window = 4: grid has only 3 epochs"),
+        ({"power_law": {"window": 2}}, "window = 2 leaves out all epochs"),
         (
             {"grid": {"initializations": ["ntrunc", "quad"], "alphas": [0.75, 1.75], "gammas": [1, 2]}},
             "quad is 0 to the power .* at alpha = 1.75, gamma = 2; take alpha of at most 1.5",
@@ -162,8 +165,8 @@ def test_what_cannot_be_is_refused(changes, said):
 
 
 def test_an_experiment_of_the_scale_can_be_left_out():
-    assert set(load().experiments) == {"grid", "constant"}
-    assert set(load(depth_limit={"further": {"constant": None}}).experiments) == {"grid"}
+    assert set(load().experiments) == {"grid", "constant", "with_skips", "without_skips"}
+    assert set(load(depth_limit={"further": {"constant": None}}).experiments) == {"grid", "with_skips", "without_skips"}
 
 
 def made_up(*, slope=0.0, loss=1.0, power=0.0, seeds=3, noise=0.0):

@@ -56,7 +56,20 @@ def test_numbers_of_the_figures_are_those_of_the_tables(smoke):
     runs = pd.read_csv(tables / "runs.csv").groupby(["rule", "depth"])["end_distance"].mean()
     pd.testing.assert_series_equal(ends.sort_index(), runs.sort_index(), check_names=False)
     further = pd.read_csv(tables / "further_runs.csv")
-    assert further["experiment"].tolist() == ["constant"]
+    assert further["experiment"].tolist() == ["constant", *["with_skips"] * 2, *["without_skips"] * 2]
+
+
+def test_the_landscape_is_of_the_networks_that_are_named(smoke, project):
+    drawn = pd.read_csv(smoke / "figures/depth_landscape.csv")
+    assert drawn.groupby("panel")["experiment"].first().tolist() == ["with_skips", "without_skips"]
+    assert (drawn.groupby("panel").size() == 49).all() and set(drawn["seed"]) == {0}
+    centres = drawn[(drawn["a"] == 0) & (drawn["b"] == 0)]
+    assert (centres["loss"] == centres["own_loss"]).all() and len(centres) == 2
+    assert project.plan("figures/depth_landscape.pdf") == {}
+    changed = f"depth_limit={yaml.safe_dump({'landscapes': {'each': {'points': 8}}}, default_flow_style=True).strip()}"
+    call = project.call("--dry-run", "figures/depth_landscape.pdf", "--config", "scale=smoke", changed, scale=None)
+    again = {"depth_limit_landscape": 2 * 2 * 2, "depth_limit_collect_landscapes": 1, "depth_limit_plot_landscape": 1}
+    assert call.plan == again, call.output
 
 
 def test_an_experiment_that_is_not_there_is_named(fresh):

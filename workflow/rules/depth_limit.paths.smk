@@ -27,6 +27,24 @@ DEPTH_LIMIT_FURTHER_TABLES = [f"{DEPTH_LIMIT}/further_runs.csv"] if DEPTH_LIMIT_
 DEPTH_LIMIT_ASKED = [
     [{"experiment": name}, experiment.run.plain()] for name, experiment in DEPTH_LIMIT_EXPERIMENTS.items()
 ]
+# Loss landscapes: of which networks, and of what settings parts are.
+DEPTH_LANDSCAPES = cfg.depth_limit.landscapes
+DEPTH_LANDSCAPE_PART = files(f"results/{cfg.scale}/depth_landscapes", _depth_limit.LANDSCAPE)
+DEPTH_LANDSCAPE_AXES = DEPTH_LANDSCAPES.axes(DEPTH_LIMIT_EXPERIMENTS)
+DEPTH_LANDSCAPE_PARTS = [
+    DEPTH_LANDSCAPE_PART.of(**axes, part=part) for axes in DEPTH_LANDSCAPE_AXES for part in range(DEPTH_LANDSCAPES.each.parts)
+]
+DEPTH_LANDSCAPE_ASKED = [
+    [
+        {"experiment": name},
+        {
+            "landscape": DEPTH_LANDSCAPES.each.plain(),
+            "run": experiment.run.plain(),
+        },
+    ]
+    for name, experiment in DEPTH_LIMIT_EXPERIMENTS.items()
+]
+CLAIMS[f"{DEPTH_LIMIT}/landscape_claims.csv"] = DEPTH_LANDSCAPE_ASKED, DEPTH_LANDSCAPE_PARTS
 DEPTH_LIMIT_SHOWN = cfg.depth_limit.shown.plain()
 CLAIMS[f"{DEPTH_LIMIT}/claims.csv"] = DEPTH_LIMIT_ASKED, DEPTH_LIMIT_RUNS
 
@@ -48,6 +66,17 @@ def depth_limit_images(wildcards):
     """The images that a run learns from; functions are drawn where they are learned."""
     data = depth_limit_experiment(wildcards).data
     return images_dataset(data) if isinstance(data, Images) else []
+
+
+def depth_landscape_run(wildcards):
+    """The run whose landscape is drawn."""
+    axes = _depth_limit.RUN.values(wildcards)
+    return DEPTH_LIMIT_RUN.of(**axes)
+
+
+def depth_landscape_settings(wildcards):
+    """What a part of a landscape depends on besides its run: not which others there are."""
+    return DEPTH_LANDSCAPES.each.plain()
 
 
 def depth_limit_memory(wildcards, threads):

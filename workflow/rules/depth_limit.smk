@@ -11,7 +11,9 @@ rule depth_limit:
         "figures/depth_weights.pdf",
         "figures/depth_variation.pdf",
         "figures/depth_gradients.pdf",
+        "figures/depth_landscape.pdf",
         f"{DEPTH_LIMIT}/claims.csv",
+        f"{DEPTH_LIMIT}/landscape_claims.csv",
         DEPTH_LIMIT_FURTHER_TABLES,
 
 
@@ -209,5 +211,89 @@ rule depth_limit_plot_gradients:
         code=fingerprint("plot.py", "tacit.figures.depth_gradients.GRADIENTS"),
     message:
         "depth_limit: draw figures/depth_gradients.pdf"
+    script:
+        by_content("plot.py")
+
+
+rule depth_limit_landscape:
+    """Compute some rows of the loss on a plane through the weights of a trained network."""
+    input:
+        run=depth_landscape_run,
+        images=depth_limit_images,
+    output:
+        DEPTH_LANDSCAPE_PART.output,
+    log:
+        DEPTH_LANDSCAPE_PART.log,
+    benchmark:
+        DEPTH_LANDSCAPE_PART.benchmark
+    threads: 1
+    resources:
+        mem_mb=depth_limit_memory,
+        runtime="2h",
+    params:
+        asked=DEPTH_LIMIT_ASKED,
+        own=depth_limit_settings,
+        settings=depth_landscape_settings,
+        code=fingerprint("depth_limit_landscape.py"),
+    message:
+        "depth_limit: landscape of {wildcards.depth} layers, {wildcards.augmentation}, seed {wildcards.seed}, part {wildcards.part}"
+    script:
+        by_content("depth_limit_landscape.py")
+
+
+rule depth_limit_collect_landscapes:
+    """Gather landscapes, and judge whether they are rougher without skips."""
+    input:
+        parts=available(DEPTH_LANDSCAPE_PARTS),
+    output:
+        surfaces=f"{DEPTH_LIMIT}/landscapes.csv",
+        roughness=f"{DEPTH_LIMIT}/landscape_roughness.csv",
+        claims=report(
+            f"{DEPTH_LIMIT}/landscape_claims.csv",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"result": "Depth limit, landscapes", "scale": cfg.scale},
+        ),
+    log:
+        log_of(f"{DEPTH_LIMIT}/landscapes.csv"),
+    localrule: True
+    params:
+        asked=DEPTH_LANDSCAPE_ASKED,
+        accept_older_code=cfg.accept_older_code,
+        num_runs=len(DEPTH_LANDSCAPE_PARTS),
+        settings={"step": DEPTH_LANDSCAPES.each.step, "points": DEPTH_LANDSCAPES.each.points},
+        uses="tacit.studies.depth_landscapes.tables",
+        code=fingerprint("collect.py", "tacit.studies.depth_landscapes.tables"),
+    message:
+        "depth_limit: collect the landscapes"
+    script:
+        by_content("collect.py")
+
+
+rule depth_limit_plot_landscape:
+    """Draw loss landscapes, surface and contours, of networks with and without skips."""
+    input:
+        surfaces=rules.depth_limit_collect_landscapes.output.surfaces,
+        roughness=rules.depth_limit_collect_landscapes.output.roughness,
+    output:
+        figure=report(
+            "figures/depth_landscape.pdf",
+            caption="../report/depth_landscape.rst",
+            category="Depth limit",
+            labels={"result": "Depth limit: loss landscapes", "scale": cfg.scale},
+        ),
+        numbers="figures/depth_landscape.csv",
+    log:
+        "logs/figures/depth_landscape.log",
+    localrule: True
+    params:
+        asked=DEPTH_LANDSCAPE_ASKED,
+        accept_older_code=cfg.accept_older_code,
+        collected=collected(DEPTH_LANDSCAPE_PARTS),
+        settings=drawn(cfg.depth_limit),
+        uses="tacit.figures.depth_landscape.LANDSCAPE",
+        code=fingerprint("plot.py", "tacit.figures.depth_landscape.LANDSCAPE"),
+    message:
+        "depth_limit: draw figures/depth_landscape.pdf"
     script:
         by_content("plot.py")

@@ -19,7 +19,7 @@ import numpy as np
 
 from tacit.errors import UserError
 
-Parameters = Sequence[np.ndarray]
+Parameters = Sequence[np.ndarray] | np.ndarray
 """Arrays of any shapes, or one array (L, ...) of L layers."""
 
 Scaling = Literal["layer", "row"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -41,6 +42,7 @@ def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
             place.fill_between(line["epoch"], line["low"], line["high"], color=colours[depth], alpha=0.15, linewidth=0)
         law = own[own["depth"] == own["depth"].max()].sort_values("epoch").dropna(subset="law")
         place.plot(law["epoch"], law["law"], color=_LAW, linewidth=0.9, marker="x", markersize=2.5, zorder=3)
+        place.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
         place.set(xlabel="epoch $t$", title=f"$\\alpha={alpha:g}$", ylim=(0, None))
         if len(law):
             place.text(0.97, 0.95, _formula(numbers, rule, alpha), transform=place.transAxes, ha="right", va="top",

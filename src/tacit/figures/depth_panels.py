@@ -174,5 +174,7 @@ def note_on(
 def there(numbers: pd.DataFrame) -> pd.DataFrame:
     """Return numbers of what is shown; raises MissingRunsError if there are none."""
     if numbers.empty:
-        raise MissingRunsError("no run of what depth_limit.shown asks for is there yet; call Snakemake again")
+        raise MissingRunsError(
+            "no run of what depth_limit.shown asks for is there yet; without partial they are trained"
+        )
     return numbers

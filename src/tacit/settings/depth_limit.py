@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from tacit.paths import Axes
 from tacit.settings.base import (
+    Count,
     Distinct,
     NonNegativeInt,
     Positive,
@@ -39,19 +40,24 @@ Exponent = Annotated[float, Field(ge=1, le=16)]
 Epoch = Annotated[int, Field(ge=0, le=100_000)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 
-RUN = Axes(
-    experiment=Name,
-    alpha=Alpha,
-    gamma=Gamma,
-    initialization=Initialization,
-    activation=Activation,
-    augmentation=Augmentation,
-    rule=Rule,
-    learning_rate=Positive,
-    depth=Depth,
-    seed=int,
-)
-"""What tells files from each other."""
+_AXES: dict[str, Any] = {
+    "experiment": Name,
+    "alpha": Alpha,
+    "gamma": Gamma,
+    "initialization": Initialization,
+    "activation": Activation,
+    "augmentation": Augmentation,
+    "rule": Rule,
+    "learning_rate": Positive,
+    "depth": Depth,
+    "seed": int,
+}
+
+RUN = Axes(**_AXES)
+"""What tells the files of runs from each other."""
+
+LANDSCAPE = Axes(**_AXES, part=int)
+"""What tells those of parts of landscapes from each other."""
 
 VARIANT = ("alpha", "gamma", "initialization", "activation", "augmentation", "rule", "learning_rate")
 """The axes of a setting, apart from experiment, depth and seed."""
@@ -253,6 +259,82 @@ class PowerLaw(Settings):
         return self
 
 
+class Chosen(Settings):
+    """Networks of one setting and depth, of which a landscape is drawn; what is null is what there is but one of."""
+
+    experiment: Name
+    depth: Depth | None = None
+    alpha: Alpha | None = None
+    gamma: Gamma | None = None
+    initialization: Initialization | None = None
+    activation: Activation | None = None
+    augmentation: Augmentation | None = None
+    rule: Rule | None = None
+    learning_rate: Positive | None = None
+
+    def among(self, experiments: dict[str, Experiment]) -> tuple[Variant, int]:
+        """Return setting and depth; raises ValueError if there is none such, or several."""
+        if self.experiment not in experiments:
+            raise ValueError(f"{self.experiment} is no experiment; there are {', '.join(experiments)}")
+        experiment = experiments[self.experiment]
+        fitting = [
+            (variant, depth)
+            for variant in experiment.variants
+            for depth in experiment.depths
+            if self.depth in (None, depth)
+            and all(getattr(self, name) in (None, value) for name, value in variant._asdict().items())
+        ]
+        if len(fitting) != 1:
+            axes = "depth, alpha, gamma, initialization, activation, augmentation, rule or learning_rate"
+            more = f"name {axes} as well" if fitting else f"its {axes} are others"
+            raise ValueError(f"{self.experiment} has {len(fitting)} such settings, and one is drawn; {more}")
+        return fitting[0]
+
+
+class Landscape(Settings):
+    """The loss on a plane through a trained network."""
+
+    images: Count
+    """Training samples that the loss is of, from the first on."""
+    points: Annotated[int, Field(ge=3, le=1001)] = 100
+    """Of each of two directions."""
+    step: Positive = 0.05
+    """Between points, in units of the norm of the weights."""
+    per: Literal["layer", "row"] = "layer"
+    """What of a direction has the norm of the weights there: layers, as published, or rows, as Li et al. 2018 have."""
+    parts: Annotated[int, Field(ge=1, le=1001)] = 1
+    """Jobs that a landscape is divided into."""
+
+    @model_validator(mode="after")
+    def _can_be_divided(self) -> Self:
+        if self.parts > self.points:
+            raise ValueError(f"parts = {self.parts}: a landscape of {self.points} points has no more rows than that")
+        return self
+
+    def rows(self, part: int) -> range:
+        """Return the rows that are computed by one of the jobs."""
+        return range(part * self.points // self.parts, (part + 1) * self.points // self.parts)
+
+
+class Landscapes(Settings):
+    """The landscapes of the study."""
+
+    of: Annotated[tuple[Chosen, ...], Field(min_length=1, max_length=4), Distinct]
+    """Drawn beside each other."""
+    seeds: Seeds
+    """Of networks, and of directions with them; the first is drawn."""
+    each: Landscape
+
+    def axes(self, experiments: dict[str, Experiment]) -> list[dict[str, Any]]:
+        """Return the axes of all networks, of every chosen setting those of its seeds."""
+        found = []
+        for chosen in self.of:
+            variant, depth = chosen.among(experiments)
+            axes = {"experiment": chosen.experiment, **variant._asdict(), "depth": depth}
+            found += [axes | {"seed": seed} for seed in range(self.seeds)]
+        return found
+
+
 class DepthLimitSettings(Settings):
     """The whole study."""
 
@@ -263,6 +345,7 @@ class DepthLimitSettings(Settings):
     shown: Shown
     power_law: PowerLaw = PowerLaw()
     """Of Omega along the trainings that are shown."""
+    landscapes: Landscapes
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -285,8 +368,17 @@ class DepthLimitSettings(Settings):
                 raise ValueError(
                     f"shown.{name}: {value} is not trained; there are {', '.join(map(str, dict.fromkeys(trained)))}"
                 )
+        for chosen in self.landscapes.of:
+            chosen.among(self.experiments)
+            if (seeds := self.experiments[chosen.experiment].seeds) < self.landscapes.seeds:
+                raise ValueError(f"landscapes.seeds = {self.landscapes.seeds}: {chosen.experiment} has only {seeds}")
         if self.power_law.window > grid.descent.epochs:
             raise ValueError(f"power_law.window = {self.power_law.window}: grid has only {grid.descent.epochs} epochs")
+        for name, values in (("alphas", grid.alphas), ("variation.p", grid.variation.p)):
+            if len({f"{value:g}" for value in values}) < len(values):
+                raise ValueError(
+                    f"grid.{name}: {', '.join(map(str, values))}: two are equal in the six digits of claims"
+                )
         if far := [pair for pair in shown.entries if max(pair) >= grid.dim]:
             raise ValueError(f"shown.entries: {list(far[0])} is outside of weights of {grid.dim} x {grid.dim}")
         return self

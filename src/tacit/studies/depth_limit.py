@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,9 @@ from tacit.runlog import log
 from tacit.settings.depth_limit import GRID, VARIANT, Function, RunSettings, Variant
 from tacit.settings.images import Images
 from tacit.studies import ledger
+
+if TYPE_CHECKING:
+    from tacit.training.depth_kernel import Samples
 
 STUDY = "depth_limit"
 _EPOCHS = store.Array("float64", "epochs")
@@ -92,19 +95,18 @@ def train(
     # Here, because the other stages do without torch and compiled functions.
     from tacit import devices
     from tacit.training import depth_descent, resumable
-    from tacit.training.depth_kernel import Samples, pass_through
+    from tacit.training.depth_kernel import pass_through
 
     variant = Variant(**{name: identity[name] for name in VARIANT})
     depth, seed, descent = int(identity["depth"]), int(identity["seed"]), settings.descent
     name = ", ".join(f"{axis} {value}" for axis, value in identity.items())
-    (train_inputs, *train_targets), (test_inputs, *test_targets), outputs = _samples(images, settings)
+    of_training, of_test, outputs = samples_of(images, settings)
+    inputs = of_training[0].shape[1]
     network, weights = draw(
-        variant, depth, seed=seed, dim=settings.dim, inputs=train_inputs.shape[1], outputs=outputs, settings=settings
+        variant, depth, seed=seed, dim=settings.dim, inputs=inputs, outputs=outputs, settings=settings
     )
     weights = weights.astype(descent.precision)
-    # U_in does not learn, so its product with the inputs is all that is ever needed of them.
-    samples = Samples(train_inputs @ network.input_weights.T, *train_targets)
-    tested = Samples(test_inputs @ network.input_weights.T, *test_targets)
+    samples, tested = (seen_by(network, part) for part in (of_training, of_test))
     with devices.acquire() as device:
         through = pass_through
         if device.type == "cuda":
@@ -201,7 +203,19 @@ def draw(
     return network, weights
 
 
-def _samples(images: ImageSet | None, settings: RunSettings) -> tuple[Sequence[Any], Sequence[Any], int]:
+def seen_by(network: deep_residual.Network, part: Sequence[Any]) -> Samples:
+    """Return inputs, labels and targets as the layers of a network have them.
+
+    U_in does not learn, so its product with the inputs is all that is ever needed of them.
+    """
+    from tacit.training.depth_kernel import Samples, product
+
+    inputs, *targets = part
+    # Not by the library for products, whose last bits go by processor and threads.
+    return Samples(product(inputs, np.ascontiguousarray(network.input_weights.T)), *targets)
+
+
+def samples_of(images: ImageSet | None, settings: RunSettings) -> tuple[Sequence[Any], Sequence[Any], int]:
     """Return inputs (N, inputs) float64, labels and targets, of training and of test; and the number of outputs."""
     data = settings.data
     if isinstance(data, Function):
@@ -324,7 +338,7 @@ def variation_table(variation: pd.DataFrame) -> pd.DataFrame:
     rows = []
     powers = {key: power_of(own, "final") for key, own in variation.groupby(["experiment", *VARIANT, "p"], sort=False)}
     for key, own in variation.groupby(keys, sort=False):
-        mean, low, high = interval(own["final"].to_numpy())
+        mean, low, high = map(float, interval(own["final"].to_numpy()))
         spread = own["final"].std(ddof=1)
         power = powers[(*key[:-2], key[-1])]
         of_power = (power.effect, power.low, power.high) if power else (np.nan,) * 3

@@ -349,3 +349,15 @@ def _sum_groups(gradients, summed, width):
 
 
 assert TILE % PADDED == 0
+
+
+@kernel(nogil=True, error_model="numpy")
+def product(a, b):
+    """Return the product of matrices (N, k) and (k, d), C-contiguous float64; each entry is summed in order of k."""
+    found = np.zeros((len(a), b.shape[1]))
+    for row in range(len(a)):
+        for k in range(a.shape[1]):
+            factor = a[row, k]
+            for column in range(b.shape[1]):
+                found[row, column] += factor * b[k, column]
+    return found
