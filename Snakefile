@@ -22,6 +22,7 @@ include: "workflow/rules/rank_dynamics.smk"
 include: "workflow/rules/norms.smk"
 include: "workflow/rules/untied.smk"
 include: "workflow/rules/depth_limit.smk"
+include: "workflow/rules/depth_cifar.smk"
 include: "workflow/rules/claims.smk"
 
 
@@ -34,6 +35,7 @@ rule all:
         rules.norms.input,
         rules.untied.input,
         rules.depth_limit.input,
+        rules.depth_cifar.input,
         rules.claims.input,
 
 

@@ -10,6 +10,7 @@ from tacit.data import images, pathfinder, sensing
 from tacit.settings.images import Images
 from tacit.settings.norms import MatrixRun
 from tacit.studies import (
+    depth_cifar,
     depth_gradients,
     depth_landscapes,
     depth_limit,
@@ -52,6 +53,7 @@ TINY = {
             "each": {"images": 10, "points": 3, "parts": 1},
         },
     },
+    "depth_cifar": {"images": {"num_train": 20, "num_test": 10}, "depths": [8], "seeds": 1, "training": {"epochs": 2}},
     "untied": {"images": {"num_train": 20, "num_test": 10}, "scratch": {"epochs": 3}, "continued": {"epochs": 1}},
 }
 """What is laid over the smoke scale."""
@@ -72,6 +74,8 @@ def run(loaded, path, folder):
             return _fit_matrices(loaded, path) if "matrix" in path else _complete(loaded, folder)
         case "untied":
             return _untie(loaded, path, folder)
+        case "depth_cifar":
+            return _train_scaled(loaded, path, folder)
         case "depth_limit":
             return _descend_deep(loaded, path, folder)
     return []
@@ -208,6 +212,20 @@ def _untie(loaded, path, folder):
                 untied.interpolate(chosen, *ends, study.interpolation_run, seed=0, checkpoint=folder / "string.pt")
             )
     return found
+
+
+def _train_scaled(loaded, path, folder):
+    study = loaded.depth_cifar
+    own = study.run
+    chosen = images.select(_set(own.images.source, own.images.side), own.images)
+    arrays = depth_cifar.train(chosen, own, depth=study.depths[0], seed=0, checkpoint=folder / "scaled.pt")
+    if "power_law" in path:
+        run = folder / "scaled.h5"
+        store.write(run, arrays, kind=depth_cifar.RUN, settings={"depth": 8, "seed": 0} | own.plain())
+        fit = study.power_law.plain()
+        found = depth_cifar.tables([run], fit=fit, published=False, missing=0)
+        return found["runs"][["points", "test_loss"]].to_dict("list")
+    return arrays
 
 
 def _descend_deep(loaded, path, folder):

@@ -14,7 +14,7 @@ from tacit.settings.base import SettingsError
 from tacit.settings.depth_limit import RunSettings
 from tacit.studies import depth_gradients, depth_limit_claims
 from tacit.studies import depth_limit as study
-from tacit.studies.tables import MissingRunsError
+from tacit.studies.tables import MissingRunsError, interval
 
 CONFIG = yaml.safe_load((CHECKOUT / "config" / "config.yaml").read_text(encoding="utf-8"))
 RANDOM = np.random.default_rng(0)
@@ -329,6 +329,6 @@ def test_labels_are_moved_apart(heights):
 
 
 def test_an_interval_is_that_of_student():
-    mean, low, high = study.interval(np.array([[1.0], [2.0], [4.0]]))
+    mean, low, high = interval(np.array([[1.0], [2.0], [4.0]]))
     half = 4.302653 * np.std([1, 2, 4], ddof=1) / 3**0.5
     np.testing.assert_allclose([mean[0], high[0] - mean[0], mean[0] - low[0]], [7 / 3, half, half], rtol=1e-6)

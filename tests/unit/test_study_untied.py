@@ -32,6 +32,7 @@ from tacit.settings.untied import (
 )
 from tacit.studies import untied, untied_claims, untied_results
 from tacit.studies.tables import MissingRunsError
+from tacit.training.images import images_on
 
 CONFIG = Path(__file__).parents[2] / "config"
 IMAGES = Images(source="digits", size=32, num_train=24, num_test=12)
@@ -401,7 +402,7 @@ def test_the_control_is_the_cnn_trained_on_at_its_rate(cnn, tmp_path):
     """Against a loop written out."""
     arrays = read(go_on(cnn, tmp_path, "cnn"))
     network = untied.load(cnn, "cnn", 1, settings())
-    train, _ = untied.on_device(images(), IMAGES, torch.device("cpu"))
+    train, _ = images_on(torch.device("cpu"), images(), IMAGES)
     losses = []
     for first in [0, 6, 12, 18] * 2:
         batch = torch.arange(first, first + 6)

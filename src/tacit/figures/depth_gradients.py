@@ -16,7 +16,7 @@ from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
 from tacit.studies.depth_gradients import GRADIENTS as TABLE
 from tacit.studies.depth_gradients import LAWS
-from tacit.studies.depth_limit import interval
+from tacit.studies.tables import interval
 
 _LAW = "0.25"
 """Colour of fits."""

@@ -15,7 +15,8 @@ from tacit.figures import depth_panels as panels
 from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
 from tacit.settings.depth_limit import VARIANT
-from tacit.studies.depth_limit import ENTRIES, PROFILES, RUNS, VARIATION, interval, of_shown
+from tacit.studies.depth_limit import ENTRIES, PROFILES, RUNS, VARIATION, of_shown
+from tacit.studies.tables import interval
 
 
 def draw_norms(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from tacit.settings import yaml_files
 from tacit.settings.base import MOST_LEVELS, Count, Folder, Settings, SettingsError, parse, short, suggest
+from tacit.settings.depth_cifar import DepthCifarSettings
 from tacit.settings.depth_limit import DepthLimitSettings
 from tacit.settings.norms import NormsSettings
 from tacit.settings.pathfinder import PathfinderSettings
@@ -43,6 +44,7 @@ class Configuration(Settings):
     norms: NormsSettings
     untied: UntiedSettings
     depth_limit: DepthLimitSettings
+    depth_cifar: DepthCifarSettings
 
 
 STUDIES = tuple(

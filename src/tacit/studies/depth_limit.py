@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from tacit import store, streams
 from tacit.data import functions
@@ -24,6 +23,7 @@ from tacit.runlog import log
 from tacit.settings.depth_limit import GRID, VARIANT, Function, RunSettings, Variant
 from tacit.settings.images import Images
 from tacit.studies import ledger
+from tacit.studies.tables import interval
 
 if TYPE_CHECKING:
     from tacit.training.depth_kernel import Samples
@@ -319,15 +319,6 @@ def is_shown(axes: Mapping[str, Any], shown: Mapping[str, Any]) -> bool:
 def of_shown(table: pd.DataFrame, shown: Mapping[str, Any]) -> pd.DataFrame:
     """Return the rows of a table that figures and claims are about."""
     return table[[is_shown(row, shown) for row in table.to_dict("records")]]
-
-
-def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean and 95 % interval (Student's t) over the first axis, seeds; without an interval of a single one."""
-    number, mean = len(values), values.mean(0)
-    if number < 2:
-        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    half = special.stdtrit(number - 1, 0.975) * values.std(0, ddof=1) / number**0.5
-    return mean, mean - half, mean + half
 
 
 def variation_table(variation: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from scipy import special
 
 from tacit.errors import UserError
 
@@ -19,3 +21,12 @@ class MissingRunsError(UserError):
 def over_seeds(groups: SeriesGroupBy) -> pd.DataFrame:
     """Return of each group mean, unbiased standard deviation (none of a single seed), number of seeds."""
     return pd.DataFrame({"mean": groups.mean(), "std": groups.std(ddof=1), "seeds": groups.size()})
+
+
+def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean and 95 % interval (Student's t) over the first axis, seeds; without an interval of a single one."""
+    number, mean = len(values), values.mean(0)
+    if number < 2:
+        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    half = special.stdtrit(number - 1, 0.975) * values.std(0, ddof=1) / number**0.5
+    return mean, mean - half, mean + half

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -17,14 +16,12 @@ import numpy as np
 
 from tacit import store, streams
 from tacit.data.images import ImageSet
-from tacit.settings.images import Images
 from tacit.settings.untied import METHODS, InterpolationSettings, RunSettings
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from tacit.training.images import LabelledImages
 
 STUDY = "untied"
 PERFORMANCE = tuple(
@@ -144,8 +141,9 @@ def _run(
     from tacit.training import evaluation
     from tacit.training.batches import Batches
     from tacit.training.classification import fit
+    from tacit.training.images import images_on
 
-    train, test = on_device(images, settings.images, device)
+    train, test = images_on(device, images, settings.images)
     sgd = settings.sgd
     convolutions = _convolutions(settings)
     network = network.to(device)
@@ -196,15 +194,6 @@ def _name_of(epoch: int, parameter: str) -> str:
     return f"weights_{epoch}_{parameter}"
 
 
-def on_device(images: ImageSet, settings: Images, device: torch.device) -> tuple[LabelledImages, LabelledImages]:
-    """Return training and test images on `device`."""
-    from tacit.training.images import LabelledImages
-
-    mean, std = settings.statistics
-    place = partial(LabelledImages.on, device, mean=mean, std=std)
-    return place(images.train_images, images.train_labels), place(images.test_images, images.test_labels)
-
-
 def _build(network: str, settings: RunSettings | InterpolationSettings) -> nn.Sequential:
     """Return a network of this kind; a CNN freshly initialised, any other as that CNN untied."""
     from tacit.nn import convnets
@@ -252,11 +241,12 @@ def interpolate(
     from tacit import devices
     from tacit.analysis import interpolation, margins
     from tacit.training import chain, evaluation, finite, precision
+    from tacit.training.images import images_on
 
     with devices.acquire() as device:
         precision.use(settings.precision, device)
         ends = [load(end.path, end.network, end.epoch, settings).to(device) for end in (origin, target)]
-        data = on_device(images, settings.images, device)
+        data = images_on(device, images, settings.images)
 
         def logits_of(network: nn.Sequential) -> list[torch.Tensor]:
             return [evaluation.predict(network, part, precision=settings.precision) for part in data]

@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from tacit import streams
+from tacit.data.images import ImageSet
 from tacit.nn.layout import arranged
+from tacit.settings.images import Images
 
 
 class Examples(Protocol):
@@ -86,6 +88,15 @@ class LabelledImages(NamedTuple):
     def batch(self, numbers: Tensor, memory_format: torch.memory_format) -> Tensor:
         """Return the images (B, C, H, W) with these numbers, normalised."""
         return arranged(self.images.normalised(numbers), memory_format)
+
+
+def images_on(device: torch.device, images: ImageSet, settings: Images) -> tuple[LabelledImages, LabelledImages]:
+    """Copy training and test images of a set to `device`, to be normalised as the settings say."""
+    mean, std = settings.statistics
+    return (
+        LabelledImages.on(device, images.train_images, images.train_labels, mean=mean, std=std),
+        LabelledImages.on(device, images.test_images, images.test_labels, mean=mean, std=std),
+    )
 
 
 class ImagePairs:

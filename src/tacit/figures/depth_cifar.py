@@ -1,0 +1,101 @@
+"""The figure on convolutional residual networks of many layers: accuracy and loss by epoch, Omega by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from tacit.figures import depth_panels as panels
+from tacit.figures import style
+from tacit.figures.drawing import Drawing, Settings
+from tacit.studies.depth_cifar import CURVES, GRADIENTS, RUNS
+from tacit.studies.tables import MissingRunsError, interval
+
+_MOST = 400
+"""Steps of a line that are drawn; each stands for the mean of its neighbours."""
+
+
+def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
+    """Draw test accuracy, test and train loss against epochs, and Omega with its power law; a line a depth."""
+    figure, axes = style.new(style.PAGE, 2.75, ncols=3)
+    depths = sorted(numbers["depth"].unique())
+    colours = panels.colours_of(depths)
+
+    def lines(place: Any, quantity: str, *, factor: float = 1, **looks: Any) -> None:
+        for number, depth in enumerate(depths):
+            own = numbers[(numbers["quantity"] == quantity) & (numbers["depth"] == depth)].sort_values("time")
+            style_of = {"linestyle": style.line(number), "linewidth": 1.2, **looks}
+            place.plot(own["time"], factor * own["mean"], color=colours[depth], **style_of)
+            low, high = factor * own["low"], factor * own["high"]
+            place.fill_between(own["time"], low, high, color=colours[depth], alpha=0.15, linewidth=0)
+
+    lines(axes[0], "test_accuracy", factor=100)
+    axes[0].set(xlabel="epoch", ylabel="test accuracy (%)")
+    lines(axes[1], "test_loss")
+    lines(axes[1], "train_loss", linewidth=0.6)
+    axes[1].set(xlabel="epoch", ylabel="loss: test bold, train thin", yscale="log")
+    lines(axes[2], "omega", linewidth=0.7, linestyle="-")
+    for number, depth in enumerate(depths):
+        law = numbers[(numbers["quantity"] == "law") & (numbers["depth"] == depth)].sort_values("time")
+        axes[2].plot(law["time"], law["mean"], color=colours[depth], linestyle=style.line(number), linewidth=1.8)
+    axes[2].set(xlabel="epoch $t$", ylabel="$\\Omega(t)$; fits bold", yscale="log")
+    deepest = numbers[(numbers["quantity"] == "law") & (numbers["depth"] == depths[-1])]
+    if len(deepest):
+        size, rate, shift = (deepest[name].iloc[0] for name in ("size", "rate", "shift"))
+        words = f"$L={depths[-1]}$: ${size:.3g}\\,/\\,(t+{shift:.3g})^{{{rate:.2f}}}$"
+        axes[2].text(0.97, 0.97, words, transform=axes[2].transAxes, ha="right", va="top", fontsize=6.5)
+    for place in axes:
+        place.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, integer=True))
+    handles = [
+        Line2D([], [], color=colours[depth], linestyle=style.line(number), linewidth=1.2, label=f"{depth} layers")
+        for number, depth in enumerate(depths)
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 6), handlelength=2.4)
+    described = (f"{settings['images']['source']}, width {settings['network']['width']}",)
+    seeds = numbers[numbers["quantity"] == "test_accuracy"]["seeds"]
+    style.note(
+        figure,
+        style.described(settings["scale"], *described, seeds=seeds, missing=missing, spread="mean and 95 % interval"),
+    )
+    return figure
+
+
+def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataFrame:
+    """Return means and 95 % intervals over seeds, by quantity, depth and time in epochs; Omega averaged over time."""
+    if tables["runs"].empty:
+        raise MissingRunsError("no run of a convolutional network is there yet; without partial they are trained")
+    rows: list[dict[str, Any]] = []
+    for (depth, epoch), own in tables["curves"].groupby(["depth", "epoch"]):
+        for quantity in ("test_accuracy", "test_loss", "train_loss"):
+            values = own[quantity].dropna().to_numpy(float)
+            if len(values):
+                rows.append({"quantity": quantity, "depth": depth, "time": epoch} | _over_seeds(values))
+    for depth, own in tables["gradients"].groupby("depth"):
+        wide = own.pivot(index="step", columns="seed", values="omega")
+        times = own.groupby("step")["time"].first().to_numpy()
+        for part in np.array_split(np.arange(len(wide)), min(_MOST, len(wide))):
+            values = wide.to_numpy()[part].mean(0)
+            rows.append({"quantity": "omega", "depth": depth, "time": times[part].mean()} | _over_seeds(values))
+        fits = tables["runs"][tables["runs"]["depth"] == depth].dropna(subset="rate")
+        if len(fits):
+            size, rate, shift = (float(fits[name].mean()) for name in ("size", "rate", "shift"))
+            law = {"size": size, "rate": rate, "shift": shift, "seeds": len(fits)}
+            for time in np.linspace(times[0], times[-1], 100):
+                value = {"time": time, "mean": size * (time + shift) ** -rate}
+                rows.append({"quantity": "law", "depth": depth} | value | law)
+    columns = ["quantity", "depth", "time", "mean", "low", "high", "seeds", "size", "rate", "shift"]
+    return pd.DataFrame(rows).reindex(columns=columns)
+
+
+def _over_seeds(values: np.ndarray) -> dict[str, float]:
+    mean, low, high = map(float, interval(values))
+    return {"mean": mean, "low": low, "high": high, "seeds": len(values)}
+
+
+CIFAR = Drawing({"runs": RUNS, "curves": CURVES, "gradients": GRADIENTS}, _numbers, draw)

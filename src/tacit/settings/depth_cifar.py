@@ -1,0 +1,106 @@
+"""Settings of the study on convolutional residual networks of many layers (thesis on weight regularity)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tacit.paths import Axes
+from tacit.settings.base import (
+    Count,
+    Distinct,
+    Fraction,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    Seeds,
+    Settings,
+    Some,
+    check_memory,
+    check_runs,
+)
+from tacit.settings.depth_limit import PowerLaw
+from tacit.settings.images import Images
+from tacit.settings.networks import Precision, Schedule
+
+Depth = Annotated[int, Field(ge=8, le=10_000)]
+"""6 n + 2 layers."""
+
+RUN = Axes(depth=Depth, seed=int)
+"""What tells files from each other."""
+
+
+class Network(Settings):
+    """The CIFAR layout of He et al. 2016, with blocks scaled by n^-a, n being the blocks of a stage."""
+
+    width: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Channels of the first stage."""
+    delta_exponent: Annotated[float, Field(ge=0, le=4)] = 0.75
+    """a"""
+
+
+class Training(Settings):
+    """How a network of L layers is trained: SGD at a rate of c L^b."""
+
+    epochs: Count
+    batch_size: Count
+    rate_factor: Positive = 1.0
+    """c"""
+    rate_exponent: Annotated[float, Field(ge=-4, le=4)] = 0.45
+    """b"""
+    momentum: Fraction = 0.0
+    weight_decay: NonNegative = 0.0
+    schedule: Schedule = "constant"
+    padding: NonNegativeInt = 4
+    """Training images are shifted at random by up to so many px, black coming in."""
+    flips: bool = False
+    """Half of them are mirrored."""
+    precision: Precision = "float32"
+    compile: bool = False
+
+    def learning_rate(self, depth: int) -> float:
+        """Return the rate of a network of so many layers."""
+        return self.rate_factor * depth**self.rate_exponent
+
+
+class RunSettings(Settings):
+    """What a run depends on besides its depth and seed."""
+
+    images: Images
+    network: Network = Network()
+    training: Training
+    evaluation: Literal["correct", "published"] = "correct"
+    """Of the test: `correct`, or as published, on shifted images with the statistics of their batch, where an image is
+    among the best two if its label is among those of any image of the batch."""
+
+
+class DepthCifarSettings(RunSettings):
+    """The whole study: a run for each depth and seed."""
+
+    depths: Annotated[tuple[Depth, ...], Some, Distinct]
+    seeds: Seeds
+    power_law: PowerLaw = PowerLaw(window=27)
+    """How the power law of Omega is fitted, in steps."""
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        check_runs(len(self.depths) * self.seeds)
+        if wrong := [depth for depth in self.depths if depth % 6 != 2]:
+            raise ValueError(f"depths: {wrong[0]} layers: this layout has 6 n + 2 of them, 8, 14, 20, ...")
+        images, batch = self.images, self.training.batch_size
+        if images.side < 4:
+            raise ValueError(f"images of {images.side} px: the network halves them twice, and needs 4 px or more")
+        if min(batch, images.num_train_at_most) == 1 and images.side <= 4:
+            raise ValueError("batch_size = 1: batch normalisation has a single number a channel; give 2 or more")
+        # Three maps a layer, and their gradients.
+        pixels = images.side**2 * self.network.width * min(batch, images.num_train_at_most)
+        check_memory(6 * pixels * max(self.depths), each=4, what=f"batch_size = {batch:,}: a batch at such depths")
+        weights = max(self.depths) * 9 * (4 * self.network.width) ** 2
+        check_memory(6 * weights, each=4, what=f"width = {self.network.width}: a network of such depths")
+        return self
+
+    @property
+    def run(self) -> RunSettings:
+        """The part that a run depends on."""
+        return RunSettings(images=self.images, network=self.network, training=self.training, evaluation=self.evaluation)

@@ -1,0 +1,277 @@
+"""The study on convolutional residual networks of many layers (thesis on weight regularity in the depth limit).
+
+Blocks are scaled by n^-0.75, n being the blocks of a stage, and the learning rate grows with depth as L^0.45: then
+networks of all depths should learn alike, and Omega fall along training as a power law.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tacit import store, streams
+from tacit.analysis import power_law
+from tacit.data.images import ImageSet
+from tacit.settings.depth_cifar import RunSettings
+from tacit.studies import ledger
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tacit.training.images import Augmented, LabelledImages
+
+STUDY = "depth_cifar"
+_STEPS, _MEASURED = store.Array("float64", "steps"), store.Array("float64", "measured")
+RUN = store.Kind(
+    "depth cifar run",
+    {
+        # Of the batch before each step; Omega is that of single images.
+        **{f"step_{name}": _STEPS for name in ("loss", "accuracy", "omega")},
+        "step_images": store.Array("int64", "steps"),
+        # By epoch, the first before training.
+        **{name: _MEASURED for name in ("epoch", "test_loss", "test_accuracy", "test_top2")},
+        "test_correct": store.Array("uint8", "images"),
+    },
+)
+"""Kind of file."""
+
+AXES = ["depth", "seed"]
+RUNS = store.Table(
+    keys=AXES,
+    numbers=("test_accuracy", "test_top2", "test_loss", "train_loss", "learning_rate"),
+    others=("size", "size_low", "size_high", "rate", "rate_low", "rate_high", "shift", "points"),
+)
+CURVES = store.Table(keys=(*AXES, "epoch"), numbers=("test_loss", "test_accuracy"), others=("train_loss",))
+GRADIENTS = store.Table(keys=(*AXES, "step"), numbers=("time", "images", "omega", "omega_logged", "kept"))
+"""What the tables must be; `time` is in epochs. Of a training too short for a fit there is none."""
+
+DRAWS = 200
+"""Of the bootstrap."""
+
+SOURCE = "thesis on weight regularity"
+PUBLISHED_RATE = 0.61
+"""Exponent that the README of the original has for Omega, of CIFAR-10 and a depth that it does not name."""
+
+POINTS, CHANGE, RATE_ERROR = 5.0, 0.05, 0.1
+"""Percentage points that depth may cost; change of a rate or power by e-fold of depth up to which it counts as the
+same; by which a rate may differ from the published one."""
+
+
+def train(
+    images: ImageSet, settings: RunSettings, *, depth: int, seed: int, checkpoint: str | Path
+) -> dict[str, np.ndarray]:
+    """Train one network and return the arrays of RUN.
+
+    Initialisation, order of batches and shifts depend on the seed alone (and the depth, of the first). Raises as
+    `tacit.training.classification.fit` does; an interrupted training continues from `checkpoint`.
+    """
+    # Here, because the tables do without torch.
+    import torch
+
+    from tacit import devices
+    from tacit.nn.scaled_convnets import ScaledConvNet
+    from tacit.training import classification, optimizers
+    from tacit.training.batches import Batches
+    from tacit.training.images import Augmented, images_on
+    from tacit.training.objectives import CrossEntropyWithOmega
+
+    own, stream = settings.training, (STUDY, "train", seed)
+    rate = own.learning_rate(depth)
+    with devices.acquire() as device:
+        train_images, test_images = images_on(device, images, settings.images)
+        torch.manual_seed(streams.torch_seed(*stream, "init", depth))
+        network = ScaledConvNet(
+            depth,
+            width=settings.network.width,
+            delta_exponent=settings.network.delta_exponent,
+            in_channels=settings.images.channels,
+            num_classes=settings.images.num_classes,
+        ).to(device)
+        last: dict[str, np.ndarray] = {}
+
+        def measure(current: nn.Module) -> dict[str, float]:
+            found, correct = _evaluate(current, test_images, settings, seed=seed)
+            last["test_correct"] = correct
+            return found
+
+        batches = Batches(len(train_images.labels), own.batch_size, stream)
+        trained = classification.fit(
+            network,
+            Augmented(train_images, padding=own.padding, flips=own.flips, stream=stream),
+            optimizers.optimizer(
+                network.parameters(), "sgd", learning_rate=rate, momentum=own.momentum, weight_decay=own.weight_decay
+            ),
+            batches,
+            epochs=own.epochs,
+            advice=f"reduce rate_factor or rate_exponent (the learning rate is {rate:g})",
+            measure=measure,
+            measured=range(own.epochs + 1),
+            kept=(),
+            checkpoint=checkpoint,
+            settings={"depth": depth, "seed": seed} | settings.plain(),
+            objective=CrossEntropyWithOmega(),
+            precision=own.precision,
+            compile=own.compile,
+            rate=optimizers.rate(own.schedule, rate, epochs=own.epochs),
+        )
+        # A training that was resumed after its last epoch has not measured in this process.
+        correct = last.get("test_correct", _evaluate(network, test_images, settings, seed=seed)[1])
+    sizes = np.tile(batches.sizes(), own.epochs)
+    return {**trained.steps, "step_images": sizes.astype(np.int64), **trained.measures, "test_correct": correct}
+
+
+def _evaluate(
+    network: nn.Module, test: LabelledImages, settings: RunSettings, *, seed: int
+) -> tuple[dict[str, float], np.ndarray]:
+    """Return loss, accuracy and top-2 accuracy of the test, and which answers are right."""
+    import torch
+
+    from tacit.training import evaluation
+    from tacit.training.images import Augmented
+
+    if settings.evaluation == "published":
+        moved = Augmented(test, padding=settings.training.padding, flips=False, stream=(STUDY, "test", seed))
+        logits, among = _as_published(network, moved, settings)
+    else:
+        logits = evaluation.predict(network, test, precision=settings.training.precision)
+        among = (logits.topk(2, dim=1).indices == test.labels[:, None]).any(1)
+    logits = logits.double()
+    correct = logits.argmax(1) == test.labels
+    found = {
+        "test_loss": torch.nn.functional.cross_entropy(logits, test.labels).item(),
+        "test_accuracy": correct.double().mean().item(),
+        "test_top2": among.double().mean().item(),
+    }
+    return found, correct.cpu().numpy().astype(np.uint8)
+
+
+def _as_published(network: nn.Module, test: Augmented, settings: RunSettings) -> tuple[Any, Any]:
+    """Return logits and which labels are among any two best of their batch, with the statistics of batches."""
+    import torch
+
+    from tacit.nn import layout
+    from tacit.training import precision
+
+    # Its running statistics move, which must not reach the training.
+    network, device = copy.deepcopy(network).train(), test.labels.device
+    order = layout.memory_format(network, device, channels_last=True)
+    logits, among = [], []
+    with torch.no_grad(), precision.autocast(settings.training.precision, device):
+        for numbers in torch.arange(len(test.labels), device=device).split(settings.training.batch_size):
+            logits.append(network(test.batch(numbers, order)))
+            among.append(torch.isin(test.labels[numbers], logits[-1].topk(2, dim=1).indices))
+    return torch.cat(logits), torch.cat(among)
+
+
+# Tables.
+
+
+def tables(
+    runs: Iterable[str | Path], *, fit: Mapping[str, Any], published: bool, missing: int
+) -> dict[str, pd.DataFrame]:
+    """Return tables of runs, of epochs and of steps, and what is claimed.
+
+    `fit` says how the power law of Omega is fitted; `published` whether runs are of the published data; `missing` is
+    the number of runs that are not there.
+    """
+    rows, curves, gradients, answers = [], [], [], {}
+    for path in runs:
+        run = store.read(path, kind=RUN)
+        axes = {name: run.settings[name] for name in AXES}
+        arrays, training = run.arrays, RunSettings.from_plain(_own(run.settings)).training
+        answers[axes["depth"], axes["seed"]] = arrays["test_correct"].astype(float)
+        steps = len(arrays["step_loss"]) // (len(arrays["epoch"]) - 1)
+        weights = arrays["step_images"].reshape(-1, steps)
+        train_loss = (arrays["step_loss"].reshape(-1, steps) * weights).sum(1) / weights.sum(1)
+        series = _gradients(arrays, steps, fit)
+        gradients.append(series.assign(**axes))
+        values = {name: arrays[name] for name in ("epoch", "test_loss", "test_accuracy", "test_top2")}
+        curves.append(pd.DataFrame(values | {"train_loss": [np.nan, *train_loss]}).assign(**axes))
+        ends = {name: arrays[name][-1] for name in ("test_accuracy", "test_top2", "test_loss")}
+        ends |= {"train_loss": train_loss[-1], "learning_rate": training.learning_rate(axes["depth"])}
+        rows.append(axes | ends | _law(series, axes, fit))
+    columns = [*AXES, *RUNS.numbers, *RUNS.others]
+    found = pd.DataFrame(rows, columns=columns).sort_values(AXES, ignore_index=True)
+    return {
+        "runs": found,
+        "curves": pd.concat(curves).sort_values([*AXES, "epoch"], ignore_index=True),
+        "gradients": pd.concat(gradients).sort_values([*AXES, "step"], ignore_index=True)[
+            [*GRADIENTS.keys, *GRADIENTS.numbers]
+        ],
+        "claims": claims(found, answers, published=published, missing=missing),
+    }
+
+
+def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in AXES}
+
+
+def _gradients(arrays: Mapping[str, np.ndarray], steps: int, fit: Mapping[str, Any]) -> pd.DataFrame:
+    """Return Omega step by step; logged as published, which makes the short last batch of an epoch stand out."""
+    omega, number = arrays["step_omega"], np.arange(1, len(arrays["step_omega"]) + 1)
+    kept = np.zeros(len(omega), int)
+    if len(omega) >= fit["window"]:
+        kept[power_law.kept(omega, window=fit["window"], period=fit["period"])] = 1
+    sizes = arrays["step_images"]
+    values = {"step": number, "time": number / steps, "images": sizes, "omega": omega, "omega_logged": omega / sizes**2}
+    return pd.DataFrame(values | {"kept": kept})
+
+
+def _law(series: pd.DataFrame, axes: Mapping[str, int], fit: Mapping[str, Any]) -> dict[str, float]:
+    used = series[series["kept"] == 1]
+    generator = streams.numpy_generator(STUDY, "bootstrap", axes["depth"], axes["seed"])
+    try:
+        law, low, high, _ = power_law.bootstrap(
+            used["time"], used["omega"], generator=generator, with_shift=fit["with_shift"], draws=DRAWS
+        )
+    except power_law.FitError:
+        return {"points": len(used)}
+    ends = {f"{name}_{end}": getattr(one, name) for end, one in (("low", low), ("high", high)) for name in _FITTED}
+    return {"size": law.size, "rate": law.rate, "shift": law.shift, "points": len(used), **ends}
+
+
+_FITTED = ("size", "rate")
+
+
+def claims(
+    runs: pd.DataFrame, answers: Mapping[tuple[int, int], np.ndarray], *, published: bool, missing: int
+) -> pd.DataFrame:
+    """Judge that networks of all depths learn alike: rows of the ledger. Those of one seed share batches and images."""
+    book = ledger.Ledger(STUDY, missing=missing)
+    depths = sorted(runs["depth"].unique())
+    first, last = depths[0], depths[-1]
+    seeds = sorted(seed for seed in set(runs["seed"]) if (first, seed) in answers and (last, seed) in answers)
+    found = None
+    if len(depths) > 1 and seeds:
+        block = np.stack([answers[last, seed] - answers[first, seed] for seed in seeds])
+        found = ledger.scaled(ledger.contrast([block]), 100)
+    text = f"With {last} layers test accuracy is not more than {POINTS:g} points below that with {first}"
+    book.judge("depth_costs_little", SOURCE, text, found, above=-POINTS, unit="percentage points")
+    rates, places = _by_seed(runs, "rate")
+    deepest = rates[:, -1] if len(rates) else np.empty(0)
+    text = f"Omega falls along the training: rate rho of its power law, with {last} layers"
+    book.judge("omega_rate", SOURCE, text, ledger.mean(deepest) if len(deepest) else None, above=0, unit="")
+    several = len(rates) and len(places) > 1
+    change = ledger.mean(np.abs(ledger.slopes(np.log(places), rates))) if several else None
+    text = "That rate is the same in all depths: size of its change by e-fold of depth"
+    book.judge("omega_rate_depth", SOURCE, text, change, below=CHANGE, unit="")
+    sizes, _ = _by_seed(runs, "size")
+    power = ledger.mean(np.abs(ledger.slopes(np.log(places), np.log(sizes)))) if several else None
+    text = "So is the size C of that law: size of the power of the depth that it goes with"
+    book.judge("omega_size_depth", SOURCE, text, power, below=CHANGE, unit="power of L")
+    if published:
+        off = ledger.mean(np.abs(deepest - PUBLISHED_RATE)) if len(deepest) else None
+        text = f"With {last} layers that rate is the published one, {PUBLISHED_RATE}: size of the difference"
+        book.judge("omega_rate_published", SOURCE, text, off, below=RATE_ERROR, unit="")
+    return book.table()
+
+
+def _by_seed(runs: pd.DataFrame, quantity: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a quantity (seeds, depths), of seeds that are there in all depths, and these depths."""
+    wide = runs.pivot(index="seed", columns="depth", values=quantity).dropna()
+    return wide.to_numpy(float), wide.columns.to_numpy(float)

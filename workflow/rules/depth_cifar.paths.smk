@@ -1,0 +1,23 @@
+# Convolutional residual networks of many layers: their files, what is asked of them, and what their jobs need.
+
+from tacit.memory import depth_cifar as _depth_cifar_memory
+from tacit.settings import depth_cifar as _depth_cifar
+
+DEPTH_CIFAR = f"results/{cfg.scale}/depth_cifar"
+DEPTH_CIFAR_RUN = files(DEPTH_CIFAR, _depth_cifar.RUN)
+DEPTH_CIFAR_RUNS = DEPTH_CIFAR_RUN.grid(depth=cfg.depth_cifar.depths, seed=range(cfg.depth_cifar.seeds))
+DEPTH_CIFAR_SETTINGS = cfg.depth_cifar.run.plain()
+DEPTH_CIFAR_ASKED = [[{}, DEPTH_CIFAR_SETTINGS]]
+CLAIMS[f"{DEPTH_CIFAR}/claims.csv"] = DEPTH_CIFAR_ASKED, DEPTH_CIFAR_RUNS
+
+
+def depth_cifar_settings(wildcards):
+    """What a run depends on besides its depth and seed; the layout has 6 n + 2 layers."""
+    if int(wildcards.depth) % 6 != 2:
+        raise WorkflowError(f"depth~{wildcards.depth}: this layout has 6 n + 2 layers, 8, 14, 20, ...")
+    return DEPTH_CIFAR_SETTINGS
+
+
+def depth_cifar_memory(wildcards):
+    """One training."""
+    return _depth_cifar_memory.train(cfg.depth_cifar.run, int(wildcards.depth), gpu=MAY_FIND_A_GPU)

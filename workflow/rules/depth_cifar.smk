@@ -1,0 +1,96 @@
+# Convolutional residual networks of many layers (thesis on weight regularity in the depth limit): image set -> one
+# training a depth and seed -> tables -> figure.
+
+
+include: "depth_cifar.paths.smk"
+
+
+rule depth_cifar:
+    input:
+        "figures/depth_cifar.pdf",
+        f"{DEPTH_CIFAR}/claims.csv",
+
+
+rule depth_cifar_train:
+    """Train one convolutional residual network: one depth, one seed."""
+    input:
+        images_dataset(cfg.depth_cifar.images),
+    output:
+        DEPTH_CIFAR_RUN.output,
+    log:
+        DEPTH_CIFAR_RUN.log,
+    benchmark:
+        DEPTH_CIFAR_RUN.benchmark
+    threads: 1
+    resources:
+        mem_mb=depth_cifar_memory,
+        runtime="12h",
+        gpu=cfg.gpus_per_run,
+    params:
+        settings=depth_cifar_settings,
+        checkpoint=DEPTH_CIFAR_RUN.checkpoint,
+        code=fingerprint("depth_cifar_train.py"),
+    message:
+        "depth_cifar: train {wildcards.depth} layers, seed {wildcards.seed}"
+    script:
+        by_content("depth_cifar_train.py")
+
+
+rule depth_cifar_collect:
+    """Gather the runs, and judge the claims."""
+    input:
+        runs=available(DEPTH_CIFAR_RUNS),
+    output:
+        runs=f"{DEPTH_CIFAR}/runs.csv",
+        curves=f"{DEPTH_CIFAR}/curves.csv",
+        gradients=f"{DEPTH_CIFAR}/gradients.csv",
+        claims=report(
+            f"{DEPTH_CIFAR}/claims.csv",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"result": "Depth limit, convolutional", "scale": cfg.scale},
+        ),
+    log:
+        log_of(f"{DEPTH_CIFAR}/runs.csv"),
+    localrule: True
+    params:
+        asked=DEPTH_CIFAR_ASKED,
+        accept_older_code=cfg.accept_older_code,
+        num_runs=len(DEPTH_CIFAR_RUNS),
+        settings={"fit": cfg.depth_cifar.power_law.plain(), "published": cfg.depth_cifar.images.source == "cifar10"},
+        uses="tacit.studies.depth_cifar.tables",
+        code=fingerprint("collect.py", "tacit.studies.depth_cifar.tables"),
+    message:
+        "depth_cifar: collect the runs"
+    script:
+        by_content("collect.py")
+
+
+rule depth_cifar_plot:
+    """Draw accuracy and loss by epoch, and Omega by step."""
+    input:
+        runs=rules.depth_cifar_collect.output.runs,
+        curves=rules.depth_cifar_collect.output.curves,
+        gradients=rules.depth_cifar_collect.output.gradients,
+    output:
+        figure=report(
+            "figures/depth_cifar.pdf",
+            caption="../report/depth_cifar.rst",
+            category="Depth limit",
+            labels={"result": "Depth limit: convolutional networks", "scale": cfg.scale},
+        ),
+        numbers="figures/depth_cifar.csv",
+    log:
+        "logs/figures/depth_cifar.log",
+    localrule: True
+    params:
+        asked=DEPTH_CIFAR_ASKED,
+        accept_older_code=cfg.accept_older_code,
+        collected=collected(DEPTH_CIFAR_RUNS),
+        settings=drawn(cfg.depth_cifar),
+        uses="tacit.figures.depth_cifar.CIFAR",
+        code=fingerprint("plot.py", "tacit.figures.depth_cifar.CIFAR"),
+    message:
+        "depth_cifar: draw figures/depth_cifar.pdf"
+    script:
+        by_content("plot.py")
