@@ -23,7 +23,7 @@ _DISTINCT = 5
 _TITLES = {
     "matrix": "matrix factorization",
     "tensor": "tensor factorization",
-    "hierarchical": "hierarchical tensor factorization",
+    "hierarchical": "hierarchical factorization",
 }
 
 
