@@ -20,6 +20,7 @@ from tacit.studies.tables import interval
 
 _LAW = "0.25"
 """Colour of fits."""
+_MARKED: dict[str, Any] = {"linewidth": 0.9, "marker": "x", "markersize": 3, "markevery": 4}
 
 
 def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
@@ -41,14 +42,17 @@ def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
             )
             place.fill_between(line["epoch"], line["low"], line["high"], color=colours[depth], alpha=0.15, linewidth=0)
         law = own[own["depth"] == own["depth"].max()].sort_values("epoch").dropna(subset="law")
-        place.plot(law["epoch"], law["law"], color=_LAW, linewidth=0.9, marker="x", markersize=2.5, zorder=3)
+        place.plot(law["epoch"], law["law"], color=_LAW, **_MARKED, zorder=3)
         place.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
-        place.set(xlabel="epoch $t$", title=f"$\\alpha={alpha:g}$", ylim=(0, None))
+        place.set(
+            xlabel="epoch $t$",
+            title=f"$\\alpha={alpha:g}$",
+            ylim=(0.95 * omega["mean"].min(), 1.04 * omega[["mean", "law"]].max(axis=None)),
+        )
         if len(law):
-            place.text(0.97, 0.95, _formula(numbers, rule, alpha), transform=place.transAxes, ha="right", va="top",
-                       fontsize=6.5, color=_LAW)  # fmt: skip
+            place.text(0.04, 0.05, _formula(numbers, rule, alpha), transform=place.transAxes, fontsize=6.5, color=_LAW)
     panels.label_rows(places, "$\\Omega(t)$")
-    fit = Line2D([], [], color=_LAW, linewidth=0.9, marker="x", markersize=2.5, label="fit, deepest")
+    fit = Line2D([], [], color=_LAW, **_MARKED, label="fit, deepest")
     panels.legend_of_depths(figure, omega, fit)
     style.note(figure, panels.note_on(settings, omega["seeds"], missing))
     return figure

@@ -28,7 +28,7 @@ def draw_norms(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Fi
         colours = panels.colours_of(sorted(own["depth"].unique()))
         for depth, line in own.groupby("depth"):
             colour = colours[depth]
-            place.fill_between(line["position"], line["low"], line["high"], color=colour, alpha=0.22, linewidth=0)
+            place.fill_between(line["position"], line["low"], line["high"], color=colour, alpha=0.14, linewidth=0)
         if rule == "fixed":
             place.set_ylim(0, 1.08 * own["high"].fillna(own["mean"]).clip(upper=1.5 * own["mean"].max()).max())
         elif place.get_ylim()[0] < 0:
@@ -97,7 +97,8 @@ def draw_variation(numbers: pd.DataFrame, *, settings: Settings, missing: int) -
         panels.frame_depths(place, depths, room=3 if labelled else 1.2)
         if own["mean"].max() > 8 * own["mean"].min() > 0:
             place.set_yscale("log")
-            place.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+            several = ends["mean"].min() * 100 > own["mean"].max()
+            place.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5) if several else (1,)))
             place.yaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
             place.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         else:

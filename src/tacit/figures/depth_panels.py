@@ -132,7 +132,7 @@ def label_ends(axes: Any, lines: Sequence[tuple[pd.DataFrame, str, str]]) -> Non
     ends.sort(key=lambda end: end[1])
     for (x, y, colour, label), height in zip(ends, apart(np.array([end[1] for end in ends])), strict=True):
         axes.annotate(
-            label, (x, y), (x + 0.035, height), xycoords="axes fraction", textcoords="axes fraction", fontsize=6,
+            label, (x, y), (x + 0.06, height), xycoords="axes fraction", textcoords="axes fraction", fontsize=6,
             color=colour, va="center",
         )  # fmt: skip
 
