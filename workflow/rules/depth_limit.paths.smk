@@ -32,7 +32,9 @@ DEPTH_LANDSCAPES = cfg.depth_limit.landscapes
 DEPTH_LANDSCAPE_PART = files(f"results/{cfg.scale}/depth_landscapes", _depth_limit.LANDSCAPE)
 DEPTH_LANDSCAPE_AXES = DEPTH_LANDSCAPES.axes(DEPTH_LIMIT_EXPERIMENTS)
 DEPTH_LANDSCAPE_PARTS = [
-    DEPTH_LANDSCAPE_PART.of(**axes, part=part) for axes in DEPTH_LANDSCAPE_AXES for part in range(DEPTH_LANDSCAPES.each.parts)
+    DEPTH_LANDSCAPE_PART.of(**axes, part=part)
+    for axes in DEPTH_LANDSCAPE_AXES
+    for part in range(DEPTH_LANDSCAPES.each.parts)
 ]
 DEPTH_LANDSCAPE_ASKED = [
     [
