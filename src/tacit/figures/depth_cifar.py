@@ -15,7 +15,7 @@ from tacit.figures import depth_panels as panels
 from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
 from tacit.studies.depth_cifar import CURVES, GRADIENTS, RUNS
-from tacit.studies.tables import MissingRunsError, interval
+from tacit.studies.tables import MissingRunsError, over_seeds_of
 
 _MOST = 400
 """Steps of a line that are drawn; each stands for the mean of its neighbours."""
@@ -75,13 +75,13 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
         for quantity in ("test_accuracy", "test_loss", "train_loss"):
             values = own[quantity].dropna().to_numpy(float)
             if len(values):
-                rows.append({"quantity": quantity, "depth": depth, "time": epoch} | _over_seeds(values))
+                rows.append({"quantity": quantity, "depth": depth, "time": epoch} | over_seeds_of(values))
     for depth, own in tables["gradients"].groupby("depth"):
         wide = own.pivot(index="step", columns="seed", values="omega")
         times = own.groupby("step")["time"].first().to_numpy()
         for part in np.array_split(np.arange(len(wide)), min(_MOST, len(wide))):
             values = wide.to_numpy()[part].mean(0)
-            rows.append({"quantity": "omega", "depth": depth, "time": times[part].mean()} | _over_seeds(values))
+            rows.append({"quantity": "omega", "depth": depth, "time": times[part].mean()} | over_seeds_of(values))
         fits = tables["runs"][tables["runs"]["depth"] == depth].dropna(subset="rate")
         if len(fits):
             size, rate, shift = (float(fits[name].mean()) for name in ("size", "rate", "shift"))
@@ -91,11 +91,6 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
                 rows.append({"quantity": "law", "depth": depth} | value | law)
     columns = ["quantity", "depth", "time", "mean", "low", "high", "seeds", "size", "rate", "shift"]
     return pd.DataFrame(rows).reindex(columns=columns)
-
-
-def _over_seeds(values: np.ndarray) -> dict[str, float]:
-    mean, low, high = map(float, interval(values))
-    return {"mean": mean, "low": low, "high": high, "seeds": len(values)}
 
 
 CIFAR = Drawing({"runs": RUNS, "curves": CURVES, "gradients": GRADIENTS}, _numbers, draw)

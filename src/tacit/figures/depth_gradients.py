@@ -16,7 +16,7 @@ from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
 from tacit.studies.depth_gradients import GRADIENTS as TABLE
 from tacit.studies.depth_gradients import LAWS
-from tacit.studies.tables import interval
+from tacit.studies.tables import over_seeds_of
 
 _LAW = "0.25"
 """Colour of fits."""
@@ -28,10 +28,10 @@ def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     omega = numbers[numbers["quantity"] == "omega"]
     figure, places = panels.grid(omega, height=1.75, beside=True)
     depths = sorted(omega["depth"].unique())
-    alphas = sorted(omega["alpha"].unique())
     for (rule, alpha), place in places.items():
         if alpha is None:
-            _draw_rates(place, numbers, rule, alphas, depths)
+            panels.draw_by_alpha(place, numbers, "rate", rule, depths)
+            place.set_title("rate $\\rho$ of the fit")
             continue
         own = panels.of_panel(numbers, "omega", rule, alpha)
         colours = panels.colours_of(depths)
@@ -58,19 +58,6 @@ def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     return figure
 
 
-def _draw_rates(place: Any, numbers: pd.DataFrame, rule: str, alphas: list[float], depths: list[int]) -> None:
-    labels = []
-    for number, alpha in enumerate(alphas):
-        line = panels.of_panel(numbers, "rate", rule, alpha)
-        if len(line):
-            colour = panels.GREYS[number % len(panels.GREYS)]
-            panels.draw_line(place, line, number, colour)
-            labels.append((line, colour, f"$\\alpha={alpha:g}$"))
-    panels.frame_depths(place, depths, room=4.5)
-    panels.label_ends(place, labels)
-    place.set_title("rate $\\rho$ of the fit")
-
-
 def _formula(numbers: pd.DataFrame, rule: str, alpha: float) -> str:
     """Return the law of the deepest network as it is written."""
     sizes, rates, shifts = (panels.of_panel(numbers, name, rule, alpha)["mean"] for name in ("size", "rate", "shift"))
@@ -92,7 +79,7 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
         for quantity in ("size", "rate", "shift"):
             values = own[quantity].dropna().to_numpy(float)
             if len(values):
-                rows.append(axes | {"quantity": quantity} | _over_seeds(values))
+                rows.append(axes | {"quantity": quantity} | over_seeds_of(values))
                 fitted[key, quantity] = rows[-1]["mean"]
     for (*key, epoch), own in gradients.groupby([*keys, "epoch"]):
         axes = dict(zip(keys, key, strict=True))
@@ -100,15 +87,10 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
         if (tuple(key), "rate") in fitted:
             size, rate, shift = (fitted[tuple(key), name] for name in ("size", "rate", "shift"))
             law = size * (epoch + shift) ** -rate
-        found = _over_seeds(own["omega"].to_numpy(float))
+        found = over_seeds_of(own["omega"].to_numpy(float))
         rows.append(axes | {"quantity": "omega", "epoch": epoch, "kept": own["kept"].mean()} | found | {"law": law})
     columns = [*keys, "quantity", "epoch", "kept", "mean", "low", "high", "seeds", "law"]
     return pd.DataFrame(rows, columns=columns).sort_values(["quantity", *keys, "epoch"], ignore_index=True)
-
-
-def _over_seeds(values: np.ndarray) -> dict[str, float]:
-    mean, low, high = map(float, interval(values))
-    return {"mean": mean, "low": low, "high": high, "seeds": len(values)}
 
 
 GRADIENTS = Drawing({"gradients": TABLE, "power_laws": LAWS}, _numbers, draw)

@@ -71,18 +71,9 @@ def draw_variation(numbers: pd.DataFrame, *, settings: Settings, missing: int) -
     figure, places = panels.grid(variation, height=1.75, beside=True)
     exponents = sorted(variation["p"].unique())
     depths = sorted(numbers["depth"].unique())
-    alphas = sorted(variation["alpha"].unique())
     for (rule, alpha), place in places.items():
         if alpha is None:
-            labels = []
-            for number, own_alpha in enumerate(alphas):
-                line = panels.of_panel(numbers, "loss", rule, own_alpha)
-                if len(line):
-                    colour = panels.GREYS[number % len(panels.GREYS)]
-                    panels.draw_line(place, line, number, colour)
-                    labels.append((line, colour, f"$\\alpha={own_alpha:g}$"))
-            panels.frame_depths(place, depths, room=4.5)
-            panels.label_ends(place, labels)
+            panels.draw_by_alpha(place, numbers, "loss", rule, depths)
             place.set_title("training loss")
             continue
         own = panels.of_panel(numbers, "variation", rule, alpha)

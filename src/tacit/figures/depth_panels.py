@@ -122,6 +122,19 @@ def draw_line(axes: Any, own: pd.DataFrame, number: int, colour: str) -> None:
     )  # fmt: skip
 
 
+def draw_by_alpha(axes: Any, numbers: pd.DataFrame, quantity: str, rule: str, depths: Sequence[int]) -> None:
+    """Draw a quantity against depth, a labelled line an alpha."""
+    labels = []
+    for number, alpha in enumerate(sorted(numbers["alpha"].unique())):
+        line = of_panel(numbers, quantity, rule, alpha)
+        if len(line):
+            colour = GREYS[number % len(GREYS)]
+            draw_line(axes, line, number, colour)
+            labels.append((line, colour, f"$\\alpha={alpha:g}$"))
+    frame_depths(axes, depths, room=4.5)
+    label_ends(axes, labels)
+
+
 def label_ends(axes: Any, lines: Sequence[tuple[pd.DataFrame, str, str]]) -> None:
     """Write a label beside the last point of each line, in its colour, so that none lies on another."""
     ends = [

@@ -19,6 +19,7 @@ from tacit.analysis import power_law
 from tacit.data.images import ImageSet
 from tacit.settings.depth_cifar import RunSettings
 from tacit.studies import ledger
+from tacit.studies.depth_gradients import fitted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,9 +50,6 @@ RUNS = store.Table(
 CURVES = store.Table(keys=(*AXES, "epoch"), numbers=("test_loss", "test_accuracy"), others=("train_loss",))
 GRADIENTS = store.Table(keys=(*AXES, "step"), numbers=("time", "images", "omega", "omega_logged", "kept"))
 """What the tables must be; `time` is in epochs. Of a training too short for a fit there is none."""
-
-DRAWS = 200
-"""Of the bootstrap."""
 
 SOURCE = "thesis on weight regularity"
 PUBLISHED_RATE = 0.61
@@ -225,17 +223,7 @@ def _gradients(arrays: Mapping[str, np.ndarray], steps: int, fit: Mapping[str, A
 def _law(series: pd.DataFrame, axes: Mapping[str, int], fit: Mapping[str, Any]) -> dict[str, float]:
     used = series[series["kept"] == 1]
     generator = streams.numpy_generator(STUDY, "bootstrap", axes["depth"], axes["seed"])
-    try:
-        law, low, high, _ = power_law.bootstrap(
-            used["time"], used["omega"], generator=generator, with_shift=fit["with_shift"], draws=DRAWS
-        )
-    except power_law.FitError:
-        return {"points": len(used)}
-    ends = {f"{name}_{end}": getattr(one, name) for end, one in (("low", low), ("high", high)) for name in _FITTED}
-    return {"size": law.size, "rate": law.rate, "shift": law.shift, "points": len(used), **ends}
-
-
-_FITTED = ("size", "rate")
+    return {"points": len(used)} | fitted(used["time"], used["omega"], fit, generator)
 
 
 def claims(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from tacit import store, streams
 from tacit.analysis import power_law
@@ -64,16 +65,22 @@ def laws(gradients: pd.DataFrame, fit: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*AXES, *LAWS.numbers, *LAWS.others])
 
 
-def _law(used: pd.DataFrame, axes: tuple[Any, ...], fit: Mapping[str, Any]) -> dict[str, float]:
-    x, y = used["epoch"].to_numpy(float), used["omega"].to_numpy(float)
-    generator = streams.numpy_generator(STUDY, "bootstrap", *(str(axis) for axis in axes))
+def fitted(x: ArrayLike, y: ArrayLike, fit: Mapping[str, Any], generator: np.random.Generator) -> dict[str, float]:
+    """Return size, rate and shift of the power law of a series, with ends of intervals; nothing if it has none."""
     try:
         law, low, high, _ = power_law.bootstrap(x, y, generator=generator, with_shift=fit["with_shift"], draws=DRAWS)
-        published = power_law.fit_as_published(x, used["omega_logged"].to_numpy(float))
     except power_law.FitError:
         return {}
     ends = {f"{name}_{end}": getattr(one, name) for end, one in (("low", low), ("high", high)) for name in _FITTED}
-    found = {"size": law.size, "rate": law.rate, "shift": law.shift, **ends}
+    return {"size": law.size, "rate": law.rate, "shift": law.shift, **ends}
+
+
+def _law(used: pd.DataFrame, axes: tuple[Any, ...], fit: Mapping[str, Any]) -> dict[str, float]:
+    generator = streams.numpy_generator(STUDY, "bootstrap", *(str(axis) for axis in axes))
+    found = fitted(used["epoch"], used["omega"], fit, generator)
+    if not found:
+        return {}
+    published = power_law.fit_as_published(used["epoch"], used["omega_logged"])
     return found | {"published_size": published.size, "published_rate": published.rate}
 
 

@@ -30,3 +30,9 @@ def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     half = special.stdtrit(number - 1, 0.975) * values.std(0, ddof=1) / number**0.5
     return mean, mean - half, mean + half
+
+
+def over_seeds_of(values: np.ndarray) -> dict[str, float]:
+    """Return mean, ends of its 95 % interval and number of seeds of values (seeds,), as columns of a table."""
+    mean, low, high = map(float, interval(values))
+    return {"mean": mean, "low": low, "high": high, "seeds": len(values)}
