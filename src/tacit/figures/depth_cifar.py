@@ -15,9 +15,9 @@ from tacit.figures import depth_panels as panels
 from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
 from tacit.studies.depth_cifar import CURVES, GRADIENTS, RUNS
-from tacit.studies.tables import MissingRunsError, over_seeds_of
+from tacit.studies.tables import MissingRunsError
 
-_MOST = 400
+_MOST = 120
 """Steps of a line that are drawn; each stands for the mean of its neighbours."""
 
 
@@ -32,11 +32,12 @@ def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
             own = numbers[(numbers["quantity"] == quantity) & (numbers["depth"] == depth)].sort_values("time")
             style_of = {"linestyle": style.line(number), "linewidth": 1.2, **looks}
             place.plot(own["time"], factor * own["mean"], color=colours[depth], **style_of)
-            low, high = factor * own["low"], factor * own["high"]
-            place.fill_between(own["time"], low, high, color=colours[depth], alpha=0.15, linewidth=0)
+            if quantity != "omega":
+                low, high = factor * own["low"], factor * own["high"]
+                place.fill_between(own["time"], low, high, color=colours[depth], alpha=0.15, linewidth=0)
 
     lines(axes[0], "test_accuracy", factor=100)
-    axes[0].set(xlabel="epoch", ylabel="test accuracy (%)")
+    axes[0].set(xlabel="epoch", ylabel="test accuracy (%)", ylim=(0, 102))
     lines(axes[1], "test_loss")
     lines(axes[1], "train_loss", linewidth=0.6)
     axes[1].set(xlabel="epoch", ylabel="loss: test bold, train thin", yscale="log")
@@ -61,13 +62,13 @@ def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     seeds = numbers[numbers["quantity"] == "test_accuracy"]["seeds"]
     style.note(
         figure,
-        style.described(settings["scale"], *described, seeds=seeds, missing=missing, spread="mean and 95 % interval"),
+        style.described(settings["scale"], *described, seeds=seeds, missing=missing, spread="mean, least to greatest"),
     )
     return figure
 
 
 def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataFrame:
-    """Return means and 95 % intervals over seeds, by quantity, depth and time in epochs; Omega averaged over time."""
+    """Return mean, least and greatest over seeds, by quantity, depth and time in epochs; Omega averaged over time."""
     if tables["runs"].empty:
         raise MissingRunsError("no run of a convolutional network is there yet; without partial they are trained")
     rows: list[dict[str, Any]] = []
@@ -75,13 +76,13 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
         for quantity in ("test_accuracy", "test_loss", "train_loss"):
             values = own[quantity].dropna().to_numpy(float)
             if len(values):
-                rows.append({"quantity": quantity, "depth": depth, "time": epoch} | over_seeds_of(values))
+                rows.append({"quantity": quantity, "depth": depth, "time": epoch} | _spread(values))
     for depth, own in tables["gradients"].groupby("depth"):
         wide = own.pivot(index="step", columns="seed", values="omega")
         times = own.groupby("step")["time"].first().to_numpy()
         for part in np.array_split(np.arange(len(wide)), min(_MOST, len(wide))):
             values = wide.to_numpy()[part].mean(0)
-            rows.append({"quantity": "omega", "depth": depth, "time": times[part].mean()} | over_seeds_of(values))
+            rows.append({"quantity": "omega", "depth": depth, "time": times[part].mean()} | _spread(values))
         fits = tables["runs"][tables["runs"]["depth"] == depth].dropna(subset="rate")
         if len(fits):
             size, rate, shift = (float(fits[name].mean()) for name in ("size", "rate", "shift"))
@@ -91,6 +92,11 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
                 rows.append({"quantity": "law", "depth": depth} | value | law)
     columns = ["quantity", "depth", "time", "mean", "low", "high", "seeds", "size", "rate", "shift"]
     return pd.DataFrame(rows).reindex(columns=columns)
+
+
+def _spread(values: np.ndarray) -> dict[str, float]:
+    # An interval of three accuracies that jump would reach beyond what there is.
+    return {"mean": values.mean(), "low": values.min(), "high": values.max(), "seeds": len(values)}
 
 
 CIFAR = Drawing({"runs": RUNS, "curves": CURVES, "gradients": GRADIENTS}, _numbers, draw)
