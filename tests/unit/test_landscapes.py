@@ -101,6 +101,8 @@ def test_coordinates_are_in_units_of_the_parameters():
     ("call", "said"),
     [
         (lambda: draw_directions([], generator=RANDOM), "no parameters"),
+        (lambda: draw_directions(np.ones(3), generator=RANDOM), "one array is one of layers"),
+        (lambda: draw_directions([np.array([np.nan])], generator=RANDOM), "not finite"),
         (lambda: draw_directions(THETA, generator=RANDOM, per="filter"), "per layer or per row"),
         (
             lambda: evaluate(len, THETA, draw_directions(THETA[:3], generator=RANDOM), points=3, step=1),

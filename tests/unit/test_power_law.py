@@ -77,16 +77,35 @@ def test_standard_errors_are_those_of_many_series():
     assert scaled.errors[0] < 1e-10
 
 
-@pytest.mark.parametrize("memory", [0.0, 0.7])
-def test_intervals_hold_the_truth_about_as_often_as_they_say(memory):
-    generator, x, inside = np.random.default_rng(1), np.arange(1, 301) / 20, []
+CASES = [("relative", 0.0, 0.6), ("relative", 0.7, 0.6), ("additive", 0.0, 2.0)]
+
+
+@pytest.mark.parametrize(("kind", "memory", "rate"), CASES)
+def test_intervals_hold_the_truth_about_as_often_as_they_say(kind, memory, rate):
+    """Where noise falls with the series and where it does not, and no wider than estimates vary."""
+    generator, x, inside, widths, rates = np.random.default_rng(1), np.arange(1, 301) / 20, [], [], []
+    truth = 7e-5 / (x + 1) ** rate
     for _ in range(60):
         noise = np.zeros(300)
-        for place in range(1, 300):
-            noise[place] = memory * noise[place - 1] + generator.normal() * 0.1
-        found = bootstrap(x, 7e-5 / (x + 1) ** 0.6 * (1 + noise), generator=generator, draws=100)
-        inside.append([low < true < high for low, true, high in zip(found.low, (7e-5, 0.6), found.high, strict=False)])
+        for place in range(300):
+            noise[place] = memory * noise[place - 1] + generator.normal() * (1 - memory**2) ** 0.5
+        y = truth * (1 + 0.1 * noise) if kind == "relative" else truth + 7e-7 * noise
+        found = bootstrap(x, y, generator=generator, draws=60)
+        inside.append([low < true < high for low, true, high in zip(found.low, (7e-5, rate), found.high, strict=False)])
+        widths.append(found.high.rate - found.low.rate)
+        rates.append(found.law.rate)
     assert (np.mean(inside, 0) > 0.8).all()
+    assert 0.7 < np.mean(widths) / (3.92 * np.std(rates)) < 1.3
+
+
+def test_a_shift_that_some_draws_lack_leaves_the_law_and_takes_the_ends():
+    generator, x = np.random.default_rng(0), np.arange(1.0, 40)
+    sharp = bootstrap(
+        x, 2 / (x + 5) ** 1.5 * (1 + 1e-4 * np.cos(7 * x)), generator=generator, with_shift=True, draws=50
+    )
+    assert sharp.low.shift < 5 < sharp.high.shift and np.isfinite(sharp.high.shift)
+    blunt = bootstrap(x, 2 / (x + 5) ** 1.5 * (1 + 0.2 * np.cos(7 * x)), generator=generator, with_shift=True, draws=50)
+    assert np.isfinite(blunt.law.rate) and blunt.high.rate > blunt.law.rate
 
 
 def test_equal_generators_give_equal_intervals():
@@ -110,6 +129,7 @@ def test_equal_generators_give_equal_intervals():
         (lambda: fit([1, 2, 3, 4], [0, 0, 0, 0]), "0 everywhere"),
         (lambda: fit(np.arange(200), np.exp(-np.arange(200) / 9), with_shift=True), "exponential"),
         (lambda: bootstrap([1, 2, 3], [3, 2, 1.5], generator=np.random.default_rng(0), block=9), "1 to 3 points"),
+        (lambda: bootstrap([1, 2, 3], [3, 2, 1.5], generator=np.random.default_rng(0), draws=0), "draws are 1 or more"),
     ],
 )
 def test_what_has_no_power_law_is_refused(call, said):

@@ -103,6 +103,17 @@ def test_the_paper_scale_is_the_published_one():
     assert paper.images.statistics == ((0.5,) * 3, (0.5,) * 3) and paper.network.width == 16
 
 
+def test_a_window_that_a_period_leaves_too_few_points_for_is_no_crash(tmp_path):
+    fit = {"window": 5, "period": 2, "with_shift": False}
+    found = study.tables([write(tmp_path, depth=8, seed=0)], fit=fit, published=False, missing=0)
+    assert found["runs"]["points"].tolist() == [0] and found["runs"]["rate"].isna().all()
+
+
+def test_only_the_published_runs_are_held_against_what_is_published():
+    assert load("paper").is_published and not load("demo").is_published
+    assert not load("paper", depth_cifar={"training": {"batch_size": 64}}).is_published
+
+
 def test_testing_as_published_uses_the_batch_and_leaves_the_network_alone(tmp_path):
     from tacit.nn.scaled_convnets import ScaledConvNet
     from tacit.training.images import images_on
@@ -142,11 +153,12 @@ def test_tables_are_those_of_the_runs(tmp_path):
     assert row["learning_rate"] == pytest.approx(0.1 * 8**0.45) and row["points"] == 6
     assert found["claims"]["id"].tolist() == [
         "depth_costs_little",
+        "all_learn",
         "omega_rate",
         "omega_rate_depth",
         "omega_size_depth",
     ]
-    plain = {"scale": "tiny", "images": {"source": "digits"}, "network": {"width": 4}}
+    plain = {"scale": "tiny", "images": {"source": "digits"}, "network": {"width": 4}, "published": True}
     for name, expected in figures.CIFAR.tables.items():
         store.write_table(tmp_path / f"{name}.csv", found[name])
         found[name] = store.read_table(tmp_path / f"{name}.csv", expected=expected)
@@ -159,7 +171,9 @@ def made_up(*, rate=0.6, change=0.0, lost=0.0):
     for depth in (56, 104, 224):
         for seed in range(3):
             own = rate + change * np.log(depth) + 0.001 * seed
-            rows.append({"depth": depth, "seed": seed, "rate": own, "size": 1.2 * depth**change})
+            size = study.PUBLISHED_SIZE * depth**change * (1 + 0.001 * seed)
+            made = {"rate": own, "size": size, "shift": 1, "test_accuracy": 0.9 - 0.01 * seed - 3 * lost}
+            rows.append({"depth": depth, "seed": seed} | made)
             chance = 0.9 - lost * (depth == 224)
             answers[depth, seed] = (np.arange(2000) / 2000 < chance + 0.001 * random.normal()).astype(float)
     return pd.DataFrame(rows), answers
@@ -173,7 +187,8 @@ def test_claims_hold_where_depth_makes_no_difference_and_fail_where_it_does():
     assert set(verdicts(*made_up()).values()) == {"held"}
     found = verdicts(*made_up(change=0.2, lost=0.2))
     assert found.pop("omega_rate") == "held"
-    assert set(found.values()) == {"not held"} and len(found) == 4
+    assert found.pop("all_learn") == "not held"
+    assert set(found.values()) == {"not held"} and len(found) == 5
     assert verdicts(*made_up(rate=-0.3))["omega_rate"] == "not held"
 
 
@@ -183,6 +198,8 @@ def test_claims_hold_where_depth_makes_no_difference_and_fail_where_it_does():
         ({"depths": [8, 15]}, r"15 layers: this layout has 6 n \+ 2"),
         ({"depths": [2]}, "greater than or equal to 8"),
         ({"images": {"size": 3}}, "halves them twice"),
+        ({"power_law": {"window": 9}}, "window = 9: there are only 8 steps"),
+        ({"training": {"padding": 9}}, "padding = 9: images have 8 px"),
         ({"network": {"width": 1000}, "depths": [9998]}, "width = 1,000|width = 1000|batch_size"),
     ],
 )

@@ -57,7 +57,7 @@ rule depth_cifar_collect:
         asked=DEPTH_CIFAR_ASKED,
         accept_older_code=cfg.accept_older_code,
         num_runs=len(DEPTH_CIFAR_RUNS),
-        settings={"fit": cfg.depth_cifar.power_law.plain(), "published": cfg.depth_cifar.images.source == "cifar10"},
+        settings={"fit": cfg.depth_cifar.power_law.plain(), "published": cfg.depth_cifar.is_published},
         uses="tacit.studies.depth_cifar.tables",
         code=fingerprint("collect.py", "tacit.studies.depth_cifar.tables"),
     message:
@@ -87,7 +87,7 @@ rule depth_cifar_plot:
         asked=DEPTH_CIFAR_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(DEPTH_CIFAR_RUNS),
-        settings=drawn(cfg.depth_cifar),
+        settings=drawn(cfg.depth_cifar, published=cfg.depth_cifar.is_published),
         uses="tacit.figures.depth_cifar.CIFAR",
         code=fingerprint("plot.py", "tacit.figures.depth_cifar.CIFAR"),
     message:

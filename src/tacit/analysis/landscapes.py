@@ -42,9 +42,13 @@ def draw_directions(parameters: Parameters, *, generator: np.random.Generator, p
     All of the first is drawn before the second. In a group of a single number there is nothing orthogonal to the first,
     and the second is 0, as both are where parameters are 0. Raises LandscapeError if there are no parameters.
     """
+    if isinstance(parameters, np.ndarray) and parameters.ndim < 2:
+        raise LandscapeError("one array is one of layers, (L, ...); give a list of arrays otherwise")
     arrays = [np.asarray(array, np.float64) for array in parameters]
     if not arrays or not all(array.size for array in arrays):
         raise LandscapeError("there are no parameters, or an array without numbers")
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise LandscapeError("parameters are not finite")
     first = [generator.normal(size=array.shape) for array in arrays]
     second = [generator.normal(size=array.shape) for array in arrays]
     return Directions(

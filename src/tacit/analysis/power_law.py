@@ -7,11 +7,12 @@ Fitted is
 by least squares, whatever the scale of the series: it is divided by its largest value before and C multiplied by it
 after, so that numbers of 1e-9 are fitted as well as those of 1. Before that, points can be left out as in the original
 of the thesis on weight regularity: `kept` has its filters. Standard errors take residuals as independent, which those
-of a training are not; the intervals of `bootstrap` resample them in blocks.
+of a training are not; the intervals of `bootstrap` go by blocks of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 import numpy as np
@@ -120,31 +121,52 @@ def bootstrap(
 ) -> Interval:
     """Fit a power law, and find the interval of each parameter by drawing residuals anew in blocks.
 
-    Residuals are taken relative to the fit, as noise of a decaying series decays with it, and in blocks of neighbours
-    (the series closed to a circle), as they depend on each other; a block has `block` points, by default 2 n^(1/3).
-    Intervals are from quantile to quantile. Raises FitError as `fit` does.
+    Residuals are divided by a power of the fit, between 0 and 1, that tells how noise falls along the series, drawn in
+    blocks of neighbours (the series closed to a circle), as they depend on each other, and multiplied by that power
+    where they come to stand. A block has `block` points, by default 2 n^(1/3); where residuals depend on each other
+    over longer stretches, intervals are too narrow. They reach from quantile to quantile; a draw without a law counts
+    as beyond either end, so an end may be infinite.
+
+    Raises FitError as `fit` does, and if `draws`, `block` or `confidence` are none.
     """
     x, y = _pair(x, y)
     law = fit(x, y, with_shift=with_shift)
     number = len(y)
-    block = block or min(number, int(np.ceil(2 * number ** (1 / 3))))
-    if not 1 <= block <= number:
-        raise FitError(f"block = {block}: a block has 1 to {number} points")
-    fitted = law(x)
-    relative = y / fitted - 1
-    # What the parameters took up of the noise.
-    relative = (relative - relative.mean()) * np.sqrt(number / (number - 2 - with_shift))
-    unit = np.abs(y).max()
+    block = min(number, int(np.ceil(2 * number ** (1 / 3)))) if block is None else block
+    if not 1 <= block <= number or draws < 1 or not 0 < confidence < 1:
+        raise FitError(
+            f"block = {block}, draws = {draws}, confidence = {confidence}: a block has 1 to {number} points, draws are "
+            "1 or more, and confidence is between 0 and 1"
+        )
+    fitted, unit = law(x), np.abs(y).max()
+    # By as much as the parameters took up of the noise.
+    residuals = (y - fitted) * np.sqrt(number / (number - 2 - with_shift)) / unit
+    sizes = _sizes(residuals, fitted)
+    standard = residuals / sizes
+    standard -= standard.mean()
     start = np.array([law.size / unit, law.rate, *([np.log(law.shift)] if with_shift else [])])
-    found = np.empty((draws, 3))
+    found = np.full((draws, 3), np.nan)
     for draw in range(draws):
         firsts = generator.integers(0, number, -(-number // block))
         places = (firsts[:, None] + np.arange(block)).ravel()[:number] % number
-        drawn, _ = _solve(x, fitted / unit * (1 + relative[places]), start)
-        found[draw] = drawn[0] * unit, drawn[1], np.exp(drawn[2]) if with_shift else 1.0
-    ends = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0).tolist()
+        with contextlib.suppress(FitError):
+            drawn, _ = _solve(x, fitted / unit + sizes * standard[places], start)
+            found[draw] = drawn[0] * unit, drawn[1], np.exp(drawn[2]) if with_shift else 1.0
+    share = (1 - confidence) / 2
+    ends = [
+        np.quantile(np.where(np.isnan(found), beyond, found), quantile, axis=0, method="nearest").tolist()
+        for quantile, beyond in ((share, -np.inf), (1 - share, np.inf))
+    ]
     low, high = (PowerLaw(size, rate, shift, law.errors) for size, rate, shift in ends)
     return Interval(law, low, high, block)
+
+
+def _sizes(residuals: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    """Return the size of noise along a series, up to a factor: a power, from 0 to 1, of what is fitted."""
+    logs, of_fitted = np.log(np.abs(residuals) + np.finfo(float).tiny), np.log(np.abs(fitted))
+    away = of_fitted - of_fitted.mean()
+    power = float(away @ logs / (away @ away)) if away.any() else 0.0
+    return np.abs(fitted) ** np.clip(power, 0, 1)
 
 
 def fit_as_published(x: ArrayLike, y: ArrayLike, *, with_shift: bool = False) -> PowerLaw:

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from tacit.figures import depth_panels as panels
 from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
-from tacit.studies.depth_cifar import CURVES, GRADIENTS, RUNS
+from tacit.studies.depth_cifar import CURVES, GRADIENTS, PUBLISHED_RATE, PUBLISHED_SIZE, RUNS
 from tacit.studies.tables import MissingRunsError
 
 _MOST = 120
@@ -45,6 +45,11 @@ def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     for number, depth in enumerate(depths):
         law = numbers[(numbers["quantity"] == "law") & (numbers["depth"] == depth)].sort_values("time")
         axes[2].plot(law["time"], law["mean"], color=colours[depth], linestyle=style.line(number), linewidth=1.8)
+    if settings["published"]:
+        times = np.linspace(0, numbers["time"].max(), 100)
+        law = PUBLISHED_SIZE * (times + 1) ** -PUBLISHED_RATE
+        axes[2].plot(times, law, color="black", linestyle=":", linewidth=1, label="published")
+        axes[2].legend(loc="lower left")
     axes[2].set(xlabel="epoch $t$", ylabel="$\\Omega(t)$; fits bold", yscale="log")
     deepest = numbers[(numbers["quantity"] == "law") & (numbers["depth"] == depths[-1])]
     if len(deepest):
@@ -88,7 +93,8 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
             size, rate, shift = (float(fits[name].mean()) for name in ("size", "rate", "shift"))
             law = {"size": size, "rate": rate, "shift": shift, "seeds": len(fits)}
             for time in np.linspace(times[0], times[-1], 100):
-                value = {"time": time, "mean": size * (time + shift) ** -rate}
+                each = fits["size"] * (time + fits["shift"]) ** -fits["rate"]
+                value = {"time": time, "mean": float(each.mean())}
                 rows.append({"quantity": "law", "depth": depth} | value | law)
     columns = ["quantity", "depth", "time", "mean", "low", "high", "seeds", "size", "rate", "shift"]
     return pd.DataFrame(rows).reindex(columns=columns)

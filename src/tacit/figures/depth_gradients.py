@@ -73,20 +73,17 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
     gradients, laws = panels.there(tables["gradients"]), tables["power_laws"]
     keys = ["rule", "alpha", "depth"]
     rows: list[dict[str, Any]] = []
-    fitted = {}
     for key, own in laws.groupby(keys):
         axes = dict(zip(keys, key, strict=True))
         for quantity in ("size", "rate", "shift"):
             values = own[quantity].dropna().to_numpy(float)
             if len(values):
                 rows.append(axes | {"quantity": quantity} | over_seeds_of(values))
-                fitted[key, quantity] = rows[-1]["mean"]
     for (*key, epoch), own in gradients.groupby([*keys, "epoch"]):
         axes = dict(zip(keys, key, strict=True))
-        law = np.nan
-        if (tuple(key), "rate") in fitted:
-            size, rate, shift = (fitted[tuple(key), name] for name in ("size", "rate", "shift"))
-            law = size * (epoch + shift) ** -rate
+        fits = laws[np.logical_and.reduce([laws[name] == value for name, value in axes.items()])].dropna(subset="rate")
+        each = fits["size"] * (epoch + fits["shift"]) ** -fits["rate"]
+        law = float(each.mean()) if len(each) else np.nan
         found = over_seeds_of(own["omega"].to_numpy(float))
         rows.append(axes | {"quantity": "omega", "epoch": epoch, "kept": own["kept"].mean()} | found | {"law": law})
     columns = [*keys, "quantity", "epoch", "kept", "mean", "low", "high", "seeds", "law"]

@@ -30,7 +30,9 @@ def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     panels = [own for _, own in numbers.groupby("panel", sort=True)]
     figure = style.blank(style.PAGE, 4.7)
     for number, own in enumerate(panels):
-        table = own.pivot(index="b", columns="a", values="loss")
+        # Rows that are not there yet are left white.
+        table = own.pivot(index="row", columns="a", values="loss").reindex(range(own["column"].max() + 1))
+        table.index = table.columns
         a, b, losses = table.columns.to_numpy(float), table.index.to_numpy(float), table.to_numpy(float)
         losses = np.where(np.isfinite(losses), losses, np.nan)
         first = own.iloc[0]

@@ -89,6 +89,9 @@ class DepthCifarSettings(RunSettings):
         if wrong := [depth for depth in self.depths if depth % 6 != 2]:
             raise ValueError(f"depths: {wrong[0]} layers: this layout has 6 n + 2 of them, 8, 14, 20, ...")
         images, batch = self.images, self.training.batch_size
+        self.power_law.check(self.training.epochs * -(-images.num_train_at_most // batch), what="steps")
+        if self.training.padding > images.side:
+            raise ValueError(f"training.padding = {self.training.padding}: images have {images.side} px")
         if images.side < 4:
             raise ValueError(f"images of {images.side} px: the network halves them twice, and needs 4 px or more")
         if min(batch, images.num_train_at_most) == 1 and images.side <= 4:
@@ -99,6 +102,14 @@ class DepthCifarSettings(RunSettings):
         weights = max(self.depths) * 9 * (4 * self.network.width) ** 2
         check_memory(6 * weights, each=4, what=f"width = {self.network.width}: a network of such depths")
         return self
+
+    @property
+    def is_published(self) -> bool:
+        """Whether runs are comparable with the published ones: all of CIFAR-10, that width, batches and rates."""
+        images, own = self.images, self.training
+        data = (images.source, images.side, images.num_train_at_most) == ("cifar10", 32, 50_000)
+        rate = (own.rate_factor, own.rate_exponent, own.schedule, own.momentum, own.weight_decay)
+        return data and rate == (1.0, 0.45, "constant", 0.0, 0.0) and (own.batch_size, own.epochs) == (128, 16)
 
     @property
     def run(self) -> RunSettings:

@@ -258,6 +258,12 @@ class PowerLaw(Settings):
                 raise ValueError(f"{name} = {value} leaves out all epochs; give {least} or more, or 0 for none")
         return self
 
+    def check(self, points: int, *, what: str) -> None:
+        """Raise ValueError if a series of so many points, which are called `what`, has too few for the window."""
+        left = points - (points // self.period if self.period else 0)
+        if self.window > left:
+            raise ValueError(f"power_law.window = {self.window}: there are only {left} {what}")
+
 
 class Chosen(Settings):
     """Networks of one setting and depth, of which a landscape is drawn; what is null is what there is but one of."""
@@ -368,12 +374,21 @@ class DepthLimitSettings(Settings):
                 raise ValueError(
                     f"shown.{name}: {value} is not trained; there are {', '.join(map(str, dict.fromkeys(trained)))}"
                 )
+        networks = {(chosen.experiment, *chosen.among(self.experiments)) for chosen in self.landscapes.of}
+        if len(networks) < len(self.landscapes.of):
+            raise ValueError("landscapes.of: two of these are the same network")
         for chosen in self.landscapes.of:
-            chosen.among(self.experiments)
+            own = self.experiments[chosen.experiment]
+            learned = own.data.num_train_at_most if isinstance(own.data, Images) else own.data.num_train
+            if own.dim == 1:
+                raise ValueError(f"landscapes.of: {chosen.experiment} has dim = 1, and a plane two directions")
+            if self.landscapes.each.images > learned:
+                raise ValueError(
+                    f"landscapes.each.images = {self.landscapes.each.images}: {chosen.experiment} learns from {learned}"
+                )
             if (seeds := self.experiments[chosen.experiment].seeds) < self.landscapes.seeds:
                 raise ValueError(f"landscapes.seeds = {self.landscapes.seeds}: {chosen.experiment} has only {seeds}")
-        if self.power_law.window > grid.descent.epochs:
-            raise ValueError(f"power_law.window = {self.power_law.window}: grid has only {grid.descent.epochs} epochs")
+        self.power_law.check(grid.descent.epochs, what="epochs of the grid")
         for name, values in (("alphas", grid.alphas), ("variation.p", grid.variation.p)):
             if len({f"{value:g}" for value in values}) < len(values):
                 raise ValueError(

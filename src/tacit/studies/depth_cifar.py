@@ -15,11 +15,10 @@ import numpy as np
 import pandas as pd
 
 from tacit import store, streams
-from tacit.analysis import power_law
 from tacit.data.images import ImageSet
 from tacit.settings.depth_cifar import RunSettings
 from tacit.studies import ledger
-from tacit.studies.depth_gradients import fitted
+from tacit.studies.depth_gradients import fitted, kept_points
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,12 +51,14 @@ GRADIENTS = store.Table(keys=(*AXES, "step"), numbers=("time", "images", "omega"
 """What the tables must be; `time` is in epochs. Of a training too short for a fit there is none."""
 
 SOURCE = "thesis on weight regularity"
-PUBLISHED_RATE = 0.61
-"""Exponent that the README of the original has for Omega, of CIFAR-10 and a depth that it does not name."""
+PUBLISHED_RATE, PUBLISHED_SIZE = 0.61, 7.1e-5 * 128**2
+"""rho and C of Omega that the README of the original has for CIFAR-10 and a depth that it does not name; C in the unit
+of single images, from batches of 128."""
 
-POINTS, CHANGE, RATE_ERROR = 5.0, 0.05, 0.1
-"""Percentage points that depth may cost; change of a rate or power by e-fold of depth up to which it counts as the
-same; by which a rate may differ from the published one."""
+POINTS, LEAST_ACCURACY, LEAST_RATE, CHANGE, OFF = 5.0, 50.0, 0.01, 0.1, 0.2
+"""Percentage points that depth may cost; accuracy in % from which on networks count as having learned; rate from which
+on Omega counts as falling; power of the depth up to which something counts as the same; part by which a number may
+differ from the published one."""
 
 
 def train(
@@ -174,7 +175,7 @@ def tables(
 ) -> dict[str, pd.DataFrame]:
     """Return tables of runs, of epochs and of steps, and what is claimed.
 
-    `fit` says how the power law of Omega is fitted; `published` whether runs are of the published data; `missing` is
+    `fit` says how the power law of Omega is fitted; `published` whether runs are the published ones; `missing` is
     the number of runs that are not there.
     """
     rows, curves, gradients, answers = [], [], [], {}
@@ -212,12 +213,9 @@ def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _gradients(arrays: Mapping[str, np.ndarray], steps: int, fit: Mapping[str, Any]) -> pd.DataFrame:
     """Return Omega step by step; logged as published, which makes the short last batch of an epoch stand out."""
     omega, number = arrays["step_omega"], np.arange(1, len(arrays["step_omega"]) + 1)
-    kept = np.zeros(len(omega), int)
-    if len(omega) >= fit["window"]:
-        kept[power_law.kept(omega, window=fit["window"], period=fit["period"])] = 1
     sizes = arrays["step_images"]
     values = {"step": number, "time": number / steps, "images": sizes, "omega": omega, "omega_logged": omega / sizes**2}
-    return pd.DataFrame(values | {"kept": kept})
+    return pd.DataFrame(values | {"kept": kept_points(omega, fit)})
 
 
 def _law(series: pd.DataFrame, axes: Mapping[str, int], fit: Mapping[str, Any]) -> dict[str, float]:
@@ -240,23 +238,36 @@ def claims(
         found = ledger.scaled(ledger.contrast([block]), 100)
     text = f"With {last} layers test accuracy is not more than {POINTS:g} points below that with {first}"
     book.judge("depth_costs_little", SOURCE, text, found, above=-POINTS, unit="percentage points")
+    accuracy, _ = _by_seed(runs, "test_accuracy")
+    least = ledger.mean(100 * accuracy.min(1)) if len(accuracy) else None
+    text = f"Networks of all depths learn: the least test accuracy is above {LEAST_ACCURACY:g} %"
+    book.judge("all_learn", SOURCE, text, least, above=LEAST_ACCURACY, unit="%")
     rates, places = _by_seed(runs, "rate")
-    deepest = rates[:, -1] if len(rates) else np.empty(0)
-    text = f"Omega falls along the training: rate rho of its power law, with {last} layers"
-    book.judge("omega_rate", SOURCE, text, ledger.mean(deepest) if len(deepest) else None, above=0, unit="")
-    several = len(rates) and len(places) > 1
-    change = ledger.mean(np.abs(ledger.slopes(np.log(places), rates))) if several else None
-    text = "That rate is the same in all depths: size of its change by e-fold of depth"
-    book.judge("omega_rate_depth", SOURCE, text, change, below=CHANGE, unit="")
     sizes, _ = _by_seed(runs, "size")
-    power = ledger.mean(np.abs(ledger.slopes(np.log(places), np.log(sizes)))) if several else None
-    text = "So is the size C of that law: size of the power of the depth that it goes with"
-    book.judge("omega_size_depth", SOURCE, text, power, below=CHANGE, unit="power of L")
+    deepest = rates[:, -1] if len(rates) else np.empty(0)
+    text = f"Omega falls along the training: rate rho of its power law C / (t + 1)^rho, with {last} layers"
+    book.judge("omega_rate", SOURCE, text, ledger.mean(deepest) if len(deepest) else None, above=LEAST_RATE, unit="")
+    for name, values, words in (("rate", rates, "rate rho"), ("size", sizes, "size C")):
+        # In another unit with each shift.
+        judged = name == "rate" or (runs["shift"].dropna() == 1).all()
+        several = judged and len(values) and len(places) > 1 and (values > 0).all()
+        found = ledger.mean(np.abs(ledger.slopes(np.log(places), np.log(values)))) if several else None
+        text = (
+            f"The {words} of the power law of Omega is the same in all depths: size of the power of L that it goes with"
+        )
+        book.judge(f"omega_{name}_depth", SOURCE, text, _of_sizes(found), below=CHANGE, unit="power of L")
     if published:
-        off = ledger.mean(np.abs(deepest - PUBLISHED_RATE)) if len(deepest) else None
-        text = f"With {last} layers that rate is the published one, {PUBLISHED_RATE}: size of the difference"
-        book.judge("omega_rate_published", SOURCE, text, off, below=RATE_ERROR, unit="")
+        for name, values, is_so in (("rate", rates, PUBLISHED_RATE), ("size", sizes, PUBLISHED_SIZE)):
+            off = ledger.mean(np.abs(values[:, -1] / is_so - 1)) if len(values) else None
+            text = (
+                f"With {last} layers the {name} of the power law of Omega is the published one, {is_so:.3g}: part off"
+            )
+            book.judge(f"omega_{name}_published", SOURCE, text, _of_sizes(off), below=OFF, unit="of it")
     return book.table()
+
+
+def _of_sizes(found: ledger.Estimate | None) -> ledger.Estimate | None:
+    return found and found._replace(how="size of the difference of each seed, mean over seeds, Student's t")
 
 
 def _by_seed(runs: pd.DataFrame, quantity: str) -> tuple[np.ndarray, np.ndarray]:

@@ -46,14 +46,19 @@ def table(omegas: Mapping[tuple[Any, ...], tuple[np.ndarray, np.ndarray]], fit: 
     """Return Omega epoch by epoch of runs by AXES, and which epochs the filters of the fit keep (1, else 0)."""
     rows = []
     for axes, (omega, logged) in omegas.items():
-        kept = np.zeros(len(omega), int)
-        # A run of too few epochs has no law.
-        with contextlib.suppress(power_law.FitError):
-            kept[power_law.kept(omega, window=fit["window"], period=fit["period"])] = 1
+        kept = kept_points(omega, fit)
         values = {"epoch": np.arange(1, len(omega) + 1), "omega": omega, "omega_logged": logged, "kept": kept}
         rows.append(pd.DataFrame(values).assign(**dict(zip(AXES, axes, strict=True))))
     columns = [*AXES, "epoch", "omega", "omega_logged", "kept"]
     return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
+
+
+def kept_points(series: np.ndarray, fit: Mapping[str, Any]) -> np.ndarray:
+    """Return which points (n,) of a series the filters of a fit keep, 1 or 0; none where there are too few."""
+    kept = np.zeros(len(series), int)
+    with contextlib.suppress(power_law.FitError):
+        kept[power_law.kept(series, window=fit["window"], period=fit["period"])] = 1
+    return kept
 
 
 def laws(gradients: pd.DataFrame, fit: Mapping[str, Any]) -> pd.DataFrame:
@@ -72,6 +77,8 @@ def fitted(x: ArrayLike, y: ArrayLike, fit: Mapping[str, Any], generator: np.ran
     except power_law.FitError:
         return {}
     ends = {f"{name}_{end}": getattr(one, name) for end, one in (("low", low), ("high", high)) for name in _FITTED}
+    # Without an end where too many draws had no law.
+    ends = {name: value if np.isfinite(value) else np.nan for name, value in ends.items()}
     return {"size": law.size, "rate": law.rate, "shift": law.shift, **ends}
 
 
@@ -80,7 +87,7 @@ def _law(used: pd.DataFrame, axes: tuple[Any, ...], fit: Mapping[str, Any]) -> d
     found = fitted(used["epoch"], used["omega"], fit, generator)
     if not found:
         return {}
-    published = power_law.fit_as_published(used["epoch"], used["omega_logged"])
+    published = power_law.fit_as_published(used["epoch"], used["omega_logged"], with_shift=fit["with_shift"])
     return found | {"published_size": published.size, "published_rate": published.rate}
 
 

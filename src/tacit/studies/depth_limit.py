@@ -347,7 +347,7 @@ def power_of(table: pd.DataFrame, quantity: str) -> ledger.Estimate | None:
 
 def by_seed(table: pd.DataFrame, quantity: str) -> tuple[np.ndarray, np.ndarray]:
     """Return a quantity (seeds, depths), of seeds that are there in all depths, and these depths."""
-    wide = table.pivot_table(index="seed", columns="depth", values=quantity, aggfunc="first").dropna()
+    wide = table.pivot_table(index="seed", columns="depth", values=quantity, aggfunc="first", dropna=False).dropna()
     return wide.to_numpy(float), wide.columns.to_numpy(float)
 
 

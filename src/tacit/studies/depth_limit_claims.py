@@ -21,8 +21,8 @@ GROWS = 0.05
 EXPONENT_ERROR = 0.1
 """By which a measured power of the depth may differ from that of theory."""
 
-RATE_ERROR = 0.05
-"""Change of a rate by e-fold of depth up to which it counts as the same."""
+LEAST_RATE = 0.01
+"""Of a power law, from which on something counts as falling."""
 
 _GRID = np.linspace(0, 1, 501)
 """Positions at which profiles of two depths are compared."""
@@ -89,7 +89,7 @@ def claims(
         book.judge(
             f"ends_{alpha:g}", SOURCE, text, _beside_ends(of_variation, own, exponents), below=1.01, unit="times"
         )
-        _judge_omega(book, _of(laws, alpha, "scaled"), alpha, words)
+        _judge_omega(book, laws, alpha, words)
         of_fixed = _off(_of(runs, alpha, "fixed"), "mean_norm", 1 - 2 * alpha)
         text = (
             f"At a rate that is fixed in depth, norms of rescaled weights go as L^{1 - 2 * alpha:g} (alpha {alpha:g}): "
@@ -105,15 +105,24 @@ def claims(
 
 def _judge_omega(book: ledger.Ledger, laws: pd.DataFrame, alpha: float, words: str) -> None:
     """Judge the power laws C / (t + 1)^rho of Omega along the training, of one alpha."""
-    rates, places = study.by_seed(laws, "rate")
+    own, fixed = _of(laws, alpha, "scaled"), _of(laws, alpha, "fixed")
+    rates, _ = study.by_seed(own, "rate")
     deepest = ledger.mean(rates[:, -1]) if len(rates) else None
     text = f"Omega falls along the training: rate rho of its power law, in the deepest network ({words})"
-    book.judge(f"omega_rate_{alpha:g}", SOURCE, text, deepest, above=0, unit="")
-    found = ledger.mean(np.abs(ledger.slopes(np.log(places), rates))) if len(rates) and len(places) > 1 else None
-    text = f"That rate is the same in all depths: size of its change by e-fold of depth ({words})"
-    book.judge(f"omega_rate_depth_{alpha:g}", SOURCE, text, found, below=RATE_ERROR, unit="")
-    text = f"So is the size C of that law: size of the power of the depth that it goes with ({words})"
-    book.judge(f"omega_size_depth_{alpha:g}", SOURCE, text, _off(laws, "size", 0), below=GROWS, unit="power of L")
+    book.judge(f"omega_rate_{alpha:g}", SOURCE, text, deepest, above=LEAST_RATE, unit="")
+    for name, spoken in (("rate", "rate rho"), ("size", "size C")):
+        # C has another unit with each shift.
+        judged = own if name == "rate" or (own["shift"].dropna() == 1).all() else own[:0]
+        text = f"The {spoken} of Omega's power law is the same in all depths: size of its power of L ({words})"
+        found = _off(judged, name, 0)
+        book.judge(f"omega_{name}_depth_{alpha:g}", SOURCE, text, found, below=EXPONENT_ERROR, unit="power of L")
+    if alpha > 0.5:
+        text = (
+            f"At a rate that is fixed in depth Omega falls the more slowly the deeper (alpha {alpha:g}): power of L of "
+            "the rate rho of its power law"
+        )
+        slower = study.power_of(fixed, "rate")
+        book.judge(f"omega_fixed_rate_{alpha:g}", SOURCE, text, slower, below=-EXPONENT_ERROR, unit="power of L")
 
 
 def _initial_only(variation: pd.DataFrame) -> set[float]:
