@@ -138,7 +138,8 @@ def position(claim: pd.Series) -> tuple[float, float, float]:
 def spoken(claim: pd.Series) -> str:
     """Return what was measured, in short: effect, interval, and the threshold."""
     bound = f"{'>' if claim['side'] == 'above' else '<'} {ledger.short(claim['threshold'])}"
-    return f"{ledger.effect(claim, ' [{}, {}]') or 'no run'}  ({bound})"
+    nothing = "not to be told" if claim["runs"] else "no run"
+    return f"{ledger.effect(claim, ' [{}, {}]') or nothing}  ({bound})"
 
 
 CLAIMS = Drawing({"claims": ledger.TABLE}, lambda tables, settings: tables["claims"], draw)

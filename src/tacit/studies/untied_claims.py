@@ -156,8 +156,10 @@ def _judge_control(book: ledger.Ledger, answers: Answers, splits: Sequence[int])
         text = f"Of the gain in the first epoch after a split at {split} the tied control has more than half"
         both = [(1, tied, _EPOCH_AFTER), (-1, tied, _AT_SPLIT), (-0.5, untied, _EPOCH_AFTER), (0.5, untied, _AT_SPLIT)]
         gain = _accuracy(answers, (1, untied, _EPOCH_AFTER), (-1, untied, _AT_SPLIT), confidence=confidence)
-        # Half of no gain is nothing to have more of.
-        found = _accuracy(answers, *both, confidence=confidence) if gain is not None and gain.low > 0 else None
+        found = _accuracy(answers, *both, confidence=confidence)
+        if gain is not None and not gain.low > 0:
+            # Half of no gain is nothing to have more of.
+            found = Estimate(np.nan, np.nan, np.nan, gain.runs, "no gain that is more than chance")
         book.judge(f"first_epoch_{split}", CONTROL_SOURCE, text, found, above=0, unit=f"{_POINTS} above half")
         text = f"Split at epoch {split}, untied weights generalise better than tied ones at their rate"
         found = _gain(answers, untied, tied, confidence=confidence)
