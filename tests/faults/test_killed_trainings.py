@@ -19,7 +19,8 @@ JOBS = ("pathfinder_train", "rank_dynamics_train", "tensor_completion_train", "u
 """One for each way to be saved: the engine by epochs and by time, with what it keeps, descents on both tasks, and
 those that are compiled.
 
-Is Same Class, networks that continue from a CNN, and the string are the same engine put together with other parts.
+Is Same Class, networks that continue from a CNN, convolutional networks of many layers, and the string are the same
+engine put together with other parts.
 """
 
 

@@ -72,6 +72,24 @@ def test_the_landscape_is_of_the_networks_that_are_named(smoke, project):
     assert call.plan == again, call.output
 
 
+@pytest.mark.parametrize(("scale", "runs"), [("smoke", 2 * 2), ("demo", 3 * 3), ("paper", 3 * 3)])
+def test_convolutional_networks_are_trained_for_each_depth_and_seed(fresh, scale, runs):
+    expected = {"images_convert": 1, "depth_cifar_train": runs, "depth_cifar_collect": 1, "depth_cifar_plot": 1}
+    assert fresh.plan("figures/depth_cifar.pdf", scale=scale) == expected
+
+
+def test_numbers_of_convolutional_networks_are_those_of_their_runs(smoke, project):
+    drawn, folder = pd.read_csv(smoke / "figures/depth_cifar.csv"), smoke / "results/smoke/depth_cifar"
+    curves = pd.read_csv(folder / "curves.csv").groupby(["depth", "epoch"])["test_accuracy"]
+    accuracy = drawn[drawn["quantity"] == "test_accuracy"].set_index(["depth", "time"])
+    for ours, theirs in (("mean", curves.mean()), ("low", curves.min()), ("high", curves.max())):
+        assert accuracy[ours].tolist() == pytest.approx(theirs.tolist(), rel=1e-12)
+    assert project.plan("figures/depth_cifar.pdf") == {}
+    more = "depth_cifar={depths: [8, 14, 20]}"
+    call = project.call("--dry-run", "figures/depth_cifar.pdf", "--config", "scale=smoke", more, scale=None)
+    assert call.plan == {"depth_cifar_train": 2, "depth_cifar_collect": 1, "depth_cifar_plot": 1}, call.output
+
+
 def test_an_experiment_that_is_not_there_is_named(fresh):
     path = "results/smoke/depth_limit/experiment~other/alpha~1/gamma~1/initialization~quad/activation~tanh"
     call = fresh.call("--dry-run", f"{path}/augmentation~skip/rule~fixed/learning_rate~1/depth~10/seed~0.h5")

@@ -54,7 +54,7 @@ def test_without_a_target_everything_is_planned(fresh, paper):
     assert {rule: count for rule, count in plan.items() if rule.startswith("pathfinder_")} == paper | examples
 
 
-@pytest.mark.parametrize(("scale", "tasks", "seeds"), [("smoke", 2, 1), ("demo", 1, 5), ("paper", 2, 5)])
+@pytest.mark.parametrize(("scale", "tasks", "seeds"), [("smoke", 2, 1), ("demo", 1, 6), ("paper", 2, 5)])
 def test_rank_dynamics_plans_a_run_for_each_factorization_task_and_seed(fresh, scale, tasks, seeds):
     expected = rank_dynamics(observe=3 * tasks, train=3 * tasks * seeds, collect=1, plot=1, plot_nodes=1)
     assert fresh.plan(*RANK_FIGURES, scale=scale) == expected

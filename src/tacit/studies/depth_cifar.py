@@ -246,7 +246,7 @@ def claims(
     sizes, _ = _by_seed(runs, "size")
     deepest = rates[:, -1] if len(rates) else np.empty(0)
     text = f"Omega falls along the training: rate rho of its power law C / (t + 1)^rho, with {last} layers"
-    book.judge("omega_rate", SOURCE, text, ledger.mean(deepest) if len(deepest) else None, above=LEAST_RATE, unit="")
+    book.judge("omega_rate", SOURCE, text, ledger.mean(deepest) if len(deepest) else None, above=LEAST_RATE, unit="rho")
     for name, values, words in (("rate", rates, "rate rho"), ("size", sizes, "size C")):
         # In another unit with each shift.
         judged = name == "rate" or (runs["shift"].dropna() == 1).all()

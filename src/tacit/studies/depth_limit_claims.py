@@ -109,7 +109,7 @@ def _judge_omega(book: ledger.Ledger, laws: pd.DataFrame, alpha: float, words: s
     rates, _ = study.by_seed(own, "rate")
     deepest = ledger.mean(rates[:, -1]) if len(rates) else None
     text = f"Omega falls along the training: rate rho of its power law, in the deepest network ({words})"
-    book.judge(f"omega_rate_{alpha:g}", SOURCE, text, deepest, above=LEAST_RATE, unit="")
+    book.judge(f"omega_rate_{alpha:g}", SOURCE, text, deepest, above=LEAST_RATE, unit="rho")
     for name, spoken in (("rate", "rate rho"), ("size", "size C")):
         # C has another unit with each shift.
         judged = own if name == "rate" or (own["shift"].dropna() == 1).all() else own[:0]
