@@ -30,20 +30,14 @@ DEPTH_LIMIT_ASKED = [
 # Loss landscapes: of which networks, and of what settings parts are.
 DEPTH_LANDSCAPES = cfg.depth_limit.landscapes
 DEPTH_LANDSCAPE_PART = files(f"results/{cfg.scale}/depth_landscapes", _depth_limit.LANDSCAPE)
-DEPTH_LANDSCAPE_AXES = DEPTH_LANDSCAPES.axes(DEPTH_LIMIT_EXPERIMENTS)
 DEPTH_LANDSCAPE_PARTS = [
     DEPTH_LANDSCAPE_PART.of(**axes, part=part)
-    for axes in DEPTH_LANDSCAPE_AXES
+    for axes in DEPTH_LANDSCAPES.axes(DEPTH_LIMIT_EXPERIMENTS)
     for part in range(DEPTH_LANDSCAPES.each.parts)
 ]
+DEPTH_LANDSCAPE_SETTINGS = DEPTH_LANDSCAPES.each.plain()
 DEPTH_LANDSCAPE_ASKED = [
-    [
-        {"experiment": name},
-        {
-            "landscape": DEPTH_LANDSCAPES.each.plain(),
-            "run": experiment.run.plain(),
-        },
-    ]
+    [{"experiment": name}, {"landscape": DEPTH_LANDSCAPE_SETTINGS, "run": experiment.run.plain()}]
     for name, experiment in DEPTH_LIMIT_EXPERIMENTS.items()
 ]
 CLAIMS[f"{DEPTH_LIMIT}/landscape_claims.csv"] = DEPTH_LANDSCAPE_ASKED, DEPTH_LANDSCAPE_PARTS
@@ -74,11 +68,6 @@ def depth_landscape_run(wildcards):
     """The run whose landscape is drawn."""
     axes = _depth_limit.RUN.values(wildcards)
     return DEPTH_LIMIT_RUN.of(**axes)
-
-
-def depth_landscape_settings(wildcards):
-    """What a part of a landscape depends on besides its run: not which others there are."""
-    return DEPTH_LANDSCAPES.each.plain()
 
 
 def depth_limit_memory(wildcards, threads):

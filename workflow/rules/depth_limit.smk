@@ -233,7 +233,7 @@ rule depth_limit_landscape:
     params:
         asked=DEPTH_LIMIT_ASKED,
         own=depth_limit_settings,
-        settings=depth_landscape_settings,
+        settings=DEPTH_LANDSCAPE_SETTINGS,
         code=fingerprint("depth_limit_landscape.py"),
     message:
         "depth_limit: landscape of {wildcards.depth} layers, {wildcards.augmentation}, seed {wildcards.seed}, part {wildcards.part}"

@@ -15,6 +15,7 @@ from tacit.figures import depth_panels as panels
 from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
 from tacit.studies.depth_cifar import CURVES, GRADIENTS, PUBLISHED_RATE, PUBLISHED_SIZE, RUNS
+from tacit.studies.depth_gradients import mean_law
 from tacit.studies.tables import MissingRunsError
 
 _MOST = 120
@@ -53,8 +54,7 @@ def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     axes[2].set(xlabel="epoch $t$", ylabel="$\\Omega(t)$; fits bold", yscale="log")
     deepest = numbers[(numbers["quantity"] == "law") & (numbers["depth"] == depths[-1])]
     if len(deepest):
-        size, rate, shift = (deepest[name].iloc[0] for name in ("size", "rate", "shift"))
-        words = f"$L={depths[-1]}$: ${size:.3g}\\,/\\,(t+{shift:.3g})^{{{rate:.2f}}}$"
+        words = f"$L={depths[-1]}$: {panels.formula(*deepest[['size', 'rate', 'shift']].iloc[0])}"
         axes[2].text(0.97, 0.97, words, transform=axes[2].transAxes, ha="right", va="top", fontsize=6.5)
     for place in axes:
         place.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, integer=True))
@@ -92,10 +92,9 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
         if len(fits):
             size, rate, shift = (float(fits[name].mean()) for name in ("size", "rate", "shift"))
             law = {"size": size, "rate": rate, "shift": shift, "seeds": len(fits)}
-            for time in np.linspace(times[0], times[-1], 100):
-                each = fits["size"] * (time + fits["shift"]) ** -fits["rate"]
-                value = {"time": time, "mean": float(each.mean())}
-                rows.append({"quantity": "law", "depth": depth} | value | law)
+            at = np.linspace(times[0], times[-1], 100)
+            for time, mean in zip(at, mean_law(fits, at), strict=True):
+                rows.append({"quantity": "law", "depth": depth, "time": time, "mean": mean} | law)
     columns = ["quantity", "depth", "time", "mean", "low", "high", "seeds", "size", "rate", "shift"]
     return pd.DataFrame(rows).reindex(columns=columns)
 

@@ -15,7 +15,7 @@ from tacit.figures import depth_panels as panels
 from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
 from tacit.studies.depth_gradients import GRADIENTS as TABLE
-from tacit.studies.depth_gradients import LAWS
+from tacit.studies.depth_gradients import LAWS, mean_law
 from tacit.studies.tables import over_seeds_of
 
 _LAW = "0.25"
@@ -60,16 +60,15 @@ def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
 
 def _formula(numbers: pd.DataFrame, rule: str, alpha: float) -> str:
     """Return the law of the deepest network as it is written."""
-    sizes, rates, shifts = (panels.of_panel(numbers, name, rule, alpha)["mean"] for name in ("size", "rate", "shift"))
-    shift = f"{shifts.iloc[-1]:.3g}"
-    return f"${sizes.iloc[-1]:.3g}\\,/\\,(t+{shift})^{{{round(rates.iloc[-1], 2) + 0.0:.2f}}}$"
+    parameters = (panels.of_panel(numbers, name, rule, alpha)["mean"].iloc[-1] for name in ("size", "rate", "shift"))
+    return panels.formula(*parameters)
 
 
 # Numbers.
 
 
 def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataFrame:
-    """Return means and 95 % intervals over seeds: of Omega by epoch, with the law of the mean parameters, and these."""
+    """Return means and 95 % intervals over seeds: of Omega by epoch, with the mean of laws, and of these."""
     gradients, laws = panels.there(tables["gradients"]), tables["power_laws"]
     keys = ["rule", "alpha", "depth"]
     rows: list[dict[str, Any]] = []
@@ -81,9 +80,8 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
                 rows.append(axes | {"quantity": quantity} | over_seeds_of(values))
     for (*key, epoch), own in gradients.groupby([*keys, "epoch"]):
         axes = dict(zip(keys, key, strict=True))
-        fits = laws[np.logical_and.reduce([laws[name] == value for name, value in axes.items()])].dropna(subset="rate")
-        each = fits["size"] * (epoch + fits["shift"]) ** -fits["rate"]
-        law = float(each.mean()) if len(each) else np.nan
+        fits = laws[np.logical_and.reduce([laws[name] == value for name, value in axes.items()])]
+        law = mean_law(fits, epoch).item()
         found = over_seeds_of(own["omega"].to_numpy(float))
         rows.append(axes | {"quantity": "omega", "epoch": epoch, "kept": own["kept"].mean()} | found | {"law": law})
     columns = [*keys, "quantity", "epoch", "kept", "mean", "low", "high", "seeds", "law"]

@@ -16,7 +16,7 @@ from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
 from tacit.settings.depth_limit import VARIANT
 from tacit.studies.depth_limit import ENTRIES, PROFILES, RUNS, VARIATION, of_shown
-from tacit.studies.tables import interval
+from tacit.studies.tables import over_seeds_of
 
 
 def draw_norms(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
@@ -152,12 +152,12 @@ def _variation(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.Dat
     norms = panels.there(of_shown(tables["variation"], shown)).dropna(subset="mean").assign(quantity="variation")
     others = []
     for key, own in of_shown(tables["runs"], shown).groupby([*VARIANT, "depth"], sort=False):
+        axes = dict(zip([*VARIANT, "depth"], key, strict=True))
         for quantity, column in (("ends", "end_distance"), ("loss", "final_loss")):
-            others.append((*key, quantity, *map(float, interval(own[column].to_numpy())), len(own)))
-    names = [*VARIANT, "depth", "quantity", "mean", "low", "high", "seeds"]
+            others.append({**axes, "quantity": quantity, **over_seeds_of(own[column].to_numpy(float))})
     powers = ["power", "power_low", "power_high"]
     columns = [*VARIANT, "depth", "quantity", "p", "mean", "low", "high", "seeds", *powers]
-    return pd.concat([norms[columns], pd.DataFrame(others, columns=names)], ignore_index=True).reindex(columns=columns)
+    return pd.concat([norms[columns], pd.DataFrame(others)], ignore_index=True).reindex(columns=columns)
 
 
 NORMS = Drawing({"profiles": PROFILES}, _profiles, draw_norms)

@@ -165,6 +165,12 @@ def apart(heights: np.ndarray, *, gap: float = 0.075) -> np.ndarray:
     return np.minimum(np.maximum(moved, 0.03), 1 - steps[-1]) + steps
 
 
+def formula(size: float, rate: float, shift: float) -> str:
+    """Return a power law as it is written."""
+    # Without the sign of a zero.
+    return f"${size:.3g}\\,/\\,(t+{shift:.3g})^{{{round(rate, 2) + 0.0:.2f}}}$"
+
+
 def frame_depths(axes: Any, depths: Sequence[int], *, room: float) -> None:
     """Let a panel have a logarithmic axis of depths, with `room` times the last one for labels."""
     axes.set_xscale("log")

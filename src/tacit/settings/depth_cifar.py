@@ -20,9 +20,9 @@ from tacit.settings.base import (
     check_memory,
     check_runs,
 )
-from tacit.settings.depth_limit import PowerLaw
 from tacit.settings.images import Images
 from tacit.settings.networks import Precision, Schedule
+from tacit.settings.power_law import PowerLaw
 
 Depth = Annotated[int, Field(ge=8, le=10_000)]
 """6 n + 2 layers."""

@@ -22,6 +22,7 @@ from tacit.settings.base import (
     check_unused,
 )
 from tacit.settings.images import Images
+from tacit.settings.power_law import PowerLaw
 
 Initialization = Literal["constant", "ntrunc", "lin_dec", "lin_inc", "quad", "lin_dec_sym", "lin_inc_sym"]
 Activation = Literal["tanh", "relu", "elu", "gelu", "sigmoid"]
@@ -241,30 +242,6 @@ class Shown(Settings):
     """Row and column of those weights, from 0."""
 
 
-class PowerLaw(Settings):
-    """How the power law of Omega along a training is fitted."""
-
-    window: Annotated[int, Field(ge=0, le=100_000)] = 5
-    """Consecutive epochs of which the largest and the least are left out; 0: none are."""
-    period: Annotated[int, Field(ge=0, le=100_000)] = 0
-    """Every epoch whose number it divides is left out before that; 0: none is."""
-    with_shift: bool = False
-    """Whether T0 of C / (t + T0)^rho is fitted, too, instead of 1."""
-
-    @model_validator(mode="after")
-    def _leaves_steps(self) -> Self:
-        for name, least in (("window", 3), ("period", 2)):
-            if 0 < (value := getattr(self, name)) < least:
-                raise ValueError(f"{name} = {value} leaves out all epochs; give {least} or more, or 0 for none")
-        return self
-
-    def check(self, points: int, *, what: str) -> None:
-        """Raise ValueError if a series of so many points, which are called `what`, has too few for the window."""
-        left = points - (points // self.period if self.period else 0)
-        if self.window > left:
-            raise ValueError(f"power_law.window = {self.window}: there are only {left} {what}")
-
-
 class Chosen(Settings):
     """Networks of one setting and depth, of which a landscape is drawn; what is null is what there is but one of."""
 
@@ -374,20 +351,7 @@ class DepthLimitSettings(Settings):
                 raise ValueError(
                     f"shown.{name}: {value} is not trained; there are {', '.join(map(str, dict.fromkeys(trained)))}"
                 )
-        networks = {(chosen.experiment, *chosen.among(self.experiments)) for chosen in self.landscapes.of}
-        if len(networks) < len(self.landscapes.of):
-            raise ValueError("landscapes.of: two of these are the same network")
-        for chosen in self.landscapes.of:
-            own = self.experiments[chosen.experiment]
-            learned = own.data.num_train_at_most if isinstance(own.data, Images) else own.data.num_train
-            if own.dim == 1:
-                raise ValueError(f"landscapes.of: {chosen.experiment} has dim = 1, and a plane two directions")
-            if self.landscapes.each.images > learned:
-                raise ValueError(
-                    f"landscapes.each.images = {self.landscapes.each.images}: {chosen.experiment} learns from {learned}"
-                )
-            if (seeds := self.experiments[chosen.experiment].seeds) < self.landscapes.seeds:
-                raise ValueError(f"landscapes.seeds = {self.landscapes.seeds}: {chosen.experiment} has only {seeds}")
+        self._check_landscapes()
         self.power_law.check(grid.descent.epochs, what="epochs of the grid")
         for name, values in (("alphas", grid.alphas), ("variation.p", grid.variation.p)):
             if len({f"{value:g}" for value in values}) < len(values):
@@ -397,6 +361,21 @@ class DepthLimitSettings(Settings):
         if far := [pair for pair in shown.entries if max(pair) >= grid.dim]:
             raise ValueError(f"shown.entries: {list(far[0])} is outside of weights of {grid.dim} x {grid.dim}")
         return self
+
+    def _check_landscapes(self) -> None:
+        """Stop at networks that are not there, or have no such landscape."""
+        asked = self.landscapes
+        if len({(chosen.experiment, *chosen.among(self.experiments)) for chosen in asked.of}) < len(asked.of):
+            raise ValueError("landscapes.of: two of these are the same network")
+        for name in (chosen.experiment for chosen in asked.of):
+            own = self.experiments[name]
+            if own.dim == 1:
+                raise ValueError(f"landscapes.of: {name} has dim = 1, and a plane two directions")
+            learned = own.data.num_train_at_most if isinstance(own.data, Images) else own.data.num_train
+            if asked.each.images > learned:
+                raise ValueError(f"landscapes.each.images = {asked.each.images}: {name} learns from {learned}")
+            if asked.seeds > own.seeds:
+                raise ValueError(f"landscapes.seeds = {asked.seeds}: {name} has only {own.seeds}")
 
     @property
     def experiments(self) -> dict[str, Experiment]:

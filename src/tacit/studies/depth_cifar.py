@@ -16,9 +16,10 @@ import pandas as pd
 
 from tacit import store, streams
 from tacit.data.images import ImageSet
-from tacit.settings.depth_cifar import RunSettings
+from tacit.settings.depth_cifar import RunSettings, Training
 from tacit.studies import ledger
-from tacit.studies.depth_gradients import fitted, kept_points
+from tacit.studies.depth_gradients import FITTED, comparable, fitted, kept_points
+from tacit.studies.depth_limit import by_seed, power_off
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +45,7 @@ AXES = ["depth", "seed"]
 RUNS = store.Table(
     keys=AXES,
     numbers=("test_accuracy", "test_top2", "test_loss", "train_loss", "learning_rate"),
-    others=("size", "size_low", "size_high", "rate", "rate_low", "rate_high", "shift", "points"),
+    others=(*FITTED, "points"),
 )
 CURVES = store.Table(keys=(*AXES, "epoch"), numbers=("test_loss", "test_accuracy"), others=("train_loss",))
 GRADIENTS = store.Table(keys=(*AXES, "step"), numbers=("time", "images", "omega", "omega_logged", "kept"))
@@ -91,13 +92,6 @@ def train(
             in_channels=settings.images.channels,
             num_classes=settings.images.num_classes,
         ).to(device)
-        last: dict[str, np.ndarray] = {}
-
-        def measure(current: nn.Module) -> dict[str, float]:
-            found, correct = _evaluate(current, test_images, settings, seed=seed)
-            last["test_correct"] = correct
-            return found
-
         batches = Batches(len(train_images.labels), own.batch_size, stream)
         trained = classification.fit(
             network,
@@ -108,7 +102,7 @@ def train(
             batches,
             epochs=own.epochs,
             advice=f"reduce rate_factor or rate_exponent (the learning rate is {rate:g})",
-            measure=measure,
+            measure=lambda current: _evaluate(current, test_images, settings, seed=seed)[0],
             measured=range(own.epochs + 1),
             kept=(),
             checkpoint=checkpoint,
@@ -118,8 +112,7 @@ def train(
             compile=own.compile,
             rate=optimizers.rate(own.schedule, rate, epochs=own.epochs),
         )
-        # A training that was resumed after its last epoch has not measured in this process.
-        correct = last.get("test_correct", _evaluate(network, test_images, settings, seed=seed)[1])
+        _, correct = _evaluate(network, test_images, settings, seed=seed)
     sizes = np.tile(batches.sizes(), own.epochs)
     return {**trained.steps, "step_images": sizes.astype(np.int64), **trained.measures, "test_correct": correct}
 
@@ -182,7 +175,7 @@ def tables(
     for path in runs:
         run = store.read(path, kind=RUN)
         axes = {name: run.settings[name] for name in AXES}
-        arrays, training = run.arrays, RunSettings.from_plain(_own(run.settings)).training
+        arrays, training = run.arrays, Training.from_plain(run.settings["training"])
         answers[axes["depth"], axes["seed"]] = arrays["test_correct"].astype(float)
         steps = len(arrays["step_loss"]) // (len(arrays["epoch"]) - 1)
         weights = arrays["step_images"].reshape(-1, steps)
@@ -204,10 +197,6 @@ def tables(
         ],
         "claims": claims(found, answers, published=published, missing=missing),
     }
-
-
-def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in AXES}
 
 
 def _gradients(arrays: Mapping[str, np.ndarray], steps: int, fit: Mapping[str, Any]) -> pd.DataFrame:
@@ -238,39 +227,29 @@ def claims(
         found = ledger.scaled(ledger.contrast([block]), 100)
     text = f"With {last} layers test accuracy is not more than {POINTS:g} points below that with {first}"
     book.judge("depth_costs_little", SOURCE, text, found, above=-POINTS, unit="percentage points")
-    accuracy, _ = _by_seed(runs, "test_accuracy")
+    accuracy, _ = by_seed(runs, "test_accuracy")
     least = ledger.mean(100 * accuracy.min(1)) if len(accuracy) else None
     text = f"Networks of all depths learn: the least test accuracy is above {LEAST_ACCURACY:g} %"
     book.judge("all_learn", SOURCE, text, least, above=LEAST_ACCURACY, unit="%")
-    rates, places = _by_seed(runs, "rate")
-    sizes, _ = _by_seed(runs, "size")
+    rates, _ = by_seed(runs, "rate")
+    sizes, _ = by_seed(runs, "size")
     deepest = rates[:, -1] if len(rates) else np.empty(0)
     text = f"Omega falls along the training: rate rho of its power law C / (t + 1)^rho, with {last} layers"
     book.judge("omega_rate", SOURCE, text, ledger.mean(deepest) if len(deepest) else None, above=LEAST_RATE, unit="rho")
-    for name, values, words in (("rate", rates, "rate rho"), ("size", sizes, "size C")):
-        # In another unit with each shift.
-        judged = name == "rate" or (runs["shift"].dropna() == 1).all()
-        several = judged and len(values) and len(places) > 1 and (values > 0).all()
-        found = ledger.mean(np.abs(ledger.slopes(np.log(places), np.log(values)))) if several else None
+    for name, words in (("rate", "rate rho"), ("size", "size C")):
+        found = power_off(comparable(runs, name), name, 0)
         text = (
             f"The {words} of the power law of Omega is the same in all depths: size of the power of L that it goes with"
         )
-        book.judge(f"omega_{name}_depth", SOURCE, text, _of_sizes(found), below=CHANGE, unit="power of L")
+        book.judge(f"omega_{name}_depth", SOURCE, text, found, below=CHANGE, unit="power of L")
     if published:
         for name, values, is_so in (("rate", rates, PUBLISHED_RATE), ("size", sizes, PUBLISHED_SIZE)):
-            off = ledger.mean(np.abs(values[:, -1] / is_so - 1)) if len(values) else None
+            off = None
+            if len(values):
+                how = "size of the difference of each seed, mean over seeds, Student's t"
+                off = ledger.mean(np.abs(values[:, -1] / is_so - 1))._replace(how=how)
             text = (
                 f"With {last} layers the {name} of the power law of Omega is the published one, {is_so:.3g}: part off"
             )
-            book.judge(f"omega_{name}_published", SOURCE, text, _of_sizes(off), below=OFF, unit="of it")
+            book.judge(f"omega_{name}_published", SOURCE, text, off, below=OFF, unit="of it")
     return book.table()
-
-
-def _of_sizes(found: ledger.Estimate | None) -> ledger.Estimate | None:
-    return found and found._replace(how="size of the difference of each seed, mean over seeds, Student's t")
-
-
-def _by_seed(runs: pd.DataFrame, quantity: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return a quantity (seeds, depths), of seeds that are there in all depths, and these depths."""
-    wide = runs.pivot(index="seed", columns="depth", values=quantity).dropna()
-    return wide.to_numpy(float), wide.columns.to_numpy(float)

@@ -21,21 +21,9 @@ from tacit.studies.depth_limit import STUDY
 
 AXES = [*VARIANT, "depth", "seed"]
 GRADIENTS = store.Table(keys=(*AXES, "epoch"), numbers=("omega", "omega_logged", "kept"))
-LAWS = store.Table(
-    keys=AXES,
-    numbers=("points",),
-    others=(
-        "size",
-        "size_low",
-        "size_high",
-        "rate",
-        "rate_low",
-        "rate_high",
-        "shift",
-        "published_size",
-        "published_rate",
-    ),
-)
+FITTED = ("size", "size_low", "size_high", "rate", "rate_low", "rate_high", "shift")
+"""Columns of a power law."""
+LAWS = store.Table(keys=AXES, numbers=("points",), others=(*FITTED, "published_size", "published_rate"))
 """What the tables must be. In that of laws nothing stands for what could not be fitted."""
 
 DRAWS = 200
@@ -76,10 +64,25 @@ def fitted(x: ArrayLike, y: ArrayLike, fit: Mapping[str, Any], generator: np.ran
         law, low, high, _ = power_law.bootstrap(x, y, generator=generator, with_shift=fit["with_shift"], draws=DRAWS)
     except power_law.FitError:
         return {}
-    ends = {f"{name}_{end}": getattr(one, name) for end, one in (("low", low), ("high", high)) for name in _FITTED}
+    ends = {
+        f"{name}_{end}": getattr(one, name) for end, one in (("low", low), ("high", high)) for name in ("size", "rate")
+    }
     # Without an end where too many draws had no law.
     ends = {name: value if np.isfinite(value) else np.nan for name, value in ends.items()}
     return {"size": law.size, "rate": law.rate, "shift": law.shift, **ends}
+
+
+def comparable(laws: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """Return laws of which a quantity has one unit: that of sizes is another with each shift."""
+    return laws if quantity == "rate" or (laws["shift"].dropna() == 1).all() else laws[:0]
+
+
+def mean_law(laws: pd.DataFrame, x: ArrayLike) -> np.ndarray:
+    """Return the mean of power laws, of which there may be none, at x (n,)."""
+    own = laws.dropna(subset="rate")
+    size, rate, shift = (own[name].to_numpy(float)[:, None] for name in ("size", "rate", "shift"))
+    each = size * (np.atleast_1d(np.asarray(x, float)) + shift) ** -rate
+    return each.mean(0) if len(each) else np.full(each.shape[1], np.nan)
 
 
 def _law(used: pd.DataFrame, axes: tuple[Any, ...], fit: Mapping[str, Any]) -> dict[str, float]:
@@ -89,6 +92,3 @@ def _law(used: pd.DataFrame, axes: tuple[Any, ...], fit: Mapping[str, Any]) -> d
         return {}
     published = power_law.fit_as_published(used["epoch"], used["omega_logged"], with_shift=fit["with_shift"])
     return found | {"published_size": published.size, "published_rate": published.rate}
-
-
-_FITTED = ("size", "rate")

@@ -345,6 +345,15 @@ def power_of(table: pd.DataFrame, quantity: str) -> ledger.Estimate | None:
     return ledger.slope(places, logs) if len(logs) and len(places) > 1 else None
 
 
+def power_off(table: pd.DataFrame, quantity: str, power: float) -> ledger.Estimate | None:
+    """Estimate how far the power of the depth that a quantity goes with is from another."""
+    logs, places = log_by_seed(table, quantity)
+    if not len(logs) or len(places) < 2:
+        return None
+    how = "size of the difference of each seed's slope, mean over seeds, Student's t"
+    return ledger.mean(np.abs(ledger.slopes(places, logs) - power))._replace(how=how)
+
+
 def by_seed(table: pd.DataFrame, quantity: str) -> tuple[np.ndarray, np.ndarray]:
     """Return a quantity (seeds, depths), of seeds that are there in all depths, and these depths."""
     wide = table.pivot_table(index="seed", columns="depth", values=quantity, aggfunc="first", dropna=False).dropna()

@@ -78,7 +78,8 @@ def claims(
             f"loss_bounded_{alpha:g}", SOURCE, text, study.power_of(own, "final_loss"), below=GROWS, unit="power of L"
         )
         of_variation = _of(variation, alpha, "scaled")
-        for p in exponents[:1]:
+        if exponents:
+            p = exponents[0]
             text = (
                 f"The {p:g}-variation norm of the trained, rescaled path, and so that of all larger exponents, none of "
                 f"which is greater, grows by less than L^{GROWS:g} ({words})"
@@ -90,7 +91,7 @@ def claims(
             f"ends_{alpha:g}", SOURCE, text, _beside_ends(of_variation, own, exponents), below=1.01, unit="times"
         )
         _judge_omega(book, laws, alpha, words)
-        of_fixed = _off(_of(runs, alpha, "fixed"), "mean_norm", 1 - 2 * alpha)
+        of_fixed = study.power_off(_of(runs, alpha, "fixed"), "mean_norm", 1 - 2 * alpha)
         text = (
             f"At a rate that is fixed in depth, norms of rescaled weights go as L^{1 - 2 * alpha:g} (alpha {alpha:g}): "
             "difference of the powers"
@@ -99,7 +100,9 @@ def claims(
     if shown["initialization"] == "ntrunc" and shown["gamma"] >= 1:
         first = variation[(variation["p"] == shown["gamma"]) & (variation["alpha"] == shown["alpha"])]
         text = "The gamma-variation norm of the initial rescaled path does not depend on depth: size of the power"
-        book.judge("initial_variation", SOURCE, text, _off(first, "initial", 0), below=0.02, unit="power of L")
+        book.judge(
+            "initial_variation", SOURCE, text, study.power_off(first, "initial", 0), below=0.02, unit="power of L"
+        )
     return book.table()
 
 
@@ -111,10 +114,8 @@ def _judge_omega(book: ledger.Ledger, laws: pd.DataFrame, alpha: float, words: s
     text = f"Omega falls along the training: rate rho of its power law, in the deepest network ({words})"
     book.judge(f"omega_rate_{alpha:g}", SOURCE, text, deepest, above=LEAST_RATE, unit="rho")
     for name, spoken in (("rate", "rate rho"), ("size", "size C")):
-        # C has another unit with each shift.
-        judged = own if name == "rate" or (own["shift"].dropna() == 1).all() else own[:0]
         text = f"The {spoken} of Omega's power law is the same in all depths: size of its power of L ({words})"
-        found = _off(judged, name, 0)
+        found = study.power_off(depth_gradients.comparable(own, name), name, 0)
         book.judge(f"omega_{name}_depth_{alpha:g}", SOURCE, text, found, below=EXPONENT_ERROR, unit="power of L")
     if alpha > 0.5:
         text = (
@@ -135,15 +136,6 @@ def _of(table: pd.DataFrame, alpha: float, rule: str) -> pd.DataFrame:
     own = table[table["alpha"] == alpha]
     there = own[own["rule"] == rule]
     return own if alpha == 0.5 and there.empty else there
-
-
-def _off(table: pd.DataFrame, quantity: str, power: float) -> ledger.Estimate | None:
-    """Estimate how far the power of the depth that a quantity goes with is from another."""
-    logs, places = study.log_by_seed(table, quantity)
-    if not len(logs) or len(places) < 2:
-        return None
-    how = "size of the difference of each seed's slope, mean over seeds, Student's t"
-    return ledger.mean(np.abs(ledger.slopes(places, logs) - power))._replace(how=how)
 
 
 def _differences(profiles: Mapping[tuple[Any, ...], np.ndarray], alpha: float) -> ledger.Estimate | None:

@@ -151,9 +151,8 @@ class Augmented:
     """
 
     def __init__(self, images: LabelledImages, *, padding: int, flips: bool, stream: tuple[str | int, ...]):
-        self.images, self.labels, self.padding, self.flips, self.stream = (
-            images.images, images.labels, padding, flips, stream,
-        )  # fmt: skip
+        self.images, self.labels = images
+        self.padding, self.flips, self.stream = padding, flips, stream
         self.begin(0)
 
     def begin(self, epoch: int) -> None:
