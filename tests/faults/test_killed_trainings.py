@@ -15,12 +15,18 @@ pytestmark = pytest.mark.slow
 
 CONFIG = yaml.safe_load((CHECKOUT / "config" / "config.yaml").read_text(encoding="utf-8"))
 SMOKE = settings.load(CONFIG | {"scale": "smoke"}, CHECKOUT / "config" / "scales")
-JOBS = ("pathfinder_train", "rank_dynamics_train", "tensor_completion_train", "untied_train", "depth_limit_train")
+JOBS = (
+    "pathfinder_train",
+    "rank_dynamics_train",
+    "tensor_completion_train",
+    "untied_train",
+    "depth_limit_train",
+    "depth_cifar_train",
+)
 """One for each way to be saved: the engine by epochs and by time, with what it keeps, descents on both tasks, and
 those that are compiled.
 
-Is Same Class, networks that continue from a CNN, convolutional networks of many layers, and the string are the same
-engine put together with other parts.
+Is Same Class, networks that continue from a CNN, and the string are the same engine put together with other parts.
 """
 
 
@@ -72,6 +78,11 @@ def job_of(script, smoke):
             arguments = {"experiment": "grid", "depth": 2000} | variant
             arguments["settings"] = lengthened(grid.run.plain(), epochs=40, batch_size=40, delta="trained")
             inputs = [data("images/source~mnist_5k/size~28.h5")]
+        case "depth_cifar_train":
+            # With all that an optimizer, a schedule and the augmentation may hold.
+            more = {"epochs": 20, "momentum": 0.9, "weight_decay": 1e-4, "schedule": "cosine", "flips": True}
+            arguments = {"depth": 8, "settings": lengthened(SMOKE.depth_cifar.run.plain(), **more)}
+            inputs = [data("images/source~digits/size~8.h5")]
     plain = arguments.pop("settings")
     return Job(script, tuple(inputs), arguments | {"seed": 0}, plain)
 

@@ -59,6 +59,23 @@ def test_a_point_is_the_loss_of_the_network_with_other_weights(tmp_path, augment
     assert part(path, own, 3)[0]["losses"][0, 3] == pytest.approx(loss(weights + 0.3 * np.stack(second)), rel=1e-12)
 
 
+def test_the_loss_is_of_the_samples_that_are_asked_for(tmp_path):
+    own = run_settings()
+    run = write(tmp_path, own)
+    found = store.read(run, kind=depth_limit.RUN)
+    plane = {"images": 8, "points": 3, "step": 0.3}
+    _, of_test = study.part(run, IMAGES, own, Landscape.from_plain(plane | {"samples": "test"}), part=0)
+    of_all = {"images": len(IMAGES.test_labels), "samples": "test"}
+    _, whole = study.part(run, IMAGES, own, Landscape.from_plain(plane | of_all), part=0)
+    assert whole["loss"] == pytest.approx(found.attributes["test_loss"], rel=1e-6)
+    # Another image set, of which the run has seen nothing.
+    other = IMAGES._replace(train_images=255 - IMAGES.train_images)
+    data = own.data.plain() | {"num_train": 30}
+    _, of_other = study.part(run, other, own, Landscape.from_plain(plane | {"data": data}), part=0)
+    _, of_train = study.part(run, IMAGES, own, Landscape.from_plain(plane), part=0)
+    assert len({of_test["loss"], of_other["loss"], of_train["loss"]}) == 3
+
+
 def test_tables_put_parts_together(tmp_path):
     own = run_settings()
     run = write(tmp_path, own, seed=0)
@@ -110,7 +127,13 @@ def test_the_claim_compares_networks_of_one_seed():
         ({"of": [{"experiment": "none"}]}, "none is no experiment; there are grid, constant"),
         ({"of": [{"experiment": "with_skips"}, {"experiment": "with_skips", "depth": 10}]}, "the same network"),
         ({"of": [{"experiment": "constant"}]}, "dim = 1, and a plane two directions"),
-        ({"each": {"images": 500}}, "landscapes.each.images = 500: with_skips learns from 100"),
+        ({"each": {"images": 500}}, "landscapes.each.images = 500: mnist_5k has 100 samples for train with with_skips"),
+        ({"each": {"images": 5, "data": {"source": "sin"}}}, "sin does not fit with_skips, whose networks have 784"),
+        ({"each": {"images": 5, "data": {"source": "digits"}}}, "digits does not fit with_skips"),
+        (
+            {"each": {"images": 5, "samples": "test", "data": {"source": "mnist_5k", "num_test": 4}}},
+            "landscapes.each.images = 5: mnist_5k has 4 samples for test",
+        ),
         ({"seeds": 3}, "landscapes.seeds = 3: with_skips has only 2"),
         ({"each": {"images": 5, "points": 5, "parts": 6}}, "parts = 6: a landscape of 5 points"),
     ],

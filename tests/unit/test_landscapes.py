@@ -93,6 +93,24 @@ def test_a_network_of_ones_own_in_torch():
     assert found[1, 4] == pytest.approx(torch.nn.functional.cross_entropy(network(x), y).item(), rel=1e-12)
 
 
+def test_parameters_of_a_module_serve_as_they_are():
+    network = torch.nn.Linear(3, 2)
+    arrays = [parameter.detach().numpy() for parameter in network.parameters()]
+
+    def loss(parameters):
+        return float(sum((array**2).sum() for array in parameters))
+
+    of_arrays, of_module = (
+        evaluate(loss, own, draw_directions(own, generator=np.random.default_rng(1)), points=3, step=0.5)
+        for own in (arrays, list(network.parameters()))
+    )
+    np.testing.assert_array_equal(of_arrays, of_module)
+    # And a single one of several layers.
+    layers = torch.randn(2, 3, 3, requires_grad=True)
+    directions = draw_directions(layers, generator=np.random.default_rng(1))
+    assert evaluate(lambda moved: moved.shape[0], layers, directions, points=3, step=1).tolist() == [[2.0] * 3] * 3
+
+
 def test_coordinates_are_in_units_of_the_parameters():
     np.testing.assert_allclose(axis(4, 0.5), [-1, -0.5, 0, 0.5])
 

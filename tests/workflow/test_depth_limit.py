@@ -90,6 +90,34 @@ def test_numbers_of_convolutional_networks_are_those_of_their_runs(smoke, projec
     assert call.plan == {"depth_cifar_train": 2, "depth_cifar_collect": 1, "depth_cifar_plot": 1}, call.output
 
 
+def test_gradients_are_of_both_kinds_of_network(smoke, project):
+    drawn = pd.read_csv(smoke / "figures/depth_gradients.csv")
+    steps = drawn[drawn["quantity"] == "convolutional"]
+    logged = pd.read_csv(smoke / "results/smoke/depth_cifar/gradients.csv").groupby(["depth", "step"])
+    expected = logged["omega_logged"].mean()
+    found = steps.set_index(["depth", "step"])
+    assert found["mean"].tolist() == pytest.approx(expected.tolist(), rel=1e-12)
+    # 100 images in batches of 32: the fourth of each epoch has 4, and looks 64 times as large.
+    assert (found["short"] == (logged["images"].first() == 4).astype(int)).all() and found["short"].sum() == 2 * 2
+    assert found[found["short"] == 1]["mean"].min() > 20 * found[found["short"] == 0]["mean"].max()
+    call = project.call(
+        "--dry-run", "figures/depth_gradients.pdf", "--config", "scale=smoke", "depth_cifar={omega_shown: corrected}",
+        scale=None,
+    )  # fmt: skip
+    assert call.plan == {"depth_gradients_plot": 1}, call.output
+
+
+def test_gradients_are_drawn_without_convolutional_networks_where_that_is_allowed(fresh):
+    partial = ("--config", "scale=smoke", "partial=true")
+    runs = "results/smoke/depth_limit/experiment~grid/alpha~0.75/gamma~1/initialization~ntrunc/activation~tanh"
+    run = f"{runs}/augmentation~skip/rule~scaled/learning_rate~0.9/depth~10/seed~0.h5"
+    assert fresh.call(run, "--config", "scale=smoke", scale=None).code == 0
+    call = fresh.call("figures/depth_gradients.pdf", *partial, scale=None)
+    assert call.code == 0, call.output
+    drawn = pd.read_csv(fresh.root / "figures/depth_gradients.csv")
+    assert set(drawn["quantity"]) >= {"omega"} and "convolutional" not in set(drawn["quantity"])
+
+
 def test_an_experiment_that_is_not_there_is_named(fresh):
     path = "results/smoke/depth_limit/experiment~other/alpha~1/gamma~1/initialization~quad/activation~tanh"
     call = fresh.call("--dry-run", f"{path}/augmentation~skip/rule~fixed/learning_rate~1/depth~10/seed~0.h5")

@@ -1,5 +1,5 @@
 # Convolutional residual networks of many layers (thesis on weight regularity in the depth limit): image set -> one
-# training a depth and seed -> tables -> figure.
+# training a depth and seed -> tables -> figure; and the figure on gradients, which is of both kinds of network.
 
 
 include: "depth_cifar.paths.smk"
@@ -92,5 +92,36 @@ rule depth_cifar_plot:
         code=fingerprint("plot.py", "tacit.figures.depth_cifar.CIFAR"),
     message:
         "depth_cifar: draw figures/depth_cifar.pdf"
+    script:
+        by_content("plot.py")
+
+
+rule depth_gradients_plot:
+    """Draw Omega along trainings of deep and of convolutional networks, and the power laws that it follows."""
+    input:
+        gradients=rules.depth_limit_collect.output.gradients,
+        power_laws=rules.depth_limit_collect.output.power_laws,
+        convolutional=depth_cifar_table("gradients"),
+        convolutional_laws=depth_cifar_table("runs"),
+    output:
+        figure=report(
+            "figures/depth_gradients.pdf",
+            caption="../report/depth_gradients.rst",
+            category="Depth limit",
+            labels={"result": "Depth limit: gradients along training", "scale": cfg.scale},
+        ),
+        numbers="figures/depth_gradients.csv",
+    log:
+        "logs/figures/depth_gradients.log",
+    localrule: True
+    params:
+        asked=DEPTH_GRADIENTS_ASKED,
+        accept_older_code=cfg.accept_older_code,
+        collected={"runs": DEPTH_GRADIENTS_RUNS, "partial": cfg.partial},
+        settings=drawn(cfg.depth_limit, "further", convolutional=cfg.depth_cifar.plain()),
+        uses="tacit.figures.depth_gradients.GRADIENTS",
+        code=fingerprint("plot.py", "tacit.figures.depth_gradients.GRADIENTS"),
+    message:
+        "depth_limit: draw figures/depth_gradients.pdf"
     script:
         by_content("plot.py")

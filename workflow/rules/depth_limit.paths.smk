@@ -64,6 +64,12 @@ def depth_limit_images(wildcards):
     return images_dataset(data) if isinstance(data, Images) else []
 
 
+def depth_landscape_images(wildcards):
+    """The images that the loss of a landscape is of."""
+    data = DEPTH_LANDSCAPES.each.data or depth_limit_experiment(wildcards).data
+    return images_dataset(data) if isinstance(data, Images) else []
+
+
 def depth_landscape_run(wildcards):
     """The run whose landscape is drawn."""
     axes = _depth_limit.RUN.values(wildcards)

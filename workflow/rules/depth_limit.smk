@@ -186,40 +186,11 @@ rule depth_limit_plot_variation:
         by_content("plot.py")
 
 
-rule depth_limit_plot_gradients:
-    """Draw Omega along trainings, and the power laws that it follows."""
-    input:
-        gradients=rules.depth_limit_collect.output.gradients,
-        power_laws=rules.depth_limit_collect.output.power_laws,
-    output:
-        figure=report(
-            "figures/depth_gradients.pdf",
-            caption="../report/depth_gradients.rst",
-            category="Depth limit",
-            labels={"result": "Depth limit: gradients along training", "scale": cfg.scale},
-        ),
-        numbers="figures/depth_gradients.csv",
-    log:
-        "logs/figures/depth_gradients.log",
-    localrule: True
-    params:
-        asked=DEPTH_LIMIT_ASKED,
-        accept_older_code=cfg.accept_older_code,
-        collected=collected(DEPTH_LIMIT_RUNS),
-        settings=drawn(cfg.depth_limit, "further"),
-        uses="tacit.figures.depth_gradients.GRADIENTS",
-        code=fingerprint("plot.py", "tacit.figures.depth_gradients.GRADIENTS"),
-    message:
-        "depth_limit: draw figures/depth_gradients.pdf"
-    script:
-        by_content("plot.py")
-
-
 rule depth_limit_landscape:
     """Compute some rows of the loss on a plane through the weights of a trained network."""
     input:
         run=depth_landscape_run,
-        images=depth_limit_images,
+        images=depth_landscape_images,
     output:
         DEPTH_LANDSCAPE_PART.output,
     log:

@@ -9,7 +9,8 @@ from tacit.studies import depth_landscapes
 
 def main(run: str, dataset: str | None, out: str, *, identity: dict, settings: dict, own: dict) -> None:
     checked, learned = Landscape.from_plain(settings), RunSettings.from_plain(own)
-    chosen = images.read(dataset, learned.data) if isinstance(learned.data, Images) else None
+    data = checked.data or learned.data
+    chosen = images.read(dataset, data) if isinstance(data, Images) else None
     arrays, attributes = depth_landscapes.part(run, chosen, learned, checked, part=identity["part"])
     attributes |= versions.of_libraries()
     everything = identity | {"landscape": settings, "run": own}

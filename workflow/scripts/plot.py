@@ -6,7 +6,9 @@ from tacit.figures import style
 
 def main(tables: dict[str, str], out: str, *, numbers: str, drawing: str, settings: dict, missing: int) -> None:
     figure = jobs.used(drawing)
-    read = {name: store.read_table(path, expected=figure.tables[name]) for name, path in tables.items()}
+    # Of runs that are not there yet, where that is allowed, there is no table.
+    there = {name: path for name, path in tables.items() if path}
+    read = {name: store.read_table(path, expected=figure.tables[name]) for name, path in there.items()}
     drawn = figure.numbers(read, settings)
     style.save(figure.draw(drawn, settings=settings, missing=missing), out)
     store.write_table(numbers, drawn)

@@ -19,8 +19,8 @@ import numpy as np
 
 from tacit.errors import UserError
 
-Parameters = Sequence[np.ndarray] | np.ndarray
-"""Arrays of any shapes, or one array (L, ...) of L layers."""
+Parameters = Sequence[Any] | np.ndarray
+"""Arrays of any shapes, or one array (L, ...) of L layers; tensors of PyTorch, such as those of a module, serve too."""
 
 Scaling = Literal["layer", "row"]
 
@@ -42,9 +42,9 @@ def draw_directions(parameters: Parameters, *, generator: np.random.Generator, p
     All of the first is drawn before the second. In a group of a single number there is nothing orthogonal to the first,
     and the second is 0, as both are where parameters are 0. Raises LandscapeError if there are no parameters.
     """
-    if isinstance(parameters, np.ndarray) and parameters.ndim < 2:
+    if getattr(parameters, "ndim", 2) < 2:
         raise LandscapeError("one array is one of layers, (L, ...); give a list of arrays otherwise")
-    arrays = [np.asarray(array, np.float64) for array in parameters]
+    arrays = [numbers_of(array) for array in parameters]
     if not arrays or not all(array.size for array in arrays):
         raise LandscapeError("there are no parameters, or an array without numbers")
     if not all(np.isfinite(array).all() for array in arrays):
@@ -88,6 +88,11 @@ def _divided(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(a, b, out=np.zeros_like(a), where=b != 0)
 
 
+def numbers_of(array: Any) -> np.ndarray:
+    """Return an array, or a tensor of PyTorch on any device, whether it requires a gradient or not, as float64."""
+    return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array, np.float64)
+
+
 def axis(points: int, step: float) -> np.ndarray:
     """Return the coordinates (points,) along a direction, in units of the norm of the parameters; 0 at points // 2."""
     return (np.arange(points) - points // 2) * step
@@ -118,7 +123,7 @@ def evaluate(
     Raises:
         LandscapeError: if shapes differ, or there is no such row.
     """
-    arrays = [np.asarray(array, np.float64) for array in parameters]
+    arrays = [numbers_of(array) for array in parameters]
     for name, direction in zip(directions._fields, directions, strict=True):
         shapes = [array.shape for array in direction]
         if shapes != [array.shape for array in arrays]:
@@ -130,8 +135,8 @@ def evaluate(
     bounds = np.cumsum([0, *(array.size for array in arrays)])
 
     def shaped(flat: np.ndarray) -> Any:
-        if isinstance(parameters, np.ndarray):
-            return flat.reshape(parameters.shape)
+        if hasattr(parameters, "ndim"):
+            return flat.reshape(np.shape(parameters))
         return [flat[low:high].reshape(a.shape) for low, high, a in zip(bounds, bounds[1:], arrays, strict=False)]
 
     along = axis(points, step)

@@ -1,4 +1,7 @@
-"""The figure on Omega along trainings of deep residual networks, and the power laws that it follows."""
+"""The figure on Omega along trainings, and the power laws that it follows.
+
+Above that of deep residual networks, by epoch; below that of convolutional ones, by step.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from matplotlib.lines import Line2D
 from tacit.figures import depth_panels as panels
 from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
+from tacit.studies import depth_cifar
 from tacit.studies.depth_gradients import GRADIENTS as TABLE
 from tacit.studies.depth_gradients import LAWS, mean_law
 from tacit.studies.tables import over_seeds_of
@@ -21,12 +25,19 @@ from tacit.studies.tables import over_seeds_of
 _LAW = "0.25"
 """Colour of fits."""
 _MARKED: dict[str, Any] = {"linewidth": 0.9, "marker": "x", "markersize": 3, "markevery": 4}
+_BELOW, _BESIDE = 1.75, 4
+"""Inches of a row of panels of convolutional networks, and how many there are beside each other."""
 
 
 def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
-    """Draw Omega against epochs, a line a depth, with the fit of the deepest; and beside them rates against depth."""
+    """Draw Omega against epochs, a line a depth, with the fit of the deepest; and beside them rates against depth.
+
+    Below them Omega of convolutional networks against steps, a panel a depth, with its fit.
+    """
     omega = numbers[numbers["quantity"] == "omega"]
-    figure, places = panels.grid(omega, height=1.75, beside=True)
+    steps = numbers[numbers["quantity"] == "convolutional"]
+    rows = -(-steps["depth"].nunique() // _BESIDE)
+    figure, places = panels.grid(omega, height=1.75, beside=True, below=(_BELOW + 0.1) * rows)
     depths = sorted(omega["depth"].unique())
     for (rule, alpha), place in places.items():
         if alpha is None:
@@ -53,9 +64,54 @@ def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
             place.text(0.04, 0.05, _formula(numbers, rule, alpha), transform=place.transAxes, fontsize=6.5, color=_LAW)
     panels.label_rows(places, "$\\Omega(t)$")
     fit = Line2D([], [], color=_LAW, **_MARKED, label="fit, deepest")
-    panels.legend_of_depths(figure, omega, fit)
-    style.note(figure, panels.note_on(settings, omega["seeds"], missing))
+    panels.legend_of_depths(figure.subfigs[0] if rows else figure, omega, fit)
+    described = []
+    if rows:
+        _draw_convolutional(figure.subfigs[1], steps, numbers, settings["convolutional"]["omega_shown"])
+        own = settings["convolutional"]
+        described = [f"below {own['images']['source']}, width {own['network']['width']}"]
+    style.note(figure, panels.note_on(settings, omega["seeds"], missing, *described))
     return figure
+
+
+def _draw_convolutional(room: Any, steps: pd.DataFrame, numbers: pd.DataFrame, shown: str) -> None:
+    """Draw Omega of convolutional networks, a point a step; short batches, which stand out, are marked."""
+    depths = sorted(steps["depth"].unique())
+    rows = -(-len(depths) // _BESIDE)
+    axes = room.subplots(nrows=rows, ncols=-(-len(depths) // rows), squeeze=False, sharey=True).ravel()
+    for place in axes[len(depths) :]:
+        place.set_axis_off()
+    for depth, place in zip(depths, axes, strict=False):
+        own = steps[steps["depth"] == depth].sort_values("step")
+        isolated = (own["short"] == 1) & (shown == "logged")
+        points, out = own[~isolated], own[isolated]
+        place.plot(
+            points["step"], points["mean"], ".", color=style.BLUE, markersize=2, markeredgewidth=0, rasterized=True
+        )
+        place.plot(out["step"], out["mean"], "x", color=style.VERMILION, markersize=3.5, markeredgewidth=0.8)
+        place.plot(own["step"], own["law"], color=_LAW, linewidth=1.2)
+        if own["law"].notna().any():
+            law = (_convolutional(numbers, name, depth) for name in ("size", "rate", "shift"))
+            place.text(0.96, 0.95, panels.formula(*law), transform=place.transAxes, fontsize=6.5, ha="right", va="top")
+        place.set(xlabel="step", yscale="log", title=f"{depth} layers, convolutional")
+        # Room for the formula.
+        place.set_ylim(0.8 * steps["mean"].min(), 4 * steps["mean"].max())
+        place.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
+    axes[0].set_ylabel("$\\Omega$ as logged" if shown == "logged" else "$\\Omega$")
+    looks: dict[str, Any] = {"linestyle": "none", "markersize": 4}
+    handles = [
+        Line2D([], [], color=style.BLUE, marker=".", **looks, label="mean over seeds, by step"),
+        Line2D([], [], color=_LAW, linewidth=1.2, label="fit, $t$ in epochs"),
+    ]
+    if shown == "logged":
+        handles.insert(1, Line2D([], [], color=style.VERMILION, marker="x", **looks, label="short last batch"))
+    room.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+
+
+def _convolutional(numbers: pd.DataFrame, name: str, depth: int) -> float:
+    """Return a parameter of the law of convolutional networks of a depth."""
+    is_it = (numbers["quantity"] == f"convolutional_{name}") & (numbers["depth"] == depth)
+    return float(numbers[is_it]["mean"].iloc[0])
 
 
 def _formula(numbers: pd.DataFrame, rule: str, alpha: float) -> str:
@@ -68,7 +124,7 @@ def _formula(numbers: pd.DataFrame, rule: str, alpha: float) -> str:
 
 
 def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataFrame:
-    """Return means and 95 % intervals over seeds: of Omega by epoch, with the mean of laws, and of these."""
+    """Return means and 95 % intervals over seeds: of Omega by epoch, or step, with the mean of laws, and of these."""
     gradients, laws = panels.there(tables["gradients"]), tables["power_laws"]
     keys = ["rule", "alpha", "depth"]
     rows: list[dict[str, Any]] = []
@@ -84,8 +140,52 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
         law = mean_law(fits, epoch).item()
         found = over_seeds_of(own["omega"].to_numpy(float))
         rows.append(axes | {"quantity": "omega", "epoch": epoch, "kept": own["kept"].mean()} | found | {"law": law})
-    columns = [*keys, "quantity", "epoch", "kept", "mean", "low", "high", "seeds", "law"]
-    return pd.DataFrame(rows, columns=columns).sort_values(["quantity", *keys, "epoch"], ignore_index=True)
+    if "convolutional" in tables:
+        rows += _of_convolutional(
+            tables["convolutional"], tables["convolutional_laws"], settings["convolutional"]["omega_shown"]
+        )
+    columns = [*keys, "quantity", "epoch", "step", "short", "kept", "mean", "low", "high", "seeds", "law"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["quantity", *keys, "epoch", "step"], ignore_index=True)
 
 
-GRADIENTS = Drawing({"gradients": TABLE, "power_laws": LAWS}, _numbers, draw)
+def _of_convolutional(gradients: pd.DataFrame, runs: pd.DataFrame, shown: str) -> list[dict[str, Any]]:
+    """Return means over seeds of Omega by step, as logged or of single images, and of the parameters of its laws.
+
+    Laws are fitted to Omega of single images; as logged their sizes are smaller by the square of a whole batch.
+    """
+    rows: list[dict[str, Any]] = []
+    size_of_batch = gradients["images"].max()
+    unit = size_of_batch**2 if shown == "logged" else 1
+    for depth, own in gradients.groupby("depth"):
+        laws = runs[runs["depth"] == depth].dropna(subset="rate")
+        for name, factor in (("size", 1 / unit), ("rate", 1), ("shift", 1)):
+            if len(laws):
+                found = over_seeds_of(factor * laws[name].to_numpy(float))
+                rows.append({"depth": depth, "quantity": f"convolutional_{name}"} | found)
+        by_step = own.groupby("step").agg(
+            time=("time", "first"),
+            images=("images", "first"),
+            kept=("kept", "mean"),
+            mean=("omega_logged" if shown == "logged" else "omega", "mean"),
+            seeds=("seed", "size"),
+        )
+        by_step = by_step.assign(
+            depth=depth,
+            quantity="convolutional",
+            short=(by_step["images"] < size_of_batch).astype(int),
+            law=mean_law(laws, by_step["time"]) / unit,
+        )
+        rows += by_step.drop(columns=["time", "images"]).reset_index().to_dict("records")
+    return rows
+
+
+GRADIENTS = Drawing(
+    {
+        "gradients": TABLE,
+        "power_laws": LAWS,
+        "convolutional": depth_cifar.GRADIENTS,
+        "convolutional_laws": depth_cifar.RUNS,
+    },
+    _numbers,
+    draw,
+)

@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.lines import Line2D
 
 from tacit.figures import style
@@ -25,18 +25,24 @@ LABELS = 10
 
 
 def grid(
-    numbers: pd.DataFrame, *, height: float, beside: bool = False
+    numbers: pd.DataFrame, *, height: float, beside: bool = False, below: float = 0
 ) -> tuple[Figure, dict[tuple[str, float | None], Any]]:
     """Return a figure with rows for each rule and a column an alpha, and its axes; one more a rule if `beside`.
 
-    Alphas that do not fit beside each other go on in a row below.
+    Alphas that do not fit beside each other go on in a row below. With room `below`, in inches, the panels are in the
+    first of two subfigures, and the second is empty.
     """
     panels = _panels(numbers)
     rules, alphas = list(dict.fromkeys(rule for rule, _ in panels)), sorted({alpha for _, alpha in panels})
     cells: list[float | None] = [*alphas, *([None] if beside else [])]
     rows_each = -(-len(cells) // _COLUMNS)
     columns, rows = -(-len(cells) // rows_each), rows_each * len(rules)
-    figure, axes = style.new(style.PAGE, 0.75 + height * rows, nrows=rows, ncols=columns, squeeze=False)
+    figure = style.blank(style.PAGE, 0.75 + height * rows + below)
+    room: FigureBase = figure
+    if below:
+        rooms: Any = figure.subfigures(2, height_ratios=[0.75 + height * rows, below])
+        room = rooms[0]
+    axes = room.subplots(nrows=rows, ncols=columns, squeeze=False)
     found: dict[tuple[str, float | None], Any] = {}
     for rule, of_rule in zip(rules, axes.reshape(len(rules), -1), strict=True):
         for place in of_rule[len(cells) :]:
@@ -73,7 +79,7 @@ def colours_of(depths: Sequence[int]) -> dict[int, Any]:
     return dict(zip(depths, matplotlib.colormaps["viridis"](np.linspace(0, 0.88, len(depths))), strict=True))
 
 
-def legend_of_depths(figure: Figure, numbers: pd.DataFrame, *more: Line2D) -> None:
+def legend_of_depths(figure: Figure | SubFigure, numbers: pd.DataFrame, *more: Line2D) -> None:
     """Put a legend of the depths above the panels, with `more` behind them."""
     depths = sorted(numbers["depth"].unique())
     colours = colours_of(depths)

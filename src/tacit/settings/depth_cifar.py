@@ -82,6 +82,9 @@ class DepthCifarSettings(RunSettings):
     seeds: Seeds
     power_law: PowerLaw = PowerLaw(window=27)
     """How the power law of Omega is fitted, in steps."""
+    omega_shown: Literal["logged", "corrected"] = "logged"
+    """Of `depth_gradients`: as the original logs it, smaller by the square of the images of a step, so that short last
+    batches of epochs stand out; or that of single images."""
 
     @model_validator(mode="after")
     def _can_be_run(self) -> Self:

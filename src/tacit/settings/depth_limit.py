@@ -103,6 +103,15 @@ class Function(Settings):
         first, second = int(self.num_samples * 0.9), int(self.num_samples * 0.1)
         return first + -(-(self.num_samples - first - second) // 2)
 
+    @property
+    def num_test(self) -> int:
+        """The others."""
+        return self.num_samples - self.num_train
+
+
+Data = Annotated[Images | Function, Field(discriminator="source")]
+"""What is learned, or what a loss is of."""
+
 
 class Rate(Settings):
     """A learning rate."""
@@ -139,7 +148,7 @@ class Variation(Settings):
 class RunSettings(Settings):
     """What a run depends on besides its experiment, variant, depth and seed."""
 
-    data: Annotated[Images | Function, Field(discriminator="source")]
+    data: Data
     dim: Annotated[int, Field(ge=1, le=1024)]
     """Width of all layers."""
     descent: Descent
@@ -278,7 +287,11 @@ class Landscape(Settings):
     """The loss on a plane through a trained network."""
 
     images: Count
-    """Training samples that the loss is of, from the first on."""
+    """Samples that the loss is of, from the first on."""
+    samples: Literal["train", "test"] = "train"
+    """Which those are."""
+    data: Data | None = None
+    """Where they are from; null: from what the network learned from."""
     points: Annotated[int, Field(ge=3, le=1001)] = 100
     """Of each of two directions."""
     step: Positive = 0.05
@@ -371,9 +384,19 @@ class DepthLimitSettings(Settings):
             own = self.experiments[name]
             if own.dim == 1:
                 raise ValueError(f"landscapes.of: {name} has dim = 1, and a plane two directions")
-            learned = own.data.num_train_at_most if isinstance(own.data, Images) else own.data.num_train
-            if asked.each.images > learned:
-                raise ValueError(f"landscapes.each.images = {asked.each.images}: {name} learns from {learned}")
+            data = asked.each.data or own.data
+            if _form(data) != _form(own.data):
+                inputs, outputs = _form(own.data)
+                raise ValueError(
+                    f"landscapes.each.data: {data.source} does not fit {name}, whose networks have {inputs:,} inputs "
+                    f"and {outputs} output{'' if outputs == 1 else 's'}"
+                )
+            there = _count(data, asked.each.samples)
+            if asked.each.images > there:
+                raise ValueError(
+                    f"landscapes.each.images = {asked.each.images}: {data.source} has {there:,} samples for "
+                    f"{asked.each.samples} with {name}"
+                )
             if asked.seeds > own.seeds:
                 raise ValueError(f"landscapes.seeds = {asked.seeds}: {name} has only {own.seeds}")
 
@@ -381,3 +404,15 @@ class DepthLimitSettings(Settings):
     def experiments(self) -> dict[str, Experiment]:
         """All experiments by name."""
         return {GRID: self.grid, **{name: own for name, own in self.further.items() if own is not None}}
+
+
+def _form(data: Images | Function) -> tuple[int, int]:
+    """Return the numbers of inputs and outputs that data want of a network."""
+    return (data.channels * data.side**2, data.num_classes) if isinstance(data, Images) else (1, 1)
+
+
+def _count(data: Images | Function, samples: str) -> int:
+    """Return how many samples for training or test there are, at most."""
+    if isinstance(data, Images):
+        return data.num_train_at_most if samples == "train" else data.num_test_at_most
+    return data.num_train if samples == "train" else data.num_test

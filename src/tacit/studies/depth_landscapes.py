@@ -1,7 +1,7 @@
 """Loss landscapes of trained deep residual networks (thesis on weight regularity; Li, Xu, Taylor et al. 2018).
 
-The loss on training samples, on a plane through the weights of all layers; the ends of a network stay as they are. Of a
-network with skips it is smooth, of one without it need not be.
+The loss on samples for training or test, on a plane through the weights of all layers; the ends of a network stay as
+they are. Of a network with skips it is smooth, of one without it need not be.
 """
 
 from __future__ import annotations
@@ -41,15 +41,16 @@ def part(
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Return arrays and attributes of one part of the landscape of a run.
 
-    `images` are those that the run, whose settings are `own`, learned from, if it did not learn a function. Directions
-    depend on the axes of the run alone.
+    `own` are the settings of the run. `images` are those that the loss is of, if it is not of a function: what the run
+    learned from, unless the settings name others. Directions depend on the axes of the run alone.
     """
     # Here, because the tables do without compiled functions.
     from tacit.training.depth_kernel import pass_through
 
     found = store.read(run, kind=depth_limit.RUN)
     axes = {name: found.settings[name] for name in AXES}
-    samples, _, _ = depth_limit.samples_of(images, own)
+    data = settings.data or own.data
+    train, test, _ = depth_limit.samples_of(images, own.model_copy(update={"data": data}))
     network = Network(
         augmentation=axes["augmentation"],
         activation=axes["activation"],
@@ -58,7 +59,8 @@ def part(
         output_weights=found.arrays["output_weights"],
         p_loss=own.descent.p_loss,
     )
-    chosen = depth_limit.seen_by(network, samples).part(0, settings.images)
+    samples = depth_limit.seen_by(network, train if settings.samples == "train" else test)
+    chosen = samples.part(0, settings.images)
     weights, precision = found.arrays["weights"].astype(np.float64), own.descent.precision
 
     def loss(moved: np.ndarray) -> float:
