@@ -25,7 +25,7 @@ Matricisation = Literal["repaired", "published"]
 """How a kernel becomes a matrix for the spectral initialisation.
 
 "repaired" is as the layers read it: rows (o, p), columns (i, q). "published" cuts the kernel as it lies in memory,
-(o, i, p, q), into rows of I kw numbers, so that a layer started from it has the numbers of each filter in another order.
+(o, i, p, q), into rows of I kw numbers, so that a layer started from it has the numbers of a filter in another order.
 """
 
 

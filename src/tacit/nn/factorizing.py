@@ -248,7 +248,7 @@ def _factorized(layer: Factorizable, parts: Factors, *, one_convolution: bool) -
     for factor in made.factors():
         if factor is not None:
             factor.requires_grad_(layer.weight.requires_grad)
-    if made.bias is not None and isinstance(layer, nn.Conv2d | nn.Linear):
+    if made.bias is not None and not isinstance(layer, nn.Embedding) and layer.bias is not None:
         made.bias.requires_grad_(layer.bias.requires_grad)
     return made.train(layer.training)
 

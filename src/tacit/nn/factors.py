@@ -50,8 +50,16 @@ def stacks(factors: Sequence[Factors]) -> Iterator[tuple[list[int], Factors]]:
     for place, (U, VT, M) in enumerate(factors):
         groups.setdefault((U.shape, VT.shape, M is None, U.dtype, U.device), []).append(place)
     for places in groups.values():
-        columns = zip(*(factors[place] for place in places), strict=True)
-        yield places, Factors(*(None if column[0] is None else torch.stack(column) for column in columns))
+        members = [factors[place] for place in places]
+        middles = [member.M for member in members if member.M is not None]
+        yield (
+            places,
+            Factors(
+                torch.stack([member.U for member in members]),
+                torch.stack([member.VT for member in members]),
+                torch.stack(middles) if middles else None,
+            ),
+        )
 
 
 def spectral_factors(matrix: Tensor, rank: int) -> Factors:

@@ -1,0 +1,116 @@
+"""Norms of weights that are products of factors, how far the factors are from orthogonal, and setting norms anew.
+
+After Khodak, Tenenholtz, Mackey, Fusi 2021, section 3. Weight decay on factors bounds the nuclear norm of their product,
+
+    |U VT|_* <= (|U|^2 + |VT|^2) / 2,
+
+with equality for balanced factors, and Frobenius decay acts on |U VT| itself, which sets the effective step size. That
+is tested by giving a run without decay the norms of one with it, step by step: `frobenius_norms` records, `normalise`
+replays. L layers in any order; layers of equal shape are computed as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tacit.nn.factorized import Factorized
+from tacit.nn.factors import Factors, stacks
+
+
+@torch.no_grad()
+def measure(weights: Sequence[Factors | Tensor]) -> dict[str, np.ndarray]:
+    """Measure weights, factors or dense matrices (m, n), in float64; each quantity (L,).
+
+    - frobenius_norms, nuclear_norms: of the products.
+    - nuclear_bounds: (|U|^2 + |VT|^2 + |M|^2) / 2; not a number for dense matrices.
+    - non_orthogonality: the mean over G = U^T U and G = VT VT^T of |G - diag G| / |G|; not a number for three factors
+      and dense matrices.
+    """
+    names = ("frobenius_norms", "nuclear_norms", "nuclear_bounds", "non_orthogonality")
+    found = {name: np.full(len(weights), np.nan) for name in names}
+    parts = {place: weight for place, weight in enumerate(weights) if isinstance(weight, Factors)}
+    for places, stacked in stacks(list(parts.values())):
+        stacked = _double(stacked)
+        quantities = [*_norms(_singular_values(stacked)), _bound(stacked)]
+        if stacked.M is None:
+            quantities.append((_off_diagonal(stacked.U.mT @ stacked.U) + _off_diagonal(stacked.VT @ stacked.VT.mT)) / 2)
+        whose = [list(parts)[place] for place in places]
+        for name, values in zip(names, quantities, strict=False):
+            found[name][whose] = values.cpu().numpy()
+    for place, weight in enumerate(weights):
+        if not isinstance(weight, Factors):
+            for name, value in zip(names, _norms(torch.linalg.svdvals(weight.double())), strict=False):
+                found[name][place] = value.item()
+    return found
+
+
+@torch.no_grad()
+def frobenius_norms(layers: Sequence[Factorized], *, out: Tensor | None = None) -> Tensor:
+    """Return the Frobenius norms (L,) of the products of layers, on their device, written to `out` if it is given.
+
+    Nothing is read back, so it can be called after every step; `out` is then a row of what is recorded.
+    """
+    norms: dict[int, Tensor] = {}
+    for places, stacked in stacks([layer.factors() for layer in layers]):
+        norms |= zip(places, stacked.squared_norm().sqrt().unbind(), strict=True)
+    found = torch.stack([norms[place] for place in range(len(layers))])
+    return found if out is None else out.copy_(found)
+
+
+@torch.no_grad()
+def normalise(layers: Sequence[Factorized], targets: Tensor) -> None:
+    """Multiply U and VT of each layer by the same number, such that |U VT| is its target (L,),
+    a tensor on their device.
+
+    Directions of products and ratios of factors stay; products that are zero stay so. Nothing is read back, and what
+    optimisers remember is left alone. Raises ValueError for layers with three factors.
+    """
+    if any(layer.M is not None for layer in layers):
+        raise ValueError("norms are set for two factors; these layers have three")
+    by_layer = targets.unbind()
+    written: list[Tensor] = []
+    values: list[Tensor] = []
+    for places, stacked in stacks([layer.factors() for layer in layers]):
+        norms = stacked.squared_norm().sqrt()
+        # Not by an index, which would have to be sent to the device first.
+        wanted = torch.stack([by_layer[place] for place in places])
+        factors = torch.where(norms > 0, (wanted / norms).sqrt(), 1)[:, None, None]
+        for name, scaled in (("U", stacked.U * factors), ("VT", stacked.VT * factors)):
+            written += [getattr(layers[place], name) for place in places]
+            values += scaled.unbind()
+    torch._foreach_copy_(written, values)
+
+
+def _singular_values(factors: Factors) -> Tensor:
+    """Return the singular values of products (k, ..., m, n), or all of them that are not zero, descending."""
+    left, right = factors.U, factors.right()
+    if left.shape[-1] < min(left.shape[-2], right.shape[-1]):
+        # The orthogonal parts of both change no singular value.
+        left = torch.linalg.qr(left, mode="r").R
+        right = torch.linalg.qr(right.mT, mode="r").R.mT
+    return torch.linalg.svdvals(left @ right)
+
+
+def _norms(singular_values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return Frobenius and nuclear norms."""
+    return torch.linalg.vector_norm(singular_values, dim=-1), singular_values.sum(-1)
+
+
+def _bound(factors: Factors) -> Tensor:
+    return torch.stack([part.square().sum((-2, -1)) for part in factors if part is not None]).sum(0) / 2
+
+
+def _off_diagonal(gram: Tensor) -> Tensor:
+    """Return the norm of what is off the diagonal relative to that of all, 0 where all is zero."""
+    whole = torch.linalg.matrix_norm(gram)
+    off = torch.linalg.matrix_norm(gram - torch.diag_embed(gram.diagonal(dim1=-2, dim2=-1)))
+    return off / whole.clamp(min=torch.finfo(gram.dtype).tiny)
+
+
+def _double(factors: Factors) -> Factors:
+    U, VT, M = factors
+    return Factors(U.double(), VT.double(), None if M is None else M.double())

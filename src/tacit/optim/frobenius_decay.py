@@ -1,0 +1,147 @@
+"""Frobenius decay: what weight decay is to a matrix, for a matrix that is a product of factors.
+
+After Khodak, Tenenholtz, Mackey, Fusi 2021, section 3. The penalty (c / 2) |U M VT|^2 adds to the gradients
+
+    dU = c U (M B M^T),   dM = c A M B,   dVT = c (M^T A M) VT,   with A = U^T U and B = VT VT^T,
+
+M being the identity if there are two factors. They are computed as written, without following the product, and added
+before the optimiser's step, so they pass through momentum as weight decay does. Where the rank is large, going by the
+product P = U M VT takes fewer operations: dU = c P (M VT)^T, and so on. Layers of equal shape are computed as one.
+
+Factors are (m, r), (r, r), (r, n), or stacks of them with a leading dimension, as for the heads of attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tacit.nn.factorized import Factorized
+from tacit.nn.factors import Factors, stacks
+
+
+class Part(NamedTuple):
+    """A factor, or a stack of them, that is a parameter of a module or lies inside one."""
+
+    module: nn.Module
+    name: str
+    """Of the parameter in the module, looked up at every step, because loading or moving a model can replace it."""
+    view: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    """Returns the factor as a view of the parameter, and so its gradient as one of the parameter's gradient."""
+
+    def parameter(self) -> nn.Parameter:
+        """Return the parameter."""
+        return getattr(self.module, self.name)
+
+    def value(self) -> Tensor:
+        """Return the factor."""
+        return self.view(self.parameter())
+
+    def gradient(self) -> Tensor | None:
+        """Return the gradient of the factor, made zero if there is none yet; None if it is not trained."""
+        parameter = self.parameter()
+        if not parameter.requires_grad:
+            return None
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        return self.view(parameter.grad)
+
+
+class Term(NamedTuple):
+    """What makes one product, or one stack of products."""
+
+    U: Part
+    VT: Part
+    M: Part | None = None
+
+    def factors(self) -> Factors:
+        """Return the factors."""
+        return Factors(self.U.value(), self.VT.value(), None if self.M is None else self.M.value())
+
+    def gradients(self) -> list[Tensor | None]:
+        """Return where gradients are to be added, in the order of `Factors`, without M if there is none."""
+        return [part.gradient() for part in self if part is not None]
+
+
+def term(layer: Factorized) -> Term:
+    """Return the product of a factorized layer."""
+    return Term(Part(layer, "U"), Part(layer, "VT"), None if layer.M is None else Part(layer, "M"))
+
+
+def query_key(query: nn.Linear, key: nn.Linear, *, heads: int) -> Term:
+    """Return the products Q_h^T K_h (H, D, D), by which the heads of attention compare, from weights (H d, D)."""
+    return Term(
+        Part(query, "weight", lambda weight: weight.unflatten(0, (heads, -1)).mT),
+        Part(key, "weight", lambda weight: weight.unflatten(0, (heads, -1))),
+    )
+
+
+def output_value(output: nn.Linear, value: nn.Linear, *, heads: int) -> Term:
+    """Return the products O_h V_h (H, D, D), by which the heads of attention write; output (D, H d), value (H d, D)."""
+    return Term(
+        Part(output, "weight", lambda weight: weight.unflatten(1, (heads, -1)).transpose(0, 1)),
+        Part(value, "weight", lambda weight: weight.unflatten(0, (heads, -1))),
+    )
+
+
+class FrobeniusDecay:
+    """Adds the gradient of (coefficient / 2) sum |product|^2 over factorized layers, for any optimiser.
+
+    Call `add_gradients` after the backward pass (with scaled losses: after they are scaled back) and before the step.
+    Nothing is read back from a GPU.
+    """
+
+    def __init__(self, products: Iterable[Factorized | Term], coefficient: float):
+        """Take layers or terms, those given twice once; raises ValueError for a coefficient that is none."""
+        if not 0 <= coefficient < float("inf"):
+            raise ValueError(f"coefficient = {coefficient}: it is 0 or larger")
+        layers = {id(product): term(product) if isinstance(product, Factorized) else product for product in products}
+        self.terms = list(layers.values())
+        self.coefficient = coefficient
+
+    @torch.no_grad()
+    def add_gradients(self) -> None:
+        """Add to the `.grad` of each factor that is trained; a coefficient of 0 leaves them as they are, None too."""
+        if not self.coefficient:
+            return
+        to, added = [], []
+        for places, stacked in stacks([term.factors() for term in self.terms]):
+            for place, *parts in zip(places, *_gradients(stacked), strict=True):
+                for gradient, part in zip(self.terms[place].gradients(), parts, strict=True):
+                    if gradient is not None:
+                        to.append(gradient)
+                        added.append(part)
+        if to:
+            torch._foreach_add_(to, added, alpha=self.coefficient)
+
+    def penalty(self) -> Tensor:
+        """Return (coefficient / 2) sum |product|^2, a scalar through which autograd can go."""
+        norms = [stacked.squared_norm().sum() for _, stacked in stacks([term.factors() for term in self.terms])]
+        return self.coefficient / 2 * torch.stack(norms).sum() if norms else torch.zeros(())
+
+
+def _gradients(factors: Factors) -> list[Tensor]:
+    """Return the gradients of |product|^2 / 2 by U, VT and, if there is one, M; all stacks."""
+    U, VT, M = factors
+    (m, rank), n = U.shape[-2:], VT.shape[-1]
+    if _by_product(m, rank, n, with_middle=M is not None):
+        right, left = factors.right(), U if M is None else U @ M
+        product = U @ right
+        found = [product @ right.mT, left.mT @ product]
+        return found if M is None else [*found, U.mT @ product @ VT.mT]
+    A, B = U.mT @ U, VT @ VT.mT
+    if M is None:
+        return [U @ B, A @ VT]
+    AM, MB = A @ M, M @ B
+    return [U @ (MB @ M.mT), M.mT @ AM @ VT, AM @ B]
+
+
+def _by_product(m: int, rank: int, n: int, *, with_middle: bool) -> bool:
+    """Tell whether going by the product takes fewer multiplications than going by Gram matrices."""
+    gram, product = 2 * rank**2 * (m + n), 3 * m * rank * n
+    if with_middle:
+        gram, product = gram + 5 * rank**3, product + rank * (m * n + rank * (m + 2 * n))
+    return product < gram
