@@ -1,6 +1,7 @@
 """Norms of weights that are products of factors, how far the factors are from orthogonal, and setting norms anew.
 
-After Khodak, Tenenholtz, Mackey, Fusi 2021, section 3. Weight decay on factors bounds the nuclear norm of their product,
+After Khodak, Tenenholtz, Mackey, Fusi 2021, section 3. Weight decay on factors bounds the nuclear norm of their
+product,
 
     |U VT|_* <= (|U|^2 + |VT|^2) / 2,
 
@@ -41,10 +42,14 @@ def measure(weights: Sequence[Factors | Tensor]) -> dict[str, np.ndarray]:
         whose = [list(parts)[place] for place in places]
         for name, values in zip(names, quantities, strict=False):
             found[name][whose] = values.cpu().numpy()
-    for place, weight in enumerate(weights):
-        if not isinstance(weight, Factors):
-            for name, value in zip(names, _norms(torch.linalg.svdvals(weight.double())), strict=False):
-                found[name][place] = value.item()
+    by_shape: dict[torch.Size, list[int]] = {}
+    dense = {place: weight.double() for place, weight in enumerate(weights) if not isinstance(weight, Factors)}
+    for place, matrix in dense.items():
+        by_shape.setdefault(matrix.shape, []).append(place)
+    for places in by_shape.values():
+        quantities = list(_norms(torch.linalg.svdvals(torch.stack([dense[place] for place in places]))))
+        for name, values in zip(names, quantities, strict=False):
+            found[name][places] = values.cpu().numpy()
     return found
 
 
@@ -63,11 +68,11 @@ def frobenius_norms(layers: Sequence[Factorized], *, out: Tensor | None = None) 
 
 @torch.no_grad()
 def normalise(layers: Sequence[Factorized], targets: Tensor) -> None:
-    """Multiply U and VT of each layer by the same number, such that |U VT| is its target (L,),
-    a tensor on their device.
+    """Multiply U and VT of each layer by the same number, such that |U VT| is its target.
 
-    Directions of products and ratios of factors stay; products that are zero stay so. Nothing is read back, and what
-    optimisers remember is left alone. Raises ValueError for layers with three factors.
+    Targets (L,) are on the device of the layers. Directions of products and ratios of factors stay; products that are
+    zero stay so. Nothing is read back, and what optimisers remember is left alone. Raises ValueError for layers with
+    three factors.
     """
     if any(layer.M is not None for layer in layers):
         raise ValueError("norms are set for two factors; these layers have three")

@@ -1,0 +1,426 @@
+"""Frobenius decay against autograd and finite differences; which parameter decays how against the published table."""
+
+import io
+import itertools
+from collections import Counter
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tacit.nn.factorized import FactorizedLinear, factorized_layers
+from tacit.nn.factorizing import collapse, factorize
+from tacit.nn.factors import Factors
+from tacit.nn.scaled_convnets import ScaledConvNet
+from tacit.optim.decay_groups import Row, decay_groups
+from tacit.optim.frobenius_decay import FrobeniusDecay, Part, Term, output_value, query_key
+
+DOUBLE = {"dtype": torch.float64}
+
+
+def random(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), **DOUBLE)
+
+
+def close(one, other, tolerance=1e-11):
+    torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+
+def layers(factors=2):
+    """Of several shapes, two of each; some where products are cheaper, some where Gram matrices are."""
+    found = []
+    for seed, (m, rank, n) in enumerate([(9, 2, 12), (5, 30, 4), (9, 2, 12), (6, 1, 6), (5, 30, 4), (1, 1, 1)]):
+        M = random(rank, rank, seed=20 + seed) / rank**0.5 if factors == 3 else None
+        found.append(FactorizedLinear(Factors(random(m, rank, seed=seed), random(rank, n, seed=10 + seed), M)))
+    return found
+
+
+def by_autograd(products, parameters, coefficient):
+    penalty = coefficient / 2 * sum(product.square().sum() for product in products)
+    return torch.autograd.grad(penalty, parameters), penalty
+
+
+def parameters_of(modules):
+    return [parameter for module in modules for parameter in module.parameters()]
+
+
+def product_of(layer):
+    return layer.U @ layer.VT if layer.M is None else layer.U @ layer.M @ layer.VT
+
+
+@pytest.mark.parametrize("factors", [2, 3])
+@pytest.mark.parametrize("start", [None, 0.0, 1.5])
+def test_gradients_are_those_of_the_penalty(factors, start):
+    """Added to what is there, where there is nothing too."""
+    found = layers(factors)
+    parameters = parameters_of(found)
+    expected, penalty = by_autograd(map(product_of, found), parameters, 0.3)
+    for parameter in parameters:
+        parameter.grad = None if start is None else torch.full_like(parameter, start)
+    decay = FrobeniusDecay(found, 0.3)
+    decay.add_gradients()
+    for parameter, gradient in zip(parameters, expected, strict=True):
+        close(parameter.grad, gradient + (start or 0.0))
+    close(decay.penalty(), penalty)
+    decay.add_gradients()
+    for parameter, gradient in zip(parameters, expected, strict=True):
+        close(parameter.grad, 2 * gradient + (start or 0.0))
+
+
+def attention(heads=3, size=4, width=10):
+    torch.manual_seed(0)
+    q, k, v = (nn.Linear(width, heads * size, bias=False, **DOUBLE) for _ in range(3))
+    return q, k, v, nn.Linear(heads * size, width, bias=False, **DOUBLE)
+
+
+@pytest.mark.parametrize("start", [None, 1.5])
+def test_heads_of_attention_decay_by_their_products(start):
+    heads, size = 3, 4
+    modules = [attention(), attention()]
+    terms = []
+    for q, k, v, o in modules:
+        terms += [query_key(q, k, heads=heads), output_value(o, v, heads=heads)]
+    everything = [part for module in modules for part in parameters_of(module)]
+    products = []
+    for q, k, v, o in modules:
+        for head in range(heads):
+            rows = slice(head * size, (head + 1) * size)
+            products += [q.weight[rows].T @ k.weight[rows], o.weight[:, rows] @ v.weight[rows]]
+    expected, penalty = by_autograd(products, everything, 0.7)
+    for parameter in everything:
+        parameter.grad = None if start is None else torch.full_like(parameter, start)
+    decay = FrobeniusDecay(terms, 0.7)
+    close(decay.penalty(), penalty)
+    decay.add_gradients()
+    for parameter, gradient in zip(everything, expected, strict=True):
+        close(parameter.grad, gradient + (start or 0.0))
+
+
+def test_factors_can_lie_in_one_parameter():
+    """As those of queries and keys in PyTorch's attention."""
+    module = nn.MultiheadAttention(8, 2, bias=False, **DOUBLE)
+    term = Term(
+        Part(module, "in_proj_weight", lambda weight: weight[:8].unflatten(0, (2, 4)).mT),
+        Part(module, "in_proj_weight", lambda weight: weight[8:16].unflatten(0, (2, 4))),
+    )
+    weight = module.in_proj_weight
+    products = [weight[4 * h : 4 * h + 4].T @ weight[8 + 4 * h : 12 + 4 * h] for h in range(2)]
+    (expected,), _ = by_autograd(products, [weight], 1.0)
+    FrobeniusDecay([term], 1.0).add_gradients()
+    close(weight.grad, expected)
+    assert not weight.grad[16:].any()
+
+
+@pytest.mark.parametrize("factors", [2, 3])
+def test_the_gradient_is_the_slope_of_the_penalty(factors):
+    """By central differences of the definition."""
+    layer = layers(factors)[0]
+    decay = FrobeniusDecay([layer], 0.4)
+    decay.add_gradients()
+    for parameter in layer.parameters():
+        direction = random(*parameter.shape, seed=77)
+        ends = []
+        for step in (1e-5, -1e-5):
+            with torch.no_grad():
+                parameter += step * direction
+                ends.append(0.2 * product_of(layer).square().sum())
+                parameter -= step * direction
+        slope = (ends[0] - ends[1]) / 2e-5
+        close((parameter.grad * direction).sum(), slope, 1e-7)
+
+
+def test_only_the_product_counts():
+    """Another choice of factors changes weight decay, and neither the penalty nor the outputs."""
+    layer, x, change = layers()[0], random(3, 12), random(2, 2, seed=5)
+    decay = FrobeniusDecay([layer], 1.0)
+    before = decay.penalty(), layer(x), layer.U.square().sum() + layer.VT.square().sum()
+    with torch.no_grad():
+        layer.U.copy_(layer.U @ change)
+        layer.VT.copy_(torch.linalg.inv(change) @ layer.VT)
+    close(decay.penalty(), before[0])
+    close(layer(x), before[1])
+    assert abs(layer.U.square().sum() + layer.VT.square().sum() - before[2]) > 1
+
+
+def test_a_coefficient_of_zero_and_frozen_factors_leave_gradients_untouched():
+    first, second, *_ = layers()
+    FrobeniusDecay([first, second], 0.0).add_gradients()
+    assert all(parameter.grad is None for parameter in parameters_of([first, second]))
+    first.U.requires_grad_(False)
+    FrobeniusDecay([first, second], 0.5).add_gradients()
+    assert first.U.grad is None and first.VT.grad is not None and second.U.grad is not None
+    FrobeniusDecay([], 0.5).add_gradients()
+    assert FrobeniusDecay([], 0.5).penalty() == 0
+    for coefficient in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="coefficient"):
+            FrobeniusDecay([first], coefficient)
+
+
+def test_a_layer_given_twice_decays_once():
+    layer = layers()[0]
+    FrobeniusDecay([layer, layer], 0.5).add_gradients()
+    once = layer.U.grad.clone()
+    layer.U.grad = layer.VT.grad = None
+    FrobeniusDecay([layer], 0.5).add_gradients()
+    assert torch.equal(layer.U.grad, once)
+
+
+def test_one_factor_decays_as_weights_do():
+    """Beside an orthonormal factor that stays, Frobenius decay is the optimiser's weight decay."""
+    basis, _ = torch.linalg.qr(random(6, 6))
+    layer = FactorizedLinear(Factors(random(4, 6, seed=1), basis))
+    layer.VT.requires_grad_(False)
+    dense = nn.Parameter(layer.U.detach().clone())
+    decay = FrobeniusDecay([layer], 0.01)
+    ours = torch.optim.SGD([layer.U], lr=0.1, momentum=0.9)
+    theirs = torch.optim.SGD([dense], lr=0.1, momentum=0.9, weight_decay=0.01)
+    for step in range(5):
+        layer.U.grad, dense.grad = (random(4, 6, seed=30 + step) for _ in range(2))
+        decay.add_gradients()
+        ours.step()
+        theirs.step()
+        close(layer.U, dense)
+
+
+@pytest.mark.parametrize("optimiser", [torch.optim.SGD, torch.optim.AdamW, torch.optim.RMSprop])
+def test_any_optimiser_takes_the_same_path_as_with_the_penalty_in_the_loss(optimiser):
+    def model():
+        torch.manual_seed(0)
+        made = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 3))
+        return factorize(made.double(), rank_scale=0.4).model
+
+    by_hand, by_loss = model(), model()
+    decay = FrobeniusDecay(factorized_layers(by_hand).values(), 0.2)
+    one, two = (optimiser(net.parameters(), lr=0.01) for net in (by_hand, by_loss))
+    x, labels = random(6, 1, 8, 8), torch.arange(6) % 3
+    for _ in range(4):
+        one.zero_grad()
+        cross_entropy(by_hand(x), labels).backward()
+        decay.add_gradients()
+        one.step()
+        two.zero_grad()
+        penalty = 0.1 * sum(product_of(layer).square().sum() for layer in factorized_layers(by_loss).values())
+        (cross_entropy(by_loss(x), labels) + penalty).backward()
+        two.step()
+    for ours, theirs in zip(by_hand.parameters(), by_loss.parameters(), strict=True):
+        close(ours, theirs, 1e-8)
+
+
+def test_it_follows_a_model_that_is_moved_or_loaded():
+    found = nn.ModuleList(layers())
+    decay = FrobeniusDecay(found, 0.3)
+    saved = {name: value * 2 for name, value in found.state_dict().items()}
+    for assign in (False, True):
+        found.load_state_dict({name: value.clone() for name, value in saved.items()}, assign=assign)
+        for single in (False, True):
+            found.to(torch.float32 if single else torch.float64)
+            found.requires_grad_(True)
+            for parameter in found.parameters():
+                parameter.grad = None
+            expected, _ = by_autograd(map(product_of, found), list(found.parameters()), 0.3)
+            decay.add_gradients()
+            for parameter, gradient in zip(found.parameters(), expected, strict=True):
+                assert parameter.grad.dtype == parameter.dtype
+                torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-3)
+        found.double()
+
+
+class Calls(TorchDispatchMode):
+    """Counts what is computed, views left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if not any(word in str(function) for word in ("view", "expand", "transpose", "unbind", "detach")):
+            self.found[str(function)] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_deep_network_takes_a_handful_of_computations():
+    made = factorize(
+        ScaledConvNet(110, width=16, delta_exponent=0.0, in_channels=3, num_classes=10),
+        rank_scale=0.111,
+        spectral=False,
+    )
+    found = factorized_layers(made.model)
+    assert len(found) == 108
+    for parameter in made.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    with Calls() as calls:
+        FrobeniusDecay(found.values(), 1e-4).add_gradients()
+    assert calls.found.total() < 40 and calls.found["aten._foreach_add_.List"] == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_is_never_waited_for():
+    found = nn.ModuleList(layers()).float().cuda()
+    decay = FrobeniusDecay(found, 0.3)
+    decay.add_gradients()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        decay.add_gradients()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    expected, _ = by_autograd(map(product_of, found), list(found.parameters()), 0.6)
+    for parameter, gradient in zip(found.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-3)
+
+
+# Who decays how
+
+LAMBDA, RATIO = 5e-4, 0.25
+
+
+def residual_network():
+    """As the original's: 18 convolutions are factorized."""
+    model = ScaledConvNet(20, width=4, delta_exponent=0.0, in_channels=3, num_classes=10)
+    return factorize(model, rank_scale=0.5, spectral=False)
+
+
+def wide_network():
+    """Blocks with normalisation, two convolutions and, where the width changes, a convolution as shortcut."""
+    model = nn.ModuleDict({"stem": nn.Conv2d(3, 4, 3, bias=False)})
+    for name, inputs, outputs in (("one", 4, 6), ("two", 6, 6), ("three", 6, 8)):
+        parts = {"bn1": nn.BatchNorm2d(inputs), "conv1": nn.Conv2d(inputs, outputs, 3, bias=False)}
+        parts |= {"bn2": nn.BatchNorm2d(outputs), "conv2": nn.Conv2d(outputs, outputs, 3, bias=False)}
+        if inputs != outputs:
+            parts["convShortcut"] = nn.Conv2d(inputs, outputs, 1, bias=False)
+        model[name] = nn.ModuleDict(parts)
+    model["head"] = nn.Linear(8, 10)
+    return factorize(model, rank_scale=0.5, spectral=False)
+
+
+# What the command's flags say, as settings here, and what factors receive; all else receives weight decay.
+TABLE = [
+    (residual_network, "no flag", {"factors": "weight"}, ("weight", LAMBDA)),
+    (residual_network, "--wd2fd", {"factors": "frobenius"}, ("frobenius", LAMBDA)),
+    (residual_network, "--wd2fd --no-frob", {"factors": "none"}, ("none", 0.0)),
+    (wide_network, "default", {"factors": "scaled", "ratio": RATIO}, ("scaled", LAMBDA * RATIO)),
+    (wide_network, "--nocrswd", {"factors": "weight"}, ("weight", LAMBDA)),
+    (wide_network, "--wd2fd, with --nocrswd or without", {"factors": "frobenius"}, ("frobenius", LAMBDA)),
+]
+
+
+def in_groups(plan, model):
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {names[id(part)]: group["weight_decay"] for group in plan.groups for part in group["params"]}
+
+
+def in_frobenius(plan, model):
+    decayed = {id(part.parameter()) for term in plan.frobenius.terms for part in term if part is not None}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in decayed}
+
+
+@pytest.mark.parametrize(("build", "flags", "options", "received"), TABLE, ids=[row[1] for row in TABLE])
+def test_the_report_is_the_published_table(build, flags, options, received):
+    model = build().model
+    plan = decay_groups(model, LAMBDA, **options)
+    kind, _ = received
+    expected = [
+        Row(name, *(received if name.endswith((".U", ".VT")) else ("weight", LAMBDA)))
+        for name, _ in model.named_parameters()
+    ]
+    assert plan.report == expected
+    weights = in_groups(plan, model)
+    assert list(weights) and set(weights) == {name for name, _ in model.named_parameters()}
+    for row in expected:
+        assert weights[row.parameter] == (row.coefficient if row.kind in ("weight", "scaled") else 0.0)
+    factors = {row.parameter for row in expected if row.parameter.endswith((".U", ".VT"))}
+    assert in_frobenius(plan, model) == (factors if kind == "frobenius" else set())
+    assert plan.frobenius.coefficient == LAMBDA
+    torch.optim.SGD(plan.groups, lr=0.1)
+
+
+@pytest.mark.parametrize("options", [{"factors": "weight"}, {"factors": "scaled", "ratio": RATIO}])
+def test_the_published_leak_of_shortcuts_can_be_had(options):
+    """Three factorized shortcuts of WRN-28-10, two here, receive Frobenius decay on top; repaired there is none."""
+    model = wide_network().model
+    plan = decay_groups(model, LAMBDA, also_frobenius=lambda name: name.endswith("convShortcut"), **options)
+    rows = Counter(row.parameter for row in plan.report)
+    twice = {name for name, number in rows.items() if number == 2}
+    assert twice == {f"{block}.convShortcut.{part}" for block, part in itertools.product(("one", "three"), ("U", "VT"))}
+    repaired = decay_groups(model, LAMBDA, **options)
+    assert [row for row in plan.report if row not in repaired.report] == [
+        Row(name, "frobenius", LAMBDA) for name in rows if name in twice
+    ]
+    assert in_frobenius(plan, model) == twice and not in_frobenius(repaired, model)
+    assert in_groups(plan, model) == in_groups(repaired, model)
+
+
+def test_the_published_leak_of_normalisation_can_be_had():
+    """VGG's layers have numbers for names: '3' is found in 31, 34 and 37, '7' in 37 and 47."""
+    widths, model, place, numbers = [64, 64, 0, 128, 128, 0, *[256] * 4, 0, *[512] * 4, 0, *[512] * 4], {}, 0, []
+    inputs = 3
+    for width in widths:
+        if not width:
+            place += 1
+            continue
+        model[str(place)], model[str(place + 1)] = nn.Conv2d(inputs, 4, 3, bias=False), nn.BatchNorm2d(4)
+        numbers.append(place)
+        inputs, place = 4, place + 3
+    made = factorize(nn.ModuleDict({"feature": nn.ModuleDict(model)}), rank_scale=0.5, spectral=False).model
+    factorized = [str(number) for number in numbers[1:]]
+
+    def published(name):
+        return any(number in name for number in factorized)
+
+    plan = decay_groups(made, LAMBDA, factors="frobenius", without_weight_decay=published)
+    repaired = decay_groups(made, LAMBDA, factors="frobenius")
+    leaked = {row.parameter for row in plan.report if row.kind == "none"}
+    assert leaked == {f"feature.{place}.{part}" for place in (31, 34, 37, 47) for part in ("weight", "bias")}
+    assert {row.kind for row in repaired.report} == {"weight", "frobenius"}
+    assert in_frobenius(plan, made) == in_frobenius(repaired, made)
+
+
+def test_biases_of_factorized_layers_and_frozen_parameters_are_told_apart():
+    model = factorize(
+        nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), select=lambda *_: True, rank_scale=0.5, factors=3
+    )
+    model.model[1].requires_grad_(False)
+    plan = decay_groups(model.model, 0.1, factors="frobenius")
+    kinds = {row.parameter: row.kind for row in plan.report}
+    assert [kinds[f"0.{part}"] for part in ("U", "VT", "M", "bias")] == ["frobenius"] * 3 + ["weight"]
+    assert [kinds[f"1.{part}"] for part in ("U", "VT", "M", "bias")] == ["none"] * 4
+    assert in_groups(plan, model.model) == {"0.U": 0.0, "0.VT": 0.0, "0.M": 0.0, "0.bias": 0.1}
+
+
+def test_equal_coefficients_make_one_group():
+    model = residual_network().model
+    (group,) = decay_groups(model, 1e-4).groups
+    assert list(map(id, group["params"])) == list(map(id, model.parameters()))
+    (none,) = decay_groups(model, 0.0, factors="frobenius").groups
+    assert none["weight_decay"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"factors": "nuclear"}, "nuclear"),
+        ({"factors": "scaled"}, "ratio = None"),
+        ({"factors": "weight", "ratio": 0.5}, "ratio = 0.5"),
+        ({"factors": "scaled", "ratio": 0.0}, "ratio = 0.0"),
+        ({"weight_decay": -1.0}, "weight_decay"),
+    ],
+)
+def test_wrong_plans_are_refused(options, said):
+    model = residual_network().model
+    with pytest.raises(ValueError, match=said):
+        decay_groups(model, **({"weight_decay": 0.1} | options))
+    with pytest.raises(ValueError, match="no layer of this model"):
+        decay_groups(collapse(model), 0.1, factors="frobenius")
+
+
+def test_a_saved_network_decays_the_same():
+    first, second = residual_network().model, residual_network().model
+    stream = io.BytesIO()
+    torch.save(first.state_dict(), stream)
+    stream.seek(0)
+    second.load_state_dict(torch.load(stream, weights_only=True))
+    for model in (first, second):
+        decay_groups(model, 0.1, factors="frobenius").frobenius.add_gradients()
+    for one, two in zip(first.parameters(), second.parameters(), strict=True):
+        assert (one.grad is None and two.grad is None) or torch.equal(one.grad, two.grad)
