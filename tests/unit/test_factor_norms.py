@@ -33,10 +33,11 @@ def off_diagonal(gram):
     return np.linalg.norm(gram - np.diag(np.diag(gram))) / np.linalg.norm(gram)
 
 
-def test_norms_are_those_of_the_products():
+@pytest.mark.parametrize("batched", [True, False])
+def test_norms_are_those_of_the_products(batched):
     weights = [factors(0), random(5, 8, seed=3), *(factors(place, three=place % 2 == 1) for place in range(1, 6))]
     weights += [random(5, 8, seed=4), random(8, 5, seed=5)]
-    found = measure(weights)
+    found = measure(weights, batched=batched)
     for place, weight in enumerate(weights):
         dense = isinstance(weight, Tensor)
         product = weight if dense else weight.product()
@@ -80,23 +81,25 @@ def test_nothing_and_zeros_can_be_measured():
     assert all(values[0] == 0 for values in found.values())
 
 
-def test_norms_are_recorded_in_the_order_of_layers():
+@pytest.mark.parametrize("batched", [True, False])
+def test_norms_are_recorded_in_the_order_of_layers(batched):
     found = layers()
     expected = [torch.linalg.norm(layer.U @ layer.VT).item() for layer in found]
     record = torch.zeros(3, len(found), **DOUBLE)
-    assert frobenius_norms(found).tolist() == pytest.approx(expected, rel=1e-12)
-    row = frobenius_norms(found, out=record[1])
+    assert frobenius_norms(found, batched=batched).tolist() == pytest.approx(expected, rel=1e-12)
+    row = frobenius_norms(found, out=record[1], batched=batched)
     assert record[1].tolist() == pytest.approx(expected, rel=1e-12) and row.data_ptr() == record[1].data_ptr()
     assert not record[0].any() and not record[2].any()
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-def test_norms_can_be_set_and_directions_stay(dtype, tolerance):
+@pytest.mark.parametrize("batched", [True, False])
+def test_norms_can_be_set_and_directions_stay(dtype, tolerance, batched):
     found = layers(dtype)
     before = [layer.matrix().detach().clone() for layer in found]
     ratios = [(layer.U.norm() / layer.VT.norm()).item() for layer in found]
     targets = torch.tensor([0.5, 3.0, 7.0, 1e-3, 0.0, 2.0], dtype=dtype)
-    normalise(found, targets)
+    normalise(found, targets, batched=batched)
     norms = torch.stack([torch.linalg.norm(layer.U @ layer.VT) for layer in found])
     torch.testing.assert_close(norms, targets, rtol=tolerance, atol=tolerance)
     for place, (layer, was, ratio) in enumerate(zip(found, before, ratios, strict=True)):

@@ -18,7 +18,7 @@ from tacit.nn.factorized import (
     matricised,
 )
 from tacit.nn.factorizing import collapse, factorize
-from tacit.nn.factors import Factors, balanced, spectral_factors, stacks
+from tacit.nn.factors import Factors, balanced, each, spectral_factors
 from tacit.nn.scaled_convnets import ScaledConvNet
 
 DOUBLE = {"dtype": torch.float64}
@@ -445,7 +445,8 @@ def test_factors_that_do_not_fit_are_refused(factors):
         FactorizedConv2d(Factors(torch.zeros(4, 2), torch.zeros(2, 6)), kernel_size=(3, 3))
 
 
-def test_stacks_keep_places_and_norms_go_either_way():
+@pytest.mark.parametrize("batched", [True, False, None])
+def test_each_is_computed_in_its_place_and_norms_go_either_way(batched):
     """By Gram matrices where the rank is small, by the product where it is large."""
     members = [
         Factors(random(5, 2), random(2, 4, seed=1)),
@@ -453,11 +454,18 @@ def test_stacks_keep_places_and_norms_go_either_way():
         Factors(random(5, 2, seed=4), random(2, 4, seed=5)),
         Factors(random(5, 1), random(1, 4), random(1, 1)),
     ]
-    found = dict((tuple(places), stacked) for places, stacked in stacks(members))
-    assert set(found) == {(0, 2), (1,), (3,)} and found[0, 2].U.shape == (2, 5, 2)
-    for places, stacked in found.items():
-        for place, norm, product in zip(places, stacked.squared_norm(), stacked.product(), strict=True):
-            U, VT, M = members[place]
-            expected = U @ VT if M is None else U @ M @ VT
-            close(product, expected)
-            close(norm, expected.square().sum())
+    given = []
+
+    def compute(factors, places):
+        given.append((places, factors.U.shape))
+        return [factors.product(), factors.squared_norm()]
+
+    for (product, norm), (U, VT, M) in zip(each(compute, members, batched=batched), members, strict=True):
+        expected = U @ VT if M is None else U @ M @ VT
+        close(product, expected)
+        close(norm, expected.square().sum())
+    assert given == (
+        [([0, 2], (2, 5, 2)), ([1], (1, 5, 9)), ([3], (1, 5, 1))]
+        if batched
+        else [([0], (5, 2)), ([1], (5, 9)), ([2], (5, 2)), ([3], (5, 1))]
+    )

@@ -52,14 +52,15 @@ def product_of(layer):
 
 @pytest.mark.parametrize("factors", [2, 3])
 @pytest.mark.parametrize("start", [None, 0.0, 1.5])
-def test_gradients_are_those_of_the_penalty(factors, start):
+@pytest.mark.parametrize("batched", [True, False])
+def test_gradients_are_those_of_the_penalty(factors, start, batched):
     """Added to what is there, where there is nothing too."""
     found = layers(factors)
     parameters = parameters_of(found)
     expected, penalty = by_autograd(map(product_of, found), parameters, 0.3)
     for parameter in parameters:
         parameter.grad = None if start is None else torch.full_like(parameter, start)
-    decay = FrobeniusDecay(found, 0.3)
+    decay = FrobeniusDecay(found, 0.3, batched=batched)
     decay.add_gradients()
     for parameter, gradient in zip(parameters, expected, strict=True):
         close(parameter.grad, gradient + (start or 0.0))
@@ -76,7 +77,8 @@ def attention(heads=3, size=4, width=10):
 
 
 @pytest.mark.parametrize("start", [None, 1.5])
-def test_heads_of_attention_decay_by_their_products(start):
+@pytest.mark.parametrize("batched", [True, False])
+def test_heads_of_attention_decay_by_their_products(start, batched):
     heads, size = 3, 4
     modules = [attention(), attention()]
     terms = []
@@ -91,7 +93,7 @@ def test_heads_of_attention_decay_by_their_products(start):
     expected, penalty = by_autograd(products, everything, 0.7)
     for parameter in everything:
         parameter.grad = None if start is None else torch.full_like(parameter, start)
-    decay = FrobeniusDecay(terms, 0.7)
+    decay = FrobeniusDecay(terms, 0.7, batched=batched)
     close(decay.penalty(), penalty)
     decay.add_gradients()
     for parameter, gradient in zip(everything, expected, strict=True):
@@ -240,7 +242,7 @@ class Calls(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def test_a_deep_network_takes_a_handful_of_computations():
+def test_a_deep_network_takes_a_handful_of_computations_where_each_has_to_be_launched():
     made = factorize(
         ScaledConvNet(110, width=16, delta_exponent=0.0, in_channels=3, num_classes=10),
         rank_scale=0.111,
@@ -251,7 +253,7 @@ def test_a_deep_network_takes_a_handful_of_computations():
     for parameter in made.model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     with Calls() as calls:
-        FrobeniusDecay(found.values(), 1e-4).add_gradients()
+        FrobeniusDecay(found.values(), 1e-4, batched=True).add_gradients()
     assert calls.found.total() < 40 and calls.found["aten._foreach_add_.List"] == 1
 
 

@@ -7,7 +7,8 @@ product,
 
 with equality for balanced factors, and Frobenius decay acts on |U VT| itself, which sets the effective step size. That
 is tested by giving a run without decay the norms of one with it, step by step: `frobenius_norms` records, `normalise`
-replays. L layers in any order; layers of equal shape are computed as one.
+replays. L layers in any order; `batched` tells whether those of equal shape are computed as one, as in
+`tacit.nn.factors.each`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ import torch
 from torch import Tensor
 
 from tacit.nn.factorized import Factorized
-from tacit.nn.factors import Factors, stacks
+from tacit.nn.factors import Factors, each
 
 
 @torch.no_grad()
-def measure(weights: Sequence[Factors | Tensor]) -> dict[str, np.ndarray]:
+def measure(weights: Sequence[Factors | Tensor], *, batched: bool | None = None) -> dict[str, np.ndarray]:
     """Measure weights, factors or dense matrices (m, n), in float64; each quantity (L,).
 
     - frobenius_norms, nuclear_norms: of the products.
@@ -33,15 +34,11 @@ def measure(weights: Sequence[Factors | Tensor]) -> dict[str, np.ndarray]:
     """
     names = ("frobenius_norms", "nuclear_norms", "nuclear_bounds", "non_orthogonality")
     found = {name: np.full(len(weights), np.nan) for name in names}
-    parts = {place: weight for place, weight in enumerate(weights) if isinstance(weight, Factors)}
-    for places, stacked in stacks(list(parts.values())):
-        stacked = _double(stacked)
-        quantities = [*_norms(_singular_values(stacked)), _bound(stacked)]
-        if stacked.M is None:
-            quantities.append((_off_diagonal(stacked.U.mT @ stacked.U) + _off_diagonal(stacked.VT @ stacked.VT.mT)) / 2)
-        whose = [list(parts)[place] for place in places]
-        for name, values in zip(names, quantities, strict=False):
-            found[name][whose] = values.cpu().numpy()
+    parts = {place: _double(weight) for place, weight in enumerate(weights) if isinstance(weight, Factors)}
+    measured = each(_quantities, list(parts.values()), batched=batched)
+    for place, values in zip(parts, _read(measured), strict=True):
+        for name, value in zip(names, values, strict=False):
+            found[name][place] = value
     by_shape: dict[torch.Size, list[int]] = {}
     dense = {place: weight.double() for place, weight in enumerate(weights) if not isinstance(weight, Factors)}
     for place, matrix in dense.items():
@@ -54,20 +51,19 @@ def measure(weights: Sequence[Factors | Tensor]) -> dict[str, np.ndarray]:
 
 
 @torch.no_grad()
-def frobenius_norms(layers: Sequence[Factorized], *, out: Tensor | None = None) -> Tensor:
+def frobenius_norms(layers: Sequence[Factorized], *, out: Tensor | None = None, batched: bool | None = None) -> Tensor:
     """Return the Frobenius norms (L,) of the products of layers, on their device, written to `out` if it is given.
 
     Nothing is read back, so it can be called after every step; `out` is then a row of what is recorded.
     """
-    norms: dict[int, Tensor] = {}
-    for places, stacked in stacks([layer.factors() for layer in layers]):
-        norms |= zip(places, stacked.squared_norm().sqrt().unbind(), strict=True)
-    found = torch.stack([norms[place] for place in range(len(layers))])
+    members = [layer.factors() for layer in layers]
+    norms = each(lambda factors, _: [factors.squared_norm().sqrt()], members, batched=batched)
+    found = torch.stack([norm for (norm,) in norms])
     return found if out is None else out.copy_(found)
 
 
 @torch.no_grad()
-def normalise(layers: Sequence[Factorized], targets: Tensor) -> None:
+def normalise(layers: Sequence[Factorized], targets: Tensor, *, batched: bool | None = None) -> None:
     """Multiply U and VT of each layer by the same number, such that |U VT| is its target.
 
     Targets (L,) are on the device of the layers. Directions of products and ratios of factors stay; products that are
@@ -77,17 +73,34 @@ def normalise(layers: Sequence[Factorized], targets: Tensor) -> None:
     if any(layer.M is not None for layer in layers):
         raise ValueError("norms are set for two factors; these layers have three")
     by_layer = targets.unbind()
-    written: list[Tensor] = []
-    values: list[Tensor] = []
-    for places, stacked in stacks([layer.factors() for layer in layers]):
-        norms = stacked.squared_norm().sqrt()
+
+    def scaled(factors: Factors, places: list[int]) -> list[Tensor]:
+        norms = factors.squared_norm().sqrt()
         # Not by an index, which would have to be sent to the device first.
-        wanted = torch.stack([by_layer[place] for place in places])
-        factors = torch.where(norms > 0, (wanted / norms).sqrt(), 1)[:, None, None]
-        for name, scaled in (("U", stacked.U * factors), ("VT", stacked.VT * factors)):
-            written += [getattr(layers[place], name) for place in places]
-            values += scaled.unbind()
-    torch._foreach_copy_(written, values)
+        wanted = torch.stack([by_layer[place] for place in places]).view_as(norms)
+        multiples = torch.where(norms > 0, (wanted / norms).sqrt(), 1)[..., None, None]
+        return [factors.U * multiples, factors.VT * multiples]
+
+    found = each(scaled, [layer.factors() for layer in layers], batched=batched)
+    written: list[Tensor] = [part for layer in layers for part in (layer.U, layer.VT)]
+    torch._foreach_copy_(written, [part for parts in found for part in parts])
+
+
+def _read(rows: Sequence[Sequence[Tensor]]) -> list[list[float]]:
+    """Return the values of rows of scalars of one device, read back at once."""
+    if not rows:
+        return []
+    values = iter(torch.stack([value for row in rows for value in row]).tolist())
+    return [[next(values) for _ in row] for row in rows]
+
+
+def _quantities(factors: Factors, _: object) -> list[Tensor]:
+    """Return what is measured of factors, without non-orthogonality if there are three."""
+    quantities = [*_norms(_singular_values(factors)), _bound(factors)]
+    if factors.M is None:
+        grams = factors.U.mT @ factors.U, factors.VT @ factors.VT.mT
+        quantities.append((_off_diagonal(grams[0]) + _off_diagonal(grams[1])) / 2)
+    return quantities
 
 
 def _singular_values(factors: Factors) -> Tensor:

@@ -6,7 +6,8 @@ After Khodak, Tenenholtz, Mackey, Fusi 2021, section 3. The penalty (c / 2) |U M
 
 M being the identity if there are two factors. They are computed as written, without following the product, and added
 before the optimiser's step, so they pass through momentum as weight decay does. Where the rank is large, going by the
-product P = U M VT takes fewer operations: dU = c P (M VT)^T, and so on. Layers of equal shape are computed as one.
+product P = U M VT takes fewer operations: dU = c P (M VT)^T, and so on. On a GPU layers of equal shape are computed as
+one.
 
 Factors are (m, r), (r, r), (r, n), or stacks of them with a leading dimension, as for the heads of attention.
 """
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.nn.factorized import Factorized
-from tacit.nn.factors import Factors, stacks
+from tacit.nn.factors import Factors, each
 
 
 class Part(NamedTuple):
@@ -94,13 +95,18 @@ class FrobeniusDecay:
     Nothing is read back from a GPU.
     """
 
-    def __init__(self, products: Iterable[Factorized | Term], coefficient: float):
-        """Take layers or terms, those given twice once; raises ValueError for a coefficient that is none."""
+    def __init__(self, products: Iterable[Factorized | Term], coefficient: float, *, batched: bool | None = None):
+        """Take layers or terms, those given twice once.
+
+        `batched` tells whether those of equal shape are computed as one; by default not on a CPU (`factors.each`).
+        Raises ValueError for a coefficient that is none.
+        """
         if not 0 <= coefficient < float("inf"):
             raise ValueError(f"coefficient = {coefficient}: it is 0 or larger")
         layers = {id(product): term(product) if isinstance(product, Factorized) else product for product in products}
         self.terms = list(layers.values())
         self.coefficient = coefficient
+        self.batched = batched
 
     @torch.no_grad()
     def add_gradients(self) -> None:
@@ -108,23 +114,24 @@ class FrobeniusDecay:
         if not self.coefficient:
             return
         to, added = [], []
-        for places, stacked in stacks([term.factors() for term in self.terms]):
-            for place, *parts in zip(places, *_gradients(stacked), strict=True):
-                for gradient, part in zip(self.terms[place].gradients(), parts, strict=True):
-                    if gradient is not None:
-                        to.append(gradient)
-                        added.append(part)
+        gradients = each(_gradients, [term.factors() for term in self.terms], batched=self.batched)
+        for term, parts in zip(self.terms, gradients, strict=True):
+            for gradient, part in zip(term.gradients(), parts, strict=True):
+                if gradient is not None:
+                    to.append(gradient)
+                    added.append(part)
         if to:
             torch._foreach_add_(to, added, alpha=self.coefficient)
 
     def penalty(self) -> Tensor:
         """Return (coefficient / 2) sum |product|^2, a scalar through which autograd can go."""
-        norms = [stacked.squared_norm().sum() for _, stacked in stacks([term.factors() for term in self.terms])]
+        factors = [term.factors() for term in self.terms]
+        norms = [norm.sum() for (norm,) in each(lambda part, _: [part.squared_norm()], factors, batched=self.batched)]
         return self.coefficient / 2 * torch.stack(norms).sum() if norms else torch.zeros(())
 
 
-def _gradients(factors: Factors) -> list[Tensor]:
-    """Return the gradients of |product|^2 / 2 by U, VT and, if there is one, M; all stacks."""
+def _gradients(factors: Factors, _: object) -> list[Tensor]:
+    """Return the gradients of |product|^2 / 2 by U, VT and, if there is one, M."""
     U, VT, M = factors
     (m, rank), n = U.shape[-2:], VT.shape[-1]
     if _by_product(m, rank, n, with_middle=M is not None):
