@@ -104,6 +104,18 @@ def test_the_form_goes_by_the_scale_and_can_be_chosen():
         assert layer.one_convolution is one
 
 
+@pytest.mark.parametrize("kernel", [1, 3, (3, 1), (1, 3)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 8), (16, 1), (3, 8)])
+def test_images_keep_their_order_in_memory(kernel, inputs, outputs):
+    """With one channel or a rank of 1 too, where strides are those of either order."""
+    dense = nn.Conv2d(inputs, outputs, kernel, stride=2)
+    for scale, one in itertools.product((0.01, 2.0), (True, False)):
+        layer = one_layer(dense, rank_scale=scale, one_convolution=one)
+        for order in (torch.contiguous_format, torch.channels_last):
+            x = torch.randn(4, inputs, 12, 12).to(memory_format=order)
+            assert layer(x).stride() == dense(x).stride()
+
+
 @pytest.mark.parametrize("factors", [2, 3])
 def test_linear_layers_and_embeddings_are_their_products(factors):
     linear, table = nn.Linear(7, 5, **DOUBLE), nn.Embedding(11, 6, **DOUBLE)
@@ -374,7 +386,7 @@ def test_padding_of_an_embedding_stays_zero_while_the_rest_learns():
         table = nn.Embedding(9, 6, padding_idx=2, **DOUBLE)
         layer = one_layer(table, rank_scale=0.7, spectral=spectral)
         before = layer.matrix().detach().clone()
-        layer(torch.tensor([[1, 2, 2], [4, 5, 2]])).square().sum().backward()
+        (layer(torch.tensor([[1, 2, 2], [4, 5, 2]])) + 1).square().sum().backward()
         assert not layer.U.grad[2].any() and layer.U.grad[1].any()
         torch.optim.SGD(layer.parameters(), lr=0.1).step()
         assert not layer.matrix()[2].any() and not layer(torch.tensor([2])).any()

@@ -44,9 +44,9 @@ def measure(weights: Sequence[Factors | Tensor], *, batched: bool | None = None)
     for place, matrix in dense.items():
         by_shape.setdefault(matrix.shape, []).append(place)
     for places in by_shape.values():
-        quantities = list(_norms(torch.linalg.svdvals(torch.stack([dense[place] for place in places]))))
-        for name, values in zip(names, quantities, strict=False):
-            found[name][places] = values.cpu().numpy()
+        quantities = _norms(torch.linalg.svdvals(torch.stack([dense[place] for place in places])))
+        for name, column in zip(names, quantities, strict=False):
+            found[name][places] = column.cpu().numpy()
     return found
 
 

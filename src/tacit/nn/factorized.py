@@ -129,12 +129,12 @@ class FactorizedConv2d(Factorized):
         """Return (B, O, H', W') of (B, I, H, W)."""
         x, stride, padding = self._thinned(x)
         if self.one_convolution:
-            return functional.conv2d(x, self.kernel(), self.bias, stride, padding, self.dilation)
+            return functional.conv2d(x, _plain(self.kernel()), self.bias, stride, padding, self.dilation)
         (height, width), (down, along) = self.kernel_size, self.dilation
         rows = self.factors().right().view(self.rank, self.in_channels, 1, width)
         columns = self.U.view(self.out_channels, height, self.rank).transpose(1, 2).unsqueeze(-1)
         x = functional.conv2d(x, rows, None, (1, stride[1]), (0, padding[1]), (1, along))
-        return functional.conv2d(x, columns, self.bias, (stride[0], 1), (padding[0], 0), (down, 1))
+        return functional.conv2d(x, _plain(columns), self.bias, (stride[0], 1), (padding[0], 0), (down, 1))
 
     def _thinned(self, x: Tensor) -> tuple[Tensor, tuple[int, int], tuple[int, int]]:
         """Return the rows and columns that a stride leaves of x where the kernel has one tap, stride, and padding.
@@ -232,6 +232,14 @@ def _filled(layer: Dense, weight: Tensor, source: Factorized) -> Dense:
         layer.bias.requires_grad_(source.bias.requires_grad)
     layer.train(source.training)
     return layer
+
+
+def _plain(kernel: Tensor) -> Tensor:
+    """Return a kernel in the order of its dimensions.
+
+    Strides of a view with one channel can pass for channels last, and would turn the order of images from here on.
+    """
+    return kernel.clone(memory_format=torch.contiguous_format)
 
 
 def _copy(tensor: Tensor) -> Tensor:
