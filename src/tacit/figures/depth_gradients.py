@@ -95,7 +95,8 @@ def _draw_convolutional(room: Any, steps: pd.DataFrame, numbers: pd.DataFrame, s
             place.text(0.96, 0.95, panels.formula(*law), transform=place.transAxes, fontsize=6.5, ha="right", va="top")
         place.set(xlabel="step", yscale="log", title=f"{depth} layers, convolutional")
         # Room for the formula.
-        place.set_ylim(0.8 * steps["mean"].min(), 4 * steps["mean"].max())
+        drawn = steps["mean"][steps["mean"] > 0]
+        place.set_ylim(0.8 * drawn.min(), 4 * drawn.max())
         place.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
     axes[0].set_ylabel("$\\Omega$ as logged" if shown == "logged" else "$\\Omega$")
     looks: dict[str, Any] = {"linestyle": "none", "markersize": 4}
