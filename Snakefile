@@ -23,6 +23,7 @@ include: "workflow/rules/norms.smk"
 include: "workflow/rules/untied.smk"
 include: "workflow/rules/depth_limit.smk"
 include: "workflow/rules/depth_cifar.smk"
+include: "workflow/rules/factorized.smk"
 include: "workflow/rules/claims.smk"
 
 
@@ -36,6 +37,7 @@ rule all:
         rules.untied.input,
         rules.depth_limit.input,
         rules.depth_cifar.input,
+        rules.factorized.input,
         rules.claims.input,
 
 

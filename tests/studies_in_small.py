@@ -7,6 +7,7 @@ import numpy as np
 
 from tacit import store
 from tacit.data import images, pathfinder, sensing
+from tacit.settings.factorized import EXPERIMENTS, Variant
 from tacit.settings.images import Images
 from tacit.settings.norms import MatrixRun
 from tacit.studies import (
@@ -14,6 +15,7 @@ from tacit.studies import (
     depth_gradients,
     depth_landscapes,
     depth_limit,
+    factorized,
     matrix_norms,
     rank_dynamics,
     same_class,
@@ -54,6 +56,11 @@ TINY = {
         },
     },
     "depth_cifar": {"images": {"num_train": 20, "num_test": 10}, "depths": [8], "seeds": 1, "training": {"epochs": 2}},
+    "factorized": {
+        "images": [{"source": "digits", "num_train": 20, "num_test": 10}],
+        "training": {"batch_size": 10},
+        "resnet": {"rank_scales": [0.3]},
+    },
     "untied": {"images": {"num_train": 20, "num_test": 10}, "scratch": {"epochs": 3}, "continued": {"epochs": 1}},
 }
 """What is laid over the smoke scale."""
@@ -76,6 +83,8 @@ def run(loaded, path, folder):
             return _untie(loaded, path, folder)
         case "depth_cifar":
             return _train_scaled(loaded, path, folder)
+        case "factorized":
+            return _train_factorized(loaded, path, folder)
         case "depth_limit":
             return _descend_deep(loaded, path, folder)
     return []
@@ -226,6 +235,21 @@ def _train_scaled(loaded, path, folder):
         found = depth_cifar.tables([run], fit=fit, published=False, missing=0)
         return found["runs"][["points", "test_loss"]].to_dict("list")
     return arrays
+
+
+def _train_factorized(loaded, path, folder):
+    study, found = loaded.factorized, []
+    experiments = [name for name in EXPERIMENTS if name in path] or ["resnet"]
+    # Several axes are decided by single settings, so that the last run of an experiment may be another than the first.
+    runs = study.runs(experiments[0])
+    for axes in {str(own): own for own in (runs[0], runs[len(runs) // 2], runs[-1])}.values():
+        own, variant = study.run(axes), Variant(*(axes[name] for name in Variant._fields))
+        if variant.decay == "replayed":
+            continue
+        chosen = images.select(_set(own.images.source, own.images.side), own.images)
+        checkpoint = folder / f"factorized-{len(found)}.pt"
+        found.append(factorized.train(chosen, own, variant, depth=axes["depth"], seed=0, checkpoint=checkpoint))
+    return found
 
 
 def _descend_deep(loaded, path, folder):

@@ -1,4 +1,5 @@
-"""A training of an image classifier as one first writes it, and the convolutional network scaled by depth likewise.
+"""A training of an image classifier as one first writes it, the convolutional network scaled by depth likewise, and its
+layers as products of two factors.
 
 Each image is transformed by itself in a data loader, tensors are contiguous, every step ends with `.item()`.
 """
@@ -10,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad, relu
+from torch.nn.functional import conv2d, cross_entropy, pad, relu
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -98,3 +99,33 @@ class ScaledNet(nn.Module):
                 x = pad(x[:, :, ::2, ::2], (0, 0, 0, 0, added, added))
             x = relu(y + x)
         return self.head(x.mean(dim=(2, 3)))
+
+
+class Product(nn.Module):
+    """A convolution with the kernel U VT, as two convolutions: along rows, then along columns."""
+
+    def __init__(self, U: Tensor, VT: Tensor, *, stride: int):
+        super().__init__()
+        self.U, self.VT = nn.Parameter(U.clone()), nn.Parameter(VT.clone())
+        self.stride = (stride, stride)
+        self.in_channels, self.out_channels = VT.shape[1] // 3, len(U) // 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, O, H', W')."""
+        rank = len(self.VT)
+        x = conv2d(x, self.VT.reshape(rank, self.in_channels, 1, 3), None, (1, self.stride[1]), (0, 1))
+        columns = self.U.reshape(self.out_channels, 3, rank).transpose(1, 2).unsqueeze(-1)
+        return conv2d(x, columns, None, (self.stride[0], 1), (1, 0))
+
+
+def decay_products(products: list[Product], coefficient: float) -> None:
+    """Add the gradient of (coefficient / 2) |U VT|^2, one layer after the other."""
+    for layer in products:
+        U, VT = layer.U.detach(), layer.VT.detach()
+        layer.U.grad = layer.U.grad + coefficient * U @ (VT @ VT.T)
+        layer.VT.grad = layer.VT.grad + coefficient * (U.T @ U) @ VT
+
+
+def norms(products: list[Product]) -> list[float]:
+    """Return |U VT| of each layer, read back one by one."""
+    return [torch.linalg.matrix_norm(layer.U.detach() @ layer.VT.detach()).item() for layer in products]

@@ -22,6 +22,7 @@ JOBS = (
     "untied_train",
     "depth_limit_train",
     "depth_cifar_train",
+    "factorized_train",
 )
 """One for each way to be saved: the engine by epochs and by time, with what it keeps, descents on both tasks, and
 those that are compiled.
@@ -82,6 +83,14 @@ def job_of(script, smoke):
             # With all that an optimizer, a schedule and the augmentation may hold.
             more = {"epochs": 20, "momentum": 0.9, "weight_decay": 1e-4, "schedule": "cosine", "flips": True}
             arguments = {"depth": 8, "settings": lengthened(SMOKE.depth_cifar.run.plain(), **more)}
+            inputs = [data("images/source~digits/size~8.h5")]
+        case "factorized_train":
+            # With momentum, a decay of products, and norms that are written down step by step.
+            axes = next(axes for axes in SMOKE.factorized.runs("normalization") if axes["decay"] == "frobenius")
+            own = SMOKE.factorized.run(axes)
+            assert own.record_norms
+            plain = lengthened(own.plain(), epochs=20, flips=True, held_out=0.1)
+            arguments = axes | {"settings": plain}
             inputs = [data("images/source~digits/size~8.h5")]
     plain = arguments.pop("settings")
     return Job(script, tuple(inputs), arguments | {"seed": 0}, plain)

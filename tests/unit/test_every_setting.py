@@ -66,8 +66,8 @@ WORDS = st.sampled_from(
      "sensing", "block", "float64", "bfloat16", "tf32", "cosine", "resnet8", "resnet14", "resnet18", "alexnet",
      "skinny", "cnn", "lcn", "fcn", "random", "fixed", "top2", "train", "digits", "mnist", "mnist_5k", "string",
      "linear", "average", "constant", "ntrunc", "quad", "relu", "gelu", "elu", "sigmoid", "plain", "none",
-     "linear_skip", "inc_skip", "scaled", "dynamic", "dynamic_guarded", "trained", "trained_from_one", "sin",
-     True, False]
+     "published", "linear_skip", "inc_skip", "scaled", "dynamic", "dynamic_guarded", "trained", "trained_from_one",
+     "sin", True, False]
 )  # fmt: skip
 
 COSTLY = {

@@ -6,8 +6,9 @@ stage. A block is
 
     y = delta relu(BN1(conv1(x))),   out = relu(delta BN2(conv2(y)) + shortcut(x)).
 
-BN2 undoes the inner factor but for what it adds to the variance, so it is the outer one that counts. Convolutions of
-the blocks keep the default initialisation of torch, as published; stem and head have He's.
+BN2 undoes the inner factor but for what it adds to the variance, so it is the outer one that counts. With a = 0 delta
+is 1, and the network that of He et al. with its shortcuts A. Convolutions of the blocks keep the default initialisation
+of torch, as the thesis published, or have He's, as stem and head do.
 
 Input (B, C, H, W) float, output (B, K) logits.
 """
@@ -22,10 +23,20 @@ from torch.nn.functional import pad, relu
 class ScaledConvNet(nn.Module):
     """A network of `layers` = 6n + 2 layers with `width`, 2 `width`, 4 `width` channels; draws from torch's generator.
 
-    Raises ValueError if no n gives so many layers.
+    With `kaiming` convolutions of blocks start as He et al. have them, else as torch does. Raises ValueError if no n
+    gives so many layers.
     """
 
-    def __init__(self, layers: int, *, width: int, delta_exponent: float, in_channels: int, num_classes: int):
+    def __init__(
+        self,
+        layers: int,
+        *,
+        width: int,
+        delta_exponent: float = 0.0,
+        in_channels: int,
+        num_classes: int,
+        kaiming: bool = False,
+    ):
         super().__init__()
         blocks, rest = divmod(layers - 2, 6)
         if rest or blocks < 1:
@@ -41,6 +52,9 @@ class ScaledConvNet(nn.Module):
         self.head = nn.Linear(4 * width, num_classes)
         for weight in (first.weight, self.head.weight):
             nn.init.kaiming_normal_(weight, nonlinearity="relu")
+        for module in self.blocks.modules():
+            if kaiming and isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, K) of images (B, C, H, W)."""

@@ -15,6 +15,7 @@ from tacit.settings import yaml_files
 from tacit.settings.base import MOST_LEVELS, Count, Folder, Settings, SettingsError, parse, short, suggest
 from tacit.settings.depth_cifar import DepthCifarSettings
 from tacit.settings.depth_limit import DepthLimitSettings
+from tacit.settings.factorized import FactorizedSettings
 from tacit.settings.norms import NormsSettings
 from tacit.settings.pathfinder import PathfinderSettings
 from tacit.settings.rank_dynamics import RankDynamicsSettings
@@ -45,6 +46,7 @@ class Configuration(Settings):
     untied: UntiedSettings
     depth_limit: DepthLimitSettings
     depth_cifar: DepthCifarSettings
+    factorized: FactorizedSettings
 
 
 STUDIES = tuple(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -49,16 +49,27 @@ def fit(
     precision: str = "float32",
     compile: bool = False,
     rate: Callable[[float], float] | None = None,
+    decays: Sequence[Callable[[], None]] = (),
+    after: engine.AfterStep | None = None,
 ) -> Trained:
     """Train `network` by an optimizer over its parameters; epochs count from 0, the network as it is given.
 
     The objective is cross-entropy unless another is given; `rate` gives the learning rate from the time in epochs,
-    where it changes. `advice` says what to change if it diverges, and the stream of `batches` names the run.
-    `settings` are everything the result depends on; a checkpoint of others is refused. Raises DivergenceError with the
-    step at which the loss stopped being finite, Interrupted after SIGTERM or Ctrl-C.
+    where it changes; `decays` add to gradients before each step, and `after` acts after it. `advice` says what to
+    change if it diverges, and the stream of `batches` names the run. `settings` are everything the result depends on; a
+    checkpoint of others is refused. Raises DivergenceError with the step at which the loss stopped being finite,
+    Interrupted after SIGTERM or Ctrl-C.
     """
     step = engine.Minimize(
-        network, train, objective or CrossEntropy(), optimizer, precision=precision, compile=compile, rate=rate
+        network,
+        train,
+        objective or CrossEntropy(),
+        optimizer,
+        precision=precision,
+        compile=compile,
+        rate=rate,
+        decays=decays,
+        after=after,
     )
     moving = engine.Engine(
         step,

@@ -30,12 +30,28 @@ Measure = Callable[[], Mapping[str, Any]]
 """Returns quantities by name, of what is trained as it now is."""
 
 
+class AfterStep(Protocol):
+    """What is done to a network after each step of its optimizer, or noted of it."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is noted of each step."""
+        ...
+
+    def __call__(self, step: int) -> Tensor:
+        """Act after step `step` of the whole training, from 0; return `columns`, without waiting for the device."""
+        ...
+
+
 class Step(Protocol):
     """Something that learns, a batch at a time."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What is recorded of each step; `loss` and the like, from before the step."""
+        """What is recorded of each step; `loss` and the like, from before the step.
+
+        Those that begin with an underscore are written down, but not told.
+        """
         ...
 
     @property
@@ -70,7 +86,8 @@ class Minimize:
 
     `optimizer` is one over the parameters of `network`, which is moved to the order in memory that suits it. `rate`
     gives the learning rate from the time in epochs; without it that of the optimizer stays. `decays` are called before
-    each step of the optimizer, to add to the gradients. A compiled network cannot be differentiated twice.
+    each step of the optimizer, to add to the gradients, and `after` after it. A compiled network cannot be
+    differentiated twice.
     """
 
     def __init__(
@@ -85,10 +102,12 @@ class Minimize:
         compile: bool = False,
         rate: Callable[[float], float] | None = None,
         decays: Sequence[Callable[[], None]] = (),
+        after: AfterStep | None = None,
     ):
         self.data, self.objective, self.optimizer = data, objective, optimizer
-        self.precision, self.rate, self.decays = precision, rate, decays
-        self.device, self.columns = data.labels.device, objective.columns
+        self.precision, self.rate, self.decays, self.after = precision, rate, decays, after
+        self.device = data.labels.device
+        self.columns = objective.columns + (() if after is None else after.columns)
         precisions.use(precision, self.device)
         # Convolutions are a quarter quicker with channels last, and locally connected layers need them so.
         self.format = layout.memory_format(network, self.device, channels_last=channels_last)
@@ -116,7 +135,10 @@ class Minimize:
         for decay in self.decays:
             decay()
         self.optimizer.step()
-        return torch.stack([recorded.detach().double() for recorded in value.recorded])
+        found = torch.stack([recorded.detach().double() for recorded in value.recorded])
+        if self.after is None:
+            return found
+        return torch.cat([found, self.after(self.epoch * len(self.drawn) + step).double()])
 
     def state(self) -> dict[str, Any]:
         """Return the states of network and optimizer."""
@@ -237,7 +259,7 @@ class Engine:
 
     def summary(self) -> str:
         """Return the last epoch in words."""
-        words = [f"{name} {value:.4f}" for name, value in self.means[-1].items()]
+        words = [f"{name} {value:.4f}" for name, value in self.means[-1].items() if not name.startswith("_")]
         last = self.measures[-1] if self.measures else {}
         if "test_accuracy" in last and last["epoch"] == self.epoch:
             words.append(f"test accuracy {last['test_accuracy'].item():.4f}")

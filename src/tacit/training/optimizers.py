@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,14 +13,17 @@ from tacit.settings.networks import Optimizer, Schedule
 
 
 def optimizer(
-    parameters: Iterable[nn.Parameter],
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
     name: Optimizer,
     *,
     learning_rate: float,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
-    """Return an optimizer over parameters; `momentum` is of sgd, as adam has its own."""
+    """Return an optimizer over parameters, or groups of them that may have a weight decay of their own.
+
+    `momentum` is of sgd, as adam has its own.
+    """
     if name == "adam":
         return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
     return torch.optim.SGD(parameters, lr=learning_rate, weight_decay=weight_decay, momentum=momentum, fused=True)
@@ -30,3 +34,21 @@ def rate(schedule: Schedule, learning_rate: float, *, epochs: int) -> Callable[[
     if schedule == "constant":
         return None
     return lambda time: learning_rate * (1 + math.cos(math.pi * time / epochs)) / 2
+
+
+def stepwise(
+    learning_rate: float, *, epochs: int, milestones: Iterable[float], warms_up: bool = False
+) -> Callable[[float], float]:
+    """Return the rate, as a function of the time in epochs, that falls by ten at each milestone.
+
+    These are shares of `epochs`, rounded down to whole ones. If it `warms_up`, the first epoch has a tenth of the rate,
+    as He et al. 2016 have it for their deepest networks.
+    """
+    ends = [int(share * epochs) for share in milestones]
+
+    def rate(time: float) -> float:
+        passed = sum(time >= end for end in ends)
+        # Divided, not multiplied by 0.1 again and again: 0.1, 0.01, 0.001 are what they are written.
+        return learning_rate / 10 ** (passed + (1 if warms_up and time < 1 and not passed else 0))
+
+    return rate

@@ -1,0 +1,256 @@
+"""The study on factorized layers of residual networks (Khodak, Tenenholtz, Mackey, Fusi 2021).
+
+Convolutions inside the blocks of a CIFAR ResNet become products U VT of low rank, or of more parameters than they
+replace. They start regularly or from the singular value decomposition of the dense start (spectral), and decay factor
+by factor or by the norm of the product (Frobenius). Stages: `train` one network; `tacit.studies.factorized_results`
+collects and judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tacit import store, streams
+from tacit.data.images import ImageSet
+from tacit.settings.factorized import RunSettings, Variant
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from tacit.training.engine import AfterStep
+    from tacit.training.images import LabelledImages
+
+STUDY = "factorized"
+_STEPS, _MEASURED = store.Array("float64", "steps"), store.Array("float64", "measured")
+_LAYERS = store.Array("float64", "measured layers")
+_SOME_LAYERS = store.Array("float64", "measured layers", optional=True)
+RUN = store.Kind(
+    "factorized run",
+    {
+        # Of the batch before each step, and after it.
+        "step_loss": _STEPS,
+        "step_accuracy": _STEPS,
+        "step_norms": store.Array("float32", "steps layers", optional=True),
+        # By epoch, the first before training; of the matrices of all layers inside blocks.
+        **{name: _MEASURED for name in ("epoch", "learning_rate", "test_loss", "test_accuracy")},
+        "held_out_loss": store.Array("float64", "measured", optional=True),
+        "held_out_accuracy": store.Array("float64", "measured", optional=True),
+        "frobenius_norms": _LAYERS,
+        "nuclear_norms": _LAYERS,
+        "nuclear_bounds": _SOME_LAYERS,
+        "non_orthogonality": _SOME_LAYERS,
+        "ranks": store.Array("int64", "layers"),
+        "test_correct": store.Array("uint8", "images"),
+    },
+    attributes=("parameters", "dense_parameters", "deployed_parameters", "deployed_accuracy", "deployed_difference"),
+)
+"""Kind of file. Parameters are those in training, of the dense network, and once factors are multiplied;
+`deployed_accuracy` is on the test set after that, `deployed_difference` how far logits moved, relative to the
+largest."""
+
+
+class Built(NamedTuple):
+    """A network at its start."""
+
+    network: nn.Module
+    ranks: list[int]
+    """Of the layers inside blocks; of a dense one all that a matrix can have."""
+    dense_parameters: int
+
+
+def build(settings: RunSettings, variant: Variant, *, depth: int, seed: int) -> Built:
+    """Return the network of a variant; the dense start that it is made of depends on depth and seed alone."""
+    import torch
+
+    from tacit.nn.factorizing import factorize
+    from tacit.nn.scaled_convnets import ScaledConvNet
+
+    torch.manual_seed(streams.torch_seed(STUDY, "train", seed, "init", depth))
+    dense = ScaledConvNet(
+        depth,
+        width=settings.network.width,
+        in_channels=settings.images.channels,
+        num_classes=settings.images.num_classes,
+        kaiming=True,
+    )
+    count = sum(parameter.numel() for parameter in dense.parameters())
+    if variant.factors == "dense":
+        return Built(dense, [min(matrix.shape) for matrix in _matrices(dense)], count)
+    generator = torch.Generator().manual_seed(
+        streams.torch_seed(STUDY, "train", seed, "factors", depth, f"{variant.rank_scale:g}")
+    )
+    made = factorize(
+        dense,
+        select=lambda name, module: name.startswith("blocks."),
+        rank_scale=variant.rank_scale,
+        factors=3 if variant.factors == "three" else 2,
+        spectral=variant.initialization == "spectral",
+        matricisation=settings.matricisation,
+        residual=settings.residual if variant.factors == "three" else 0.0,
+        generator=generator,
+    )
+    return Built(made.model, list(made.ranks.values()), count)
+
+
+def train(
+    images: ImageSet,
+    settings: RunSettings,
+    variant: Variant,
+    *,
+    depth: int,
+    seed: int,
+    checkpoint: str | Path,
+    replayed: str | Path | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Train one network and return arrays and attributes of RUN.
+
+    Order of batches, shifts and what is held out depend on the seed alone. `replayed` is the run whose norms are given
+    to this one, if its decay says so. Raises as `tacit.training.classification.fit` does; an interrupted training
+    continues from `checkpoint`.
+    """
+    # Here, because the tables do without torch.
+    from tacit import devices
+    from tacit.nn.factorized import factorized_layers
+    from tacit.optim.decay_groups import decay_groups
+    from tacit.training import classification, evaluation, optimizers
+    from tacit.training.batches import Batches
+    from tacit.training.images import Augmented, images_on
+
+    own, stream = settings.training, (STUDY, "train", seed)
+    with devices.acquire() as device:
+        learned, test = images_on(device, images, settings.images)
+        train_images, held_out = _divided(learned, own.held_out, seed=seed)
+        built = build(settings, variant, depth=depth, seed=seed)
+        network = built.network.to(device)
+        layers = list(factorized_layers(network).values())
+        plan = decay_groups(network, variant.coefficient, factors=_factor_decay(variant))
+        rate = optimizers.stepwise(
+            own.learning_rate, epochs=own.epochs, milestones=own.milestones, warms_up=own.warms_up(depth)
+        )
+
+        def measure(current: nn.Module) -> dict[str, Any]:
+            found = _performance(current, test, "test", own.precision) | _norms(current)
+            if held_out is not None:
+                found |= _performance(current, held_out, "held_out", own.precision)
+            return found
+
+        trained = classification.fit(
+            network,
+            Augmented(train_images, padding=own.padding, flips=own.flips, stream=stream),
+            optimizers.optimizer(plan.groups, "sgd", learning_rate=own.learning_rate, momentum=own.momentum),
+            Batches(len(train_images.labels), own.batch_size, stream),
+            epochs=own.epochs,
+            advice=f"reduce learning_rate (now {own.learning_rate:g})",
+            measure=measure,
+            measured=own.measured,
+            kept=(),
+            checkpoint=checkpoint,
+            settings={"depth": depth, "seed": seed} | variant._asdict() | settings.plain(),
+            precision=own.precision,
+            compile=own.compile,
+            rate=rate,
+            decays=[plan.frobenius.add_gradients] if variant.decay == "frobenius" else [],
+            after=_after(layers, settings, replayed, device),
+        )
+        logits = evaluation.predict(network, test, precision=own.precision)
+        attributes = _deployed(network, test, logits, own.precision) | {"dense_parameters": built.dense_parameters}
+    steps = {name: values for name, values in trained.steps.items() if not name.startswith("step__")}
+    if recorded := [values for name, values in trained.steps.items() if name.startswith("step__norm")]:
+        steps["step_norms"] = np.stack(recorded, 1).astype(np.float32)
+    arrays = steps | trained.measures
+    arrays["learning_rate"] = np.array([rate(epoch) for epoch in arrays["epoch"]])
+    arrays["ranks"] = np.array(built.ranks)
+    arrays["test_correct"] = (logits.argmax(1) == test.labels).cpu().numpy().astype(np.uint8)
+    return arrays, attributes
+
+
+def _factor_decay(variant: Variant) -> Any:
+    """Return how factors decay, as `tacit.optim.decay_groups` has it."""
+    return "none" if variant.decay == "replayed" else variant.decay
+
+
+def _divided(images: LabelledImages, share: float, *, seed: int) -> tuple[LabelledImages, LabelledImages | None]:
+    """Return images to learn from, and those that are held out, if there are to be any."""
+    import torch
+
+    if not share:
+        return images, None
+    generator = streams.numpy_generator(STUDY, "held out", seed)
+    order = torch.from_numpy(generator.permutation(len(images.labels))).to(images.labels.device)
+    count = max(1, round(share * len(order)))
+
+    def part(numbers: Tensor) -> LabelledImages:
+        pixels = images.images._replace(pixels=images.images.pixels[numbers])
+        return images._replace(images=pixels, labels=images.labels[numbers])
+
+    return part(order[count:]), part(order[:count])
+
+
+def _after(layers: Any, settings: RunSettings, replayed: str | Path | None, device: torch.device) -> AfterStep | None:
+    """Return what is done after each step: norms are recorded, or set to those of another run, or nothing."""
+    import torch
+
+    from tacit.training import norms
+
+    if replayed is not None:
+        recorded = store.read(replayed, kind=RUN, names=["step_norms"]).arrays["step_norms"]
+        return norms.Replayed(layers, torch.from_numpy(recorded).to(device))
+    return norms.Recorded(layers) if settings.record_norms else None
+
+
+def _matrices(network: nn.Module) -> list[Tensor]:
+    """Return the kernels of all blocks of a dense network as matrices, as factorized ones are."""
+    from torch import nn
+
+    from tacit.nn.factorized import matricised
+
+    layers = (module for name, module in network.named_modules() if name.startswith("blocks."))
+    return [matricised(layer.weight.detach()) for layer in layers if isinstance(layer, nn.Conv2d)]
+
+
+def _norms(network: nn.Module) -> dict[str, np.ndarray]:
+    """Return what is measured of the matrices of all layers inside blocks, but what they have none of."""
+    from tacit.analysis import factor_norms
+    from tacit.nn.factorized import factorized_layers
+
+    layers = [layer.factors() for layer in factorized_layers(network).values()]
+    found = factor_norms.measure(layers or _matrices(network))
+    return {name: values for name, values in found.items() if not np.isnan(values).all()}
+
+
+def _performance(network: nn.Module, images: LabelledImages, name: str, precision: str) -> dict[str, float]:
+    import torch
+
+    from tacit.training import evaluation
+
+    logits = evaluation.predict(network, images, precision=precision).double()
+    return {
+        f"{name}_loss": torch.nn.functional.cross_entropy(logits, images.labels).item(),
+        f"{name}_accuracy": (logits.argmax(1) == images.labels).double().mean().item(),
+    }
+
+
+def _deployed(network: nn.Module, test: LabelledImages, logits: Tensor, precision: str) -> dict[str, float]:
+    """Return how large a network is, and how large and good it is once its factors are multiplied."""
+    from tacit.nn.factorizing import collapse
+    from tacit.training import evaluation
+
+    deployed = collapse(network)
+    found = evaluation.predict(deployed, test, precision=precision)
+    counts = [sum(parameter.numel() for parameter in one.parameters()) for one in (network, deployed)]
+    return {
+        "parameters": counts[0],
+        "deployed_parameters": counts[1],
+        "deployed_accuracy": (found.argmax(1) == test.labels).double().mean().item(),
+        "deployed_difference": ((found - logits).abs().max() / logits.abs().max()).item(),
+    }
+
+
+def axes_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the axes of a run from the settings in its file."""
+    return {name: settings[name] for name in ("source", "depth", *Variant._fields, "seed")}
