@@ -127,6 +127,10 @@ def test_coordinates_are_in_units_of_the_parameters():
             "first direction",
         ),
         (lambda: evaluate(len, THETA, draw_directions(THETA, generator=RANDOM), points=3, step=1, rows=[3]), "row 3"),
+        (lambda: evaluate(len, THETA, draw_directions(THETA, generator=RANDOM), points=-2, step=1), "points = -2"),
+        (lambda: evaluate(len, THETA, draw_directions(THETA, generator=RANDOM), points=3, step=np.nan), "step = nan"),
+        (lambda: draw_directions({"weight": np.ones(3)}, generator=RANDOM), "parameters are a list"),
+        (lambda: draw_directions(torch.nn.Linear(2, 2).parameters(), generator=RANDOM), "can be read again"),
     ],
 )
 def test_what_has_no_landscape_is_refused(call, said):

@@ -66,6 +66,16 @@ def test_its_form_with_a_shift_is_that_of_the_original_where_both_work():
     assert published[:3] == pytest.approx(fit(x, y, with_shift=True)[:3], rel=1e-4)
 
 
+@pytest.mark.parametrize("shift", [0.3, 10, 300, 3000])
+@pytest.mark.parametrize("rate", [0.1, 0.61, 3, 6])
+@pytest.mark.parametrize("x", [np.arange(1, 40.0), np.arange(1, 6257) / 391], ids=["epochs", "steps"])
+def test_exact_laws_are_found_with_their_shift(x, rate, shift):
+    """Also where it is far beyond x, and the series nearly that of an exponential."""
+    found = power_law.fit(x, 7.1e-5 * (x + shift) ** -float(rate), with_shift=True)
+    assert (found.rate, found.shift) == pytest.approx((rate, shift), rel=1e-5)
+    assert found.size == pytest.approx(7.1e-5, rel=1e-4)
+
+
 def test_standard_errors_are_those_of_many_series():
     generator, x = np.random.default_rng(0), np.linspace(0, 16, 200)
     truth = 2 / (x + 1) ** 0.6

@@ -111,7 +111,13 @@ def test_a_window_that_a_period_leaves_too_few_points_for_is_no_crash(tmp_path):
 
 def test_only_the_published_runs_are_held_against_what_is_published():
     assert load("paper").is_published and not load("demo").is_published
-    assert not load("paper", depth_cifar={"training": {"batch_size": 64}}).is_published
+    others = [
+        {"training": {"batch_size": 64}}, {"training": {"flips": True}}, {"training": {"padding": 0}},
+        {"network": {"width": 8}}, {"network": {"delta_exponent": 0.5}}, {"depths": [8]},
+        {"power_law": {"with_shift": True}}, {"images": {"num_train": 1000}}, {"images": {"mean": [0.4, 0.4, 0.4]}},
+    ]  # fmt: skip
+    assert not any(load("paper", depth_cifar=one).is_published for one in others)
+    assert load("paper", depth_cifar={"training": {"compile": True}, "seeds": 1}).is_published
 
 
 def test_testing_as_published_uses_the_batch_and_leaves_the_network_alone(tmp_path):

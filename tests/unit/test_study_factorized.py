@@ -398,7 +398,11 @@ def test_norms_are_recorded_where_they_are_replayed_and_nowhere_else():
     [
         ({"dense_depths": [9]}, "9 layers: this layout has 6 n"),
         ({"images": [{"source": "digits"}, {"source": "digits", "num_train": 50}]}, "digits is there twice"),
-        ({"training": {"batch_size": 1}}, "batch normalisation needs 2"),
+        ({"images": [{"source": "digits", "size": 4}]}, "halves them twice, and needs 5 px"),
+        (
+            {"images": [{"source": "digits", "num_train": 4}], "training": {"held_out": 0.8}},
+            "leaves no image of digits",
+        ),
         ({"training": {"padding": 9}}, "training.padding = 9: digits has images of 8 px"),
         ({"training": {"milestones": [1.5]}}, "training.milestones"),
         ({"training": {"milestones": [0.3]}}, "milestones: 0.3 of 2 epochs is none"),

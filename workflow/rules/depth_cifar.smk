@@ -87,7 +87,7 @@ rule depth_cifar_plot:
         asked=DEPTH_CIFAR_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(DEPTH_CIFAR_RUNS),
-        settings=drawn(cfg.depth_cifar, published=cfg.depth_cifar.is_published),
+        settings=drawn(cfg.depth_cifar, "omega_shown", published=cfg.depth_cifar.is_published),
         uses="tacit.figures.depth_cifar.CIFAR",
         code=fingerprint("plot.py", "tacit.figures.depth_cifar.CIFAR"),
     message:
@@ -118,7 +118,7 @@ rule depth_gradients_plot:
         asked=DEPTH_GRADIENTS_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected={"runs": DEPTH_GRADIENTS_RUNS, "partial": cfg.partial},
-        settings=drawn(cfg.depth_limit, "further", convolutional=cfg.depth_cifar.plain()),
+        settings=drawn(cfg.depth_limit, "further", "landscapes", convolutional=cfg.depth_cifar.plain()),
         uses="tacit.figures.depth_gradients.GRADIENTS",
         code=fingerprint("plot.py", "tacit.figures.depth_gradients.GRADIENTS"),
     message:

@@ -120,7 +120,7 @@ rule depth_limit_plot_norms:
         asked=DEPTH_LIMIT_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(DEPTH_LIMIT_RUNS),
-        settings=drawn(cfg.depth_limit, "further"),
+        settings=drawn(cfg.depth_limit, "further", "landscapes"),
         uses="tacit.figures.depth_limit.NORMS",
         code=fingerprint("plot.py", "tacit.figures.depth_limit.NORMS"),
     message:
@@ -148,7 +148,7 @@ rule depth_limit_plot_weights:
         asked=DEPTH_LIMIT_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(DEPTH_LIMIT_RUNS),
-        settings=drawn(cfg.depth_limit, "further"),
+        settings=drawn(cfg.depth_limit, "further", "landscapes"),
         uses="tacit.figures.depth_limit.WEIGHTS",
         code=fingerprint("plot.py", "tacit.figures.depth_limit.WEIGHTS"),
     message:
@@ -177,7 +177,7 @@ rule depth_limit_plot_variation:
         asked=DEPTH_LIMIT_ASKED,
         accept_older_code=cfg.accept_older_code,
         collected=collected(DEPTH_LIMIT_RUNS),
-        settings=drawn(cfg.depth_limit, "further"),
+        settings=drawn(cfg.depth_limit, "further", "landscapes"),
         uses="tacit.figures.depth_limit.VARIATIONS",
         code=fingerprint("plot.py", "tacit.figures.depth_limit.VARIATIONS"),
     message:

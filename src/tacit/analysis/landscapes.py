@@ -12,7 +12,7 @@ the parameters serves as loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -44,7 +44,7 @@ def draw_directions(parameters: Parameters, *, generator: np.random.Generator, p
     """
     if getattr(parameters, "ndim", 2) < 2:
         raise LandscapeError("one array is one of layers, (L, ...); give a list of arrays otherwise")
-    arrays = [numbers_of(array) for array in parameters]
+    arrays = _arrays(parameters)
     if not arrays or not all(array.size for array in arrays):
         raise LandscapeError("there are no parameters, or an array without numbers")
     if not all(np.isfinite(array).all() for array in arrays):
@@ -90,7 +90,14 @@ def _divided(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def numbers_of(array: Any) -> np.ndarray:
     """Return an array, or a tensor of PyTorch on any device, whether it requires a gradient or not, as float64."""
-    return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array, np.float64)
+    return np.asarray(array.detach().cpu().double() if hasattr(array, "detach") else array, np.float64)
+
+
+def _arrays(parameters: Parameters) -> list[np.ndarray]:
+    """Return parameters as arrays; raises LandscapeError if they are in no list, such as a dictionary."""
+    if isinstance(parameters, Mapping | Iterator):
+        raise LandscapeError("parameters are a list, which can be read again: list(network.parameters()), for one")
+    return [numbers_of(array) for array in parameters]
 
 
 def axis(points: int, step: float) -> np.ndarray:
@@ -123,7 +130,9 @@ def evaluate(
     Raises:
         LandscapeError: if shapes differ, or there is no such row.
     """
-    arrays = [numbers_of(array) for array in parameters]
+    if points < 1 or not np.isfinite(step):
+        raise LandscapeError(f"points = {points}, step = {step}: a plane has one point or more, a finite step apart")
+    arrays = _arrays(parameters)
     for name, direction in zip(directions._fields, directions, strict=True):
         shapes = [array.shape for array in direction]
         if shapes != [array.shape for array in arrays]:

@@ -102,11 +102,12 @@ def fit(x: ArrayLike, y: ArrayLike, *, with_shift: bool = False) -> PowerLaw:
     unit = np.abs(y).max()
     if unit == 0:
         raise FitError("the series is 0 everywhere")
-    found, errors = _solve(x, y / unit, _start(x, y / unit, with_shift=with_shift))
-    shift, shift_error = (float(np.exp(found[2])), float(np.exp(found[2]) * errors[2])) if with_shift else (1.0, 0.0)
-    return PowerLaw(
-        float(found[0] * unit), float(found[1]), shift, (float(errors[0] * unit), float(errors[1]), shift_error)
-    )
+    found, covariance = _solve(x, y / unit, _start(x, y / unit, with_shift=with_shift))
+    (size, rate, shift), slopes = _law(found, x.mean())
+    errors = np.zeros(3)
+    with np.errstate(invalid="ignore"):
+        errors[:number] = np.sqrt(np.maximum(np.diag(slopes @ covariance @ slopes.T), 0))
+    return PowerLaw(size * unit, rate, shift, (float(errors[0] * unit), float(errors[1]), float(errors[2])))
 
 
 def bootstrap(
@@ -144,14 +145,15 @@ def bootstrap(
     sizes = _sizes(residuals, fitted)
     standard = residuals / sizes
     standard -= standard.mean()
-    start = np.array([law.size / unit, law.rate, *([np.log(law.shift)] if with_shift else [])])
+    start = _parameters(law.size / unit, law.rate, law.shift, x.mean(), with_shift=with_shift)
     found = np.full((draws, 3), np.nan)
     for draw in range(draws):
         firsts = generator.integers(0, number, -(-number // block))
         places = (firsts[:, None] + np.arange(block)).ravel()[:number] % number
         with contextlib.suppress(FitError):
             drawn, _ = _solve(x, fitted / unit + sizes * standard[places], start)
-            found[draw] = drawn[0] * unit, drawn[1], np.exp(drawn[2]) if with_shift else 1.0
+            (size, rate, shift), _ = _law(drawn, x.mean())
+            found[draw] = size * unit, rate, shift
     share = (1 - confidence) / 2
     ends = [
         np.quantile(np.where(np.isnan(found), beyond, found), quantile, axis=0, method="nearest").tolist()
@@ -196,8 +198,10 @@ def _three(numbers: np.ndarray, last: float) -> tuple[float, float, float]:
 
 def _series(values: ArrayLike) -> np.ndarray:
     series = np.asarray(values, np.float64)
-    if series.ndim != 1 or not np.isfinite(series).all():
-        raise FitError(f"a series is one row of finite numbers; this has the shape {series.shape}")
+    if series.ndim != 1:
+        raise FitError(f"a series is one row of numbers; this has the shape {series.shape}")
+    if wrong := np.flatnonzero(~np.isfinite(series)).tolist():
+        raise FitError(f"a series is of finite numbers; number {wrong[0]}, counted from 0, is {series[wrong[0]]}")
     return series
 
 
@@ -210,39 +214,80 @@ def _pair(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
+# Inside, a law has other parameters, which a series tells from each other: its value at the mean position x0, its
+# slope there on logarithmic axes, s = rho x0 / (x0 + T0), and, if it is fitted, log T0. With C and rho themselves an
+# exact law is not found where T0 is large beside x: C spans many orders then, and all three go with each other.
+
+
 def _start(x: np.ndarray, y: np.ndarray, *, with_shift: bool) -> np.ndarray:
-    """Return the best parameters of a grid; size follows from the others by a division."""
+    """Return the best inner parameters of a grid; size follows from the others by a division."""
     best, start = np.inf, np.zeros(2)
-    for shift in _SHIFTS * x.mean() if with_shift else [1.0]:
-        shapes = np.exp(-_RATES[:, None] * np.log(x + shift))
-        sizes = shapes @ y / (shapes**2).sum(1)
-        losses = ((sizes[:, None] * shapes - y) ** 2).sum(1)
+    middle = x.mean()
+    for shift in _SHIFTS * middle if with_shift else [1.0]:
+        shapes = np.exp(-_RATES[:, None] * np.log1p((x - middle) / (middle + shift)))
+        values = shapes @ y / (shapes**2).sum(1)
+        losses = ((values[:, None] * shapes - y) ** 2).sum(1)
         place = int(np.argmin(losses))
         if losses[place] < best:
             best = losses[place]
-            start = np.array([sizes[place], _RATES[place], *([np.log(shift)] if with_shift else [])])
+            slope = _RATES[place] * middle / (middle + shift)
+            start = np.array([values[place], slope, *([np.log(shift)] if with_shift else [])])
     return start
 
 
+def _parameters(size: float, rate: float, shift: float, middle: float, *, with_shift: bool) -> np.ndarray:
+    """Return the inner parameters of a law."""
+    value, slope = size * (middle + shift) ** -rate, rate * middle / (middle + shift)
+    return np.array([value, slope, *([np.log(shift)] if with_shift else [])])
+
+
+def _law(inner: np.ndarray, middle: float) -> tuple[tuple[float, float, float], np.ndarray]:
+    """Return size, rate and shift, and the derivatives of these (rows) by inner parameters; of the shift if it is one.
+
+    Raises FitError if the size is beyond all numbers.
+    """
+    value, slope, *more = map(float, inner)
+    shift = float(np.exp(more[0])) if more else 1.0
+    stretch, log = 1 + shift / middle, float(np.log(middle + shift))
+    rate = slope * stretch
+    with np.errstate(over="ignore"):
+        size = float(value * np.exp(rate * log))
+    if not np.isfinite(size):
+        raise FitError(
+            f"the size of the best power law, of rate {rate:.3g} and shift {shift:.3g}, is beyond all numbers"
+        )
+    by_log = slope * shift / middle
+    slopes = np.array(
+        [
+            [np.exp(rate * log), size * log * stretch, size * (by_log * log + rate * shift / (middle + shift))],
+            [0.0, stretch, by_log],
+            [0.0, 0.0, shift],
+        ]
+    )
+    number = len(inner)
+    return (size, rate, shift), slopes[:number, :number]
+
+
 def _solve(x: np.ndarray, y: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return size, rate and, if there are three, logarithm of the shift, least squares; and their standard errors."""
+    """Return the inner parameters of least squares, and their covariance."""
     from scipy import optimize
 
-    with_shift = len(start) == 3
+    with_shift, middle = len(start) == 3, x.mean()
 
-    def parts(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        shift = float(np.exp(parameters[2])) if with_shift else 1.0
-        logs = np.log(x + shift)
-        return logs, np.exp(-parameters[1] * logs), shift
+    def parts(inner: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        shift = float(np.exp(inner[2])) if with_shift else 1.0
+        logs = np.log1p((x - middle) / (middle + shift))
+        return logs, np.exp(-inner[1] * (1 + shift / middle) * logs), shift
 
-    def residuals(parameters: np.ndarray) -> np.ndarray:
-        return parameters[0] * parts(parameters)[1] - y
+    def residuals(inner: np.ndarray) -> np.ndarray:
+        return inner[0] * parts(inner)[1] - y
 
-    def slopes(parameters: np.ndarray) -> np.ndarray:
-        logs, shape, shift = parts(parameters)
-        columns = [shape, -parameters[0] * logs * shape]
+    def slopes(inner: np.ndarray) -> np.ndarray:
+        logs, shape, shift = parts(inner)
+        columns = [shape, -inner[0] * (1 + shift / middle) * logs * shape]
         if with_shift:
-            columns.append(-parameters[0] * parameters[1] * shape * shift / (x + shift))
+            bent = logs - (x - middle) / (x + shift)
+            columns.append(-inner[0] * inner[1] * shift / middle * bent * shape)
         return np.stack(columns, 1)
 
     # A step may leave the range of numbers on its way; the method takes a smaller one then.
@@ -250,14 +295,14 @@ def _solve(x: np.ndarray, y: np.ndarray, start: np.ndarray) -> tuple[np.ndarray,
         found = optimize.least_squares(
             residuals, start, slopes, method="lm", xtol=1e-13, ftol=1e-13, gtol=1e-13, max_nfev=2000
         )
-    far = with_shift and abs(found.x[2] - np.log(x.mean())) > np.log(1e6)
+    far = with_shift and abs(found.x[2] - np.log(middle)) > np.log(1e6)
     if not found.success or far or not np.isfinite(found.x).all():
         raise FitError(
             "the best power law has no finite parameters: the series falls as an exponential does, or not at all"
             + ("; fit it without a shift" if with_shift else "")
         )
     try:
-        variances = np.diag(np.linalg.inv(found.jac.T @ found.jac)) * 2 * found.cost / (len(x) - len(start))
+        covariance = np.linalg.inv(found.jac.T @ found.jac) * 2 * found.cost / (len(x) - len(start))
     except np.linalg.LinAlgError:
-        variances = np.full(len(start), np.inf)
-    return found.x, np.sqrt(np.maximum(variances, 0))
+        covariance = np.full((len(start), len(start)), np.inf)
+    return found.x, covariance

@@ -104,7 +104,7 @@ def _draw_convolutional(room: Any, steps: pd.DataFrame, numbers: pd.DataFrame, s
         Line2D([], [], color=style.BLUE, marker=".", **looks, label="mean over seeds, by step"),
         Line2D([], [], color=_LAW, linewidth=1.2, label="fit, $t$ in epochs"),
     ]
-    if shown == "logged":
+    if shown == "logged" and (steps["short"] == 1).any():
         handles.insert(1, Line2D([], [], color=style.VERMILION, marker="x", **looks, label="short last batch"))
     room.legend(handles=handles, loc="outside upper center", ncols=len(handles))
 

@@ -23,6 +23,7 @@ _WORDS = {
     "inc_skip": "incremental skips",
 }
 _LEVELS = 24
+_SAMPLES = {"train": "training", "test": "test"}
 
 
 def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
@@ -61,7 +62,10 @@ def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
         bar.ax.tick_params(labelsize=6)
         bar.set_label("loss", fontsize=7)
     plane = settings["landscapes"]["each"]
-    described = [f"{plane['images']} training samples", f"directions scaled per {plane['per']}", "first seed"]
+    of = f" of {plane['data']['source']}" if plane["data"] else ""
+    samples = f"{plane['images']} {_SAMPLES[plane['samples']]} samples{of}"
+    seeds = ", ".join(str(int(own["seed"].iloc[0])) for own in panels)
+    described = [samples, f"directions scaled per {plane['per']}", f"seed {seeds}"]
     style.note(figure, style.described(settings["scale"], *described, missing=missing))
     return figure
 

@@ -20,7 +20,7 @@ from tacit.settings.base import (
     check_memory,
     check_runs,
 )
-from tacit.settings.images import Images
+from tacit.settings.images import Images, check_side
 from tacit.settings.networks import Precision, Schedule
 from tacit.settings.power_law import PowerLaw
 
@@ -95,10 +95,7 @@ class DepthCifarSettings(RunSettings):
         self.power_law.check(self.training.epochs * -(-images.num_train_at_most // batch), what="steps")
         if self.training.padding > images.side:
             raise ValueError(f"training.padding = {self.training.padding}: images have {images.side} px")
-        if images.side < 4:
-            raise ValueError(f"images of {images.side} px: the network halves them twice, and needs 4 px or more")
-        if min(batch, images.num_train_at_most) == 1 and images.side <= 4:
-            raise ValueError("batch_size = 1: batch normalisation has a single number a channel; give 2 or more")
+        check_side(images)
         # Three maps a layer, and their gradients.
         pixels = images.side**2 * self.network.width * min(batch, images.num_train_at_most)
         check_memory(6 * pixels * max(self.depths), each=4, what=f"batch_size = {batch:,}: a batch at such depths")
@@ -108,11 +105,12 @@ class DepthCifarSettings(RunSettings):
 
     @property
     def is_published(self) -> bool:
-        """Whether runs are comparable with the published ones: all of CIFAR-10, that width, batches and rates."""
-        images, own = self.images, self.training
-        data = (images.source, images.side, images.num_train_at_most) == ("cifar10", 32, 50_000)
-        rate = (own.rate_factor, own.rate_exponent, own.schedule, own.momentum, own.weight_decay)
-        return data and rate == (1.0, 0.45, "constant", 0.0, 0.0) and (own.batch_size, own.epochs) == (128, 16)
+        """Whether the law of Omega is comparable with the published one: all of CIFAR-10, that network and training."""
+        asked = Images(source="cifar10", mean=(0.5,) * 3, std=(0.5,) * 3)
+        own = self.training.model_copy(update={"compile": False})
+        same = (self.images.drawn, self.images.statistics) == (asked.drawn, asked.statistics)
+        as_published = (self.network, own) == (Network(), Training(epochs=16, batch_size=128))
+        return same and as_published and {*self.depths} <= {56, 104, 224} and not self.power_law.with_shift
 
     @property
     def run(self) -> RunSettings:

@@ -19,7 +19,7 @@ from tacit.settings.base import (
     check_memory,
     check_runs,
 )
-from tacit.settings.images import Images, SourceName
+from tacit.settings.images import Images, SourceName, check_side
 from tacit.settings.networks import Precision
 
 Depth = Annotated[int, Field(ge=8, le=2000)]
@@ -199,11 +199,11 @@ class FactorizedSettings(Settings):
         for images in self.images:
             if own.padding > images.side:
                 raise ValueError(f"training.padding = {own.padding}: {images.source} has images of {images.side} px")
-            if images.side < 4:
-                raise ValueError(f"images of {images.side} px: the network halves them twice, and needs 4 px or more")
-            learned = images.num_train_at_most * (1 - own.held_out)
-            if min(own.batch_size, learned) < 2:
-                raise ValueError("batches of one image: batch normalisation needs 2 or more")
+            check_side(images)
+            if images.num_train_at_most * (1 - own.held_out) < 1:
+                raise ValueError(
+                    f"training.held_out = {own.held_out:g} leaves no image of {images.source} to learn from"
+                )
             pixels = images.side**2 * self.network.width * min(own.batch_size, images.num_train_at_most)
             check_memory(6 * pixels * max(depths), each=4, what=f"batch_size = {own.batch_size:,}: a batch")
         scale = max(1.0, *self.distillation.wide)

@@ -146,3 +146,12 @@ class Images(Settings):
     def identity(self) -> str:
         """A short name of exactly these images, for file names."""
         return digest(self.drawn)
+
+
+def check_side(images: Images) -> None:
+    """Raise ValueError for images of which a network that halves them twice makes one pixel.
+
+    A batch of one image, as the last of an epoch may be, has nothing to normalise there.
+    """
+    if images.side < 5:
+        raise ValueError(f"images of {images.side} px: the network halves them twice, and needs 5 px or more")

@@ -234,7 +234,7 @@ def claims(
     rates, _ = by_seed(runs, "rate")
     sizes, _ = by_seed(runs, "size")
     deepest = rates[:, -1] if len(rates) else np.empty(0)
-    text = f"Omega falls along the training: rate rho of its power law C / (t + 1)^rho, with {last} layers"
+    text = f"Omega falls along the training: rate rho of its power law, with {last} layers"
     book.judge("omega_rate", SOURCE, text, ledger.mean(deepest) if len(deepest) else None, above=LEAST_RATE, unit="rho")
     for name, words in (("rate", "rate rho"), ("size", "size C")):
         found = power_off(comparable(runs, name), name, 0)

@@ -23,10 +23,11 @@ from tacit.studies import depth_limit, ledger
 
 PART = store.Kind(
     "depth limit landscape",
-    {"rows": store.Array("int64", "rows"), "losses": store.Array("float64", "rows points")},
+    {"rows": store.Array("int64", "rows"), "losses": store.Array("float64", "rows points", finite=False)},
     attributes=("loss",),
 )
-"""Some rows of a plane: row along the second direction, column along the first. `loss` is that of the network."""
+"""Some rows of a plane: row along the second direction, column along the first; not finite where a network diverges.
+`loss` is that of the network itself."""
 
 AXES = ["experiment", *VARIANT, "depth", "seed"]
 SURFACES = store.Table(keys=(*AXES, "row", "column"), numbers=("a", "b"), others=("loss",))
