@@ -19,15 +19,19 @@ from tacit import streams
 from tacit.analysis import factorizations as measures
 from tacit.analysis import interpolation
 from tacit.nn import convnets, factorizations, resnets, untying
+from tacit.nn.factorized import factorized_layers
+from tacit.nn.factorizing import factorize
+from tacit.nn.scaled_convnets import ScaledConvNet
+from tacit.optim.decay_groups import decay_groups
 from tacit.optim.long_range import draw_distant_patches
 from tacit.settings.factorizations import Descent
 from tacit.settings.mode_trees import mode_tree
 from tacit.settings.networks import LongRangeRegularizer, Network, Training
 from tacit.settings.untied import Architecture, String
-from tacit.training import chain, classification, descent, engine, networks, resumable
+from tacit.training import chain, classification, descent, engine, networks, norms, optimizers, resumable
 from tacit.training.batches import Batches
-from tacit.training.images import LabelledImages
-from tacit.training.objectives import LongRangeBinaryCrossEntropy
+from tacit.training.images import Augmented, LabelledImages
+from tacit.training.objectives import CrossEntropyWithOmega, LongRangeBinaryCrossEntropy
 from tacit.training.observations import Entries, Loss
 
 Numbers = Mapping[str, np.ndarray]
@@ -184,6 +188,48 @@ def _run_classifier(device: torch.device, *, kind: str) -> Numbers:
     return {"step_loss": trained.steps["step_loss"]} | _moved(model, start)
 
 
+def _run_residual(device: torch.device, *, kind: str) -> Numbers:
+    """Take a few steps of the residual networks of `depth_cifar` and `factorized`, on shifted and mirrored images."""
+    data = images(device, count=90, channels=3, classes=10, seed=8)
+    torch.manual_seed(streams.torch_seed(*STREAM, "residual"))
+    exponent = 0.75 if kind == "scaled" else 0.0
+    model: nn.Module = ScaledConvNet(8, width=8, delta_exponent=exponent, in_channels=3, num_classes=10)
+    if kind != "scaled":
+        factors = 3 if kind == "deep" else 2
+        model = factorize(
+            model, select=lambda name, module: name.startswith("blocks."), rank_scale=0.3, factors=factors
+        ).model
+    model = model.to(device)
+    layers = list(factorized_layers(model).values())
+    plan = decay_groups(model, 0.01, factors="frobenius") if layers else None
+    start = weights_of(model)
+    with tempfile.TemporaryDirectory() as folder:
+        trained = classification.fit(
+            model,
+            Augmented(data, padding=2, flips=True, stream=STREAM),
+            optimizers.optimizer(plan.groups if plan else model.parameters(), "sgd", learning_rate=0.01, momentum=0.9),
+            Batches(90, 40, STREAM),
+            epochs=2,
+            advice="",
+            measure=lambda network: {},
+            measured=(),
+            kept=(),
+            checkpoint=f"{folder}/checkpoint.pt",
+            settings={"kind": kind},
+            objective=CrossEntropyWithOmega(),
+            rate=optimizers.rate("cosine", 0.01, epochs=2),
+            decays=[plan.frobenius.add_gradients] if plan else [],
+            after=_after(kind, layers, device),
+        )
+    return dict(trained.steps) | _moved(model, start)
+
+
+def _after(kind: str, layers: list, device: torch.device) -> engine.AfterStep | None:
+    if kind == "replayed":
+        return norms.Replayed(layers, torch.full((6, len(layers)), 2.0, device=device))
+    return norms.Recorded(layers) if kind in ("recorded", "deep") else None
+
+
 def _run_chain(device: torch.device) -> Numbers:
     data = images(device, count=90, channels=3, classes=10, seed=0)
     string = String(points=4, stiffness=0.3, epochs=2, batch_size=25, learning_rate=0.1)
@@ -245,6 +291,8 @@ def all_engines() -> dict[str, Engine]:
         "network, regularised": Engine(partial(_run_network, coefficient=1.0), 2e-2),
         "string of networks": Engine(_run_chain, 1e-3),
     }
+    for kind in ("scaled", "recorded", "replayed", "deep"):
+        engines[f"residual, {kind}"] = Engine(partial(_run_residual, kind=kind), 1e-2)
     for kind in ("cnn", "lcn", "fcn"):
         engines[f"classification, {kind}"] = Engine(partial(_run_classifier, kind=kind), 1e-3)
     for kind in ("matrix", "CP", "hierarchical"):

@@ -10,6 +10,7 @@ import yaml
 
 from gpu_checks import rates
 from tacit import settings
+from tacit.settings.factorized import EXPERIMENTS
 from tacit.settings.images import FACTS
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,13 @@ def estimates(milliseconds: Mapping[str, float]) -> list[Estimate]:
             step = regularised if coefficient else plain
             seconds += len(axis) * study.seeds * training.epochs * (steps * step + tests * FORWARD * plain) / 1e3
         found.append(Estimate(name, len(axis) * len(study.coefficients) * study.seeds, seconds / 3600))
-    return [*found, *_rank_dynamics(cfg, milliseconds), *_tensors(cfg, milliseconds), *_untied(cfg, milliseconds)]
+    return [
+        *found,
+        *_rank_dynamics(cfg, milliseconds),
+        *_tensors(cfg, milliseconds),
+        *_untied(cfg, milliseconds),
+        *_residual(cfg, milliseconds),
+    ]
 
 
 def _rank_dynamics(cfg: settings.Configuration, milliseconds: Mapping[str, float]) -> list[Estimate]:
@@ -102,6 +109,26 @@ def _untied(cfg: settings.Configuration, milliseconds: Mapping[str, float]) -> l
             runs += count
             seconds += count * (phase.epochs * steps * step + len(phase.measured) * measurement) / 1e3
     return [Estimate("untied, trainings", runs, seconds / 3600)]
+
+
+def _residual(cfg: settings.Configuration, milliseconds: Mapping[str, float]) -> list[Estimate]:
+    """Residual networks of all depths by those of 56 layers, as each layer takes its time."""
+    names = {"dense": "56 layers, ", "low": "ResNet56, rank scale 0.111", "high": "ResNet56, rank scale 9"}
+    each = {kind: _starting(milliseconds, name) for kind, name in names.items()}
+    if None in each.values():
+        return []
+    batches, tests = -(-50_000 // 128), -(-10_000 // 128)
+    deep, study = cfg.depth_cifar, cfg.factorized
+    steps = deep.training.epochs * (batches + FORWARD * tests)
+    seconds = deep.seeds * sum(deep.depths) / 56 * steps * each["dense"] / 1e3
+    found = [Estimate("depth_cifar", len(deep.depths) * deep.seeds, seconds / 3600)]
+    axes = {tuple(own.values()): own for name in EXPERIMENTS for own in study.runs(name)}
+    steps = study.training.epochs * batches + len(study.training.measured) * FORWARD * tests
+    seconds = 0.0
+    for own in axes.values():
+        kind = "dense" if own["rank_scale"] == 0 else "low" if own["rank_scale"] < 1 else "high"
+        seconds += study.seeds * own["depth"] / 56 * steps * each[kind] / 1e3
+    return [*found, Estimate("factorized", len(axes) * study.seeds, seconds / 3600)]
 
 
 def _starting(milliseconds: Mapping[str, float], name: str) -> float | None:

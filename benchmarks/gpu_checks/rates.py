@@ -1,6 +1,7 @@
 """Steps per second of the trainings at paper size on a GPU, in the precisions there are, and the memory they take.
 
-Trainings are those of `network_step.py`, `local_layers.py`, `descent.py` and `image_pairs.py`; where there is a plain
+Trainings are those of `network_step.py`, `convnet_step.py`, `factorized_step.py`, `local_layers.py`, `descent.py` and
+`image_pairs.py`; where there is a plain
 loop beside them it is timed too, in float32, after both were found to agree.
 """
 
@@ -13,8 +14,10 @@ from functools import partial
 import numpy as np
 import torch
 
+import convnet_step
 import depth_limit
 import descent as descents
+import factorized_step
 import image_pairs
 import local_layers
 import network_step
@@ -199,6 +202,15 @@ def _of_classifier(kind: str, precision: str, data, steps: int) -> tuple[float, 
             stepping.take(step % len(batches), batches[step % len(batches)])
 
     return measured(work, steps)
+
+
+def convolutional(device: torch.device, steps: int) -> Iterator[Case]:
+    """Yield residual networks of 56 layers, scaled by depth and with factors of low and of high rank, beside loops."""
+    yield convnet_step.Setting(56, width=16, batch_size=128, steps=steps, precision="float32", device=device).compare()
+    for scale in (0.111, 9.0):
+        _free()
+        yield factorized_step.Setting(56, rank_scale=scale, batch_size=128, steps=steps, device=device).compare()
+    _free()
 
 
 def factorizations(device: torch.device, share: float) -> Iterator[Case]:

@@ -29,7 +29,11 @@ def test_without_a_gpu_it_says_what_it_leaves_out():
     assert "torch" in content["versions"]
 
 
-@pytest.mark.parametrize("name", ["network, plain", "classification, lcn", "descent, CP, group_rmsprop, float64"])
+@pytest.mark.parametrize(
+    "name",
+    ["network, plain", "classification, lcn", "descent, CP, group_rmsprop, float64", "residual, scaled"]
+    + [f"residual, {kind}" for kind in ("recorded", "replayed", "deep")],
+)
 def test_an_engine_agrees_with_itself_and_a_wrong_one_parts(name):
     engine = engines.all_engines()[name]
 
@@ -60,7 +64,19 @@ def test_what_is_no_number_parts():
 def test_every_engine_has_its_place():
     """A new optimizer, precision or kind of network is compared as well, or this list is wrong."""
     names = " ".join(engines.all_engines())
-    for part in ("plain", "regularised", "cnn", "lcn", "fcn", "string", "matrix", "CP", "hierarchical", "float64"):
+    for part in (
+        "plain",
+        "regularised",
+        "cnn",
+        "lcn",
+        "fcn",
+        "string",
+        "residual",
+        "matrix",
+        "CP",
+        "hierarchical",
+        "float64",
+    ):
         assert part in names
     for part in engines.Descent.model_fields["optimizer"].annotation.__args__:
         assert part in names
@@ -74,6 +90,27 @@ def test_hours_follow_from_the_grids_of_the_paper():
     assert found.study == "pathfinder"
     assert found.runs == len(cfg.pathfinder.path_lengths) * len(cfg.pathfinder.coefficients) * cfg.pathfinder.seeds
     assert found.hours == pytest.approx(found.runs * 150 * steps * 0.1 / 3600)
+
+
+def test_hours_of_residual_networks_go_by_their_depth():
+    each = {
+        "56 layers, width 16, batch 128": 56.0,
+        "ResNet56, rank scale 0.111, b": 56.0,
+        "ResNet56, rank scale 9, b": 56.0,
+    }
+    deep, factorized = hours.estimates(each)
+    steps = 391 + 79 / 3
+    assert deep.runs == 9 and deep.hours == pytest.approx(3 * (56 + 104 + 224) * 16 * steps * 1e-3 / 3600)
+    assert factorized.runs == 177 * 3
+    layers = sum(
+        {
+            tuple(axes.values()): axes["depth"]
+            for name in hours.EXPERIMENTS
+            for axes in hours.paper().factorized.runs(name)
+        }.values()
+    )
+    expected = 3 * layers * (200 * 391 + 201 * 79 / 3) * 1e-3 / 3600
+    assert factorized.hours == pytest.approx(expected)
 
 
 @pytest.mark.slow

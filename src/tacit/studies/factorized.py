@@ -16,6 +16,7 @@ import numpy as np
 
 from tacit import store, streams
 from tacit.data.images import ImageSet
+from tacit.errors import UserError
 from tacit.settings.factorized import RunSettings, Variant
 
 if TYPE_CHECKING:
@@ -182,7 +183,9 @@ def _divided(images: LabelledImages, share: float, *, seed: int) -> tuple[Labell
         return images, None
     generator = streams.numpy_generator(STUDY, "held out", seed)
     order = torch.from_numpy(generator.permutation(len(images.labels))).to(images.labels.device)
-    count = max(1, round(share * len(order)))
+    if len(order) < 2:
+        raise UserError("there is one training image, and training.held_out wants some besides")
+    count = min(max(1, round(share * len(order))), len(order) - 1)
 
     def part(numbers: Tensor) -> LabelledImages:
         pixels = images.images._replace(pixels=images.images.pixels[numbers])
