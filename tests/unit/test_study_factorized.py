@@ -180,6 +180,20 @@ def test_runs_repeat_and_seeds_differ(tmp_path):
     assert not np.array_equal(one["step_loss"], other["step_loss"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", [DENSE, Variant(0.111, "two", "spectral", "frobenius", 1e-4)])
+def test_twenty_layers_learn_five_hundred_images_by_heart(variant, tmp_path):
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = (digits.images[:600, None] * 255 / 16).astype(np.uint8)
+    data = ImageSet(pixels[:512], digits.target[:512], pixels[512:], digits.target[512:600])
+    plain = {"epochs": 25, "batch_size": 64, "padding": 0, "every": 25}
+    own = RunSettings.from_plain({"images": {"source": "digits"}, "network": {"width": 16}, "training": plain})
+    arrays, _ = study.train(data, own, variant, depth=20, seed=0, checkpoint=tmp_path / "c.pt")
+    assert arrays["step_accuracy"][-8:].mean() > 0.95 and np.isfinite(arrays["step_loss"]).all()
+
+
 def test_images_are_held_out_and_looked_at_every_few_epochs(tmp_path):
     own = run_settings(held_out=0.25, every=2)
     arrays, _ = train(tmp_path, own=own)

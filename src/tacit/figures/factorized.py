@@ -50,8 +50,8 @@ def numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataFr
         named = dict(zip(["source", "depth", *_VARIANT], axes, strict=True))
         counts = {name: int(own[name].iloc[0]) for name in _COUNTS}
         found = over_seeds_of(own["test_accuracy"].to_numpy(float))
-        best = {"best": own["best_accuracy"].mean(), "chosen": own["chosen_accuracy"].mean()}
-        rows.append(named | counts | found | best)
+        others = {name: own[f"{name}_accuracy"].mean() for name in ("best", "chosen", "deployed")}
+        rows.append(named | counts | found | others)
     return pd.DataFrame(rows)
 
 

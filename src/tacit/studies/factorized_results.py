@@ -41,10 +41,10 @@ CURVES = store.Table(
         "test_accuracy", "test_loss", "learning_rate", "frobenius_norm", "nuclear_norm", "effective_rate",
         "effective_rate_squared",
     ),
-    others=("train_loss", "nuclear_bound", "non_orthogonality"),
+    others=("train_loss", "train_accuracy", "nuclear_bound", "non_orthogonality"),
 )  # fmt: skip
 """Means over the layers inside blocks; effective rates are the learning rate over the Frobenius norm, and its square;
-`train_loss` is the mean over the steps since the epoch before."""
+`train_loss` and `train_accuracy` are means over the steps since the epoch before."""
 
 SOURCE = "Khodak, Tenenholtz, Mackey, Fusi 2021"
 POINTS, TIGHT, NEXT = 1.0, 1.1, 0.5
@@ -90,8 +90,10 @@ def _curve(arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
         found |= {"effective_rate": (rates / norms).mean(1), "effective_rate_squared": (rates / norms**2).mean(1)}
     epochs = arrays["epoch"].astype(int)
     steps = len(arrays["step_loss"]) // max(epochs[-1], 1)
-    parts = itertools.pairwise(epochs * steps)
-    found["train_loss"] = np.array([np.nan, *(arrays["step_loss"][first:last].mean() for first, last in parts)])
+    for name in ("loss", "accuracy"):
+        parts = itertools.pairwise(epochs * steps)
+        means = [arrays[f"step_{name}"][first:last].mean() for first, last in parts]
+        found[f"train_{name}"] = np.array([np.nan, *means])
     return pd.DataFrame(found)
 
 
