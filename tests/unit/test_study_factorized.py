@@ -339,7 +339,7 @@ def test_overcomplete_networks_are_compared_with_the_next_deeper_one():
 def test_claims_on_norms_can_hold_and_fail():
     about = {"source": "digits", "depth": 8, "rank_scale": 0.3, "coefficient": 1e-3}
 
-    def curves(*, tight, smaller, nearer):
+    def curves(*, tight, smaller, nearer, fewer):
         rows = []
         for seed in range(4):
             noise = 1 + 0.01 * seed
@@ -351,8 +351,15 @@ def test_claims_on_norms_can_hold_and_fail():
                     for epoch in range(3):
                         own = {"nuclear_norm": nuclear * noise, "nuclear_bound": tight * nuclear * noise**2}
                         own |= {"effective_rate_squared": rate * noise, "epoch": epoch, "seed": seed}
+                        own["frobenius_norm"] = nuclear / (fewer if decay == "weight" else 1.0)
                         rows.append({"source": "digits", "depth": 8} | variant._asdict() | own)
-            own = {"effective_rate_squared": 1.0, "nuclear_norm": 1.0, "nuclear_bound": np.nan, "seed": seed}
+            own = {
+                "effective_rate_squared": 1.0,
+                "nuclear_norm": 1.0,
+                "frobenius_norm": 1.0,
+                "nuclear_bound": np.nan,
+                "seed": seed,
+            }
             rows += [{"source": "digits", "depth": 8, "epoch": epoch} | DENSE._asdict() | own for epoch in range(3)]
         return pd.DataFrame(rows)
 
@@ -361,10 +368,10 @@ def test_claims_on_norms_can_hold_and_fail():
         for start in ("regular", "spectral")
         for decay, share in (("frobenius", 0.8), ("replayed", 0.8), ("none", 0.7))
     }
-    table = curves(tight=1.01, smaller=0.5, nearer=1.5)
+    table = curves(tight=1.01, smaller=0.5, nearer=1.5, fewer=0.7)
     held = judged(results._judge_normalization, answers_of(rights), table, **about)
-    assert len(held) == 10 and set(held.values()) == {"held"}
-    table = curves(tight=2.0, smaller=2.0, nearer=10.0)
+    assert len(held) == 12 and set(held.values()) == {"held"}
+    table = curves(tight=2.0, smaller=2.0, nearer=10.0, fewer=1.5)
     swapped = {key: 1.5 - share for key, share in rights.items()} | {key: 0.5 for key in rights if key[5] == "replayed"}
     failed = judged(results._judge_normalization, answers_of(swapped), table, **about)
     assert set(failed.values()) == {"not held"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -81,6 +82,11 @@ def _bars(place: Any, own: pd.DataFrame, by: str, **looks: Any) -> None:
     place.errorbar(own[by], 100 * own["mean"], spread, linewidth=1.2, capsize=2, elinewidth=0.8, markersize=4, **looks)
 
 
+def _percent(place: Any) -> None:
+    """Let an axis of accuracies in % end at 100, beyond which intervals may reach."""
+    place.set_ylim(top=min(place.get_ylim()[1], 100.5))
+
+
 def _band(place: Any, dense: pd.DataFrame) -> None:
     """Draw the accuracy of a dense network in % as a line, its interval as a band."""
     for row in dense.itertuples():
@@ -116,12 +122,18 @@ def _draw_resnet(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> 
         for depth, place in zip(shown, row, strict=True):
             here = _of(numbers, source=source, depth=depth)
             _band(place, _of(here, factors="dense"))
-            for (start, decay), looks in LOOKS.items():
+            for number, ((start, decay), looks) in enumerate(LOOKS.items()):
                 own = _of(here, factors="two", initialization=start, decay=decay).sort_values("parameters")
-                _bars(place, own, "parameters", **looks)
+                # Aside, as all have the same sizes.
+                moved = own.assign(parameters=own["parameters"] * 1.025 ** (number - 1.5))
+                _bars(place, moved, "parameters", **looks)
             dense = _of(here, factors="dense")
             place.plot(dense["parameters"], 100 * dense["mean"], "*", color=DENSE, markersize=8, zorder=3)
             place.set(xscale="log", xlabel="parameters", title=f"{depth} layers, {FACTS[source].title}")
+            place.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+            place.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
+            place.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+            _percent(place)
         row[0].set_ylabel("test accuracy (%)")
     _legend(figure, [*_handles(), Line2D([], [], color=DENSE, marker="*", markersize=8, linewidth=1, label="dense")])
     style.note(figure, described(settings, numbers["seeds"], missing))
@@ -148,6 +160,7 @@ def _draw_decay(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> F
         own = _of(numbers, decay=decay).sort_values("coefficient")
         _bars(place, own, "coefficient", **LOOKS["regular", decay])
     place.set(xscale="log", xlabel="coefficient $\\lambda$ of decay", ylabel="test accuracy (%)")
+    _percent(place)
     handles = [
         Line2D([], [], linewidth=1.2, markersize=4, label=name, **LOOKS["regular", decay])
         for decay, name in (("weight", "weight decay"), ("frobenius", "Frobenius decay"))
@@ -203,6 +216,7 @@ def _draw_distillation(numbers: pd.DataFrame, *, settings: Settings, missing: in
         place.set(xlabel="layers", title=FACTS[source].title, xscale="log")
         place.set_xticks(depths, labels=[str(depth) for depth in depths])
         place.set_xticks([], minor=True)
+        _percent(place)
     axes[0].set_ylabel("test accuracy (%)")
     handles = [Line2D([], [], color=DENSE, marker="*", linewidth=1.2, markersize=5, label="dense")]
     handles += [
