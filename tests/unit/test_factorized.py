@@ -481,3 +481,40 @@ def test_each_is_computed_in_its_place_and_norms_go_either_way(batched):
         if batched
         else [([0], (5, 2)), ([1], (5, 9)), ([2], (5, 2)), ([3], (5, 1))]
     )
+
+
+def test_inside_of_attention_modules_of_torch_they_serve_as_dense_layers_do():
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, dropout=0.0).double()
+    x = torch.randn(3, 5, 16, dtype=torch.float64)
+    made = factorize(layer, select=lambda name, module: True, rank_scale=0.5).model
+    dense = collapse(made)
+    for mode in (True, False):
+        for one in (made, dense):
+            one.train(mode)
+        torch.testing.assert_close(made(x), dense(x), rtol=1e-9, atol=1e-9)
+        with torch.no_grad():
+            torch.testing.assert_close(made(x), dense(x), rtol=1e-9, atol=1e-9)
+    made.train()(x).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in made.parameters())
+
+
+class _Standardised(nn.Conv2d):
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return nn.functional.conv2d(x, weight, self.bias)
+
+
+def test_layers_that_would_compute_something_else_are_refused():
+    with pytest.raises(ValueError, match="_Standardised has a forward pass of its own"):
+        factorize(_Standardised(3, 4, 3), select=lambda name, module: True, rank_scale=0.5)
+    hooked = nn.Linear(4, 4)
+    hooked.register_forward_hook(lambda *given: None)
+    with pytest.raises(ValueError, match="it has hooks"):
+        factorize(hooked, select=lambda name, module: True, rank_scale=0.5)
+    broken = nn.Linear(4, 4)
+    broken.weight.data[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="is not finite"):
+        factorize(broken, select=lambda name, module: True, rank_scale=0.5)
+    with pytest.raises(ValueError, match="1 that are factorized already"):
+        factorize(factorize(nn.Linear(4, 4), select=lambda n, m: True, rank_scale=0.5).model, rank_scale=0.5)

@@ -35,14 +35,13 @@ def load(scale="smoke", **changes):
     return settings.load(CONFIG | {"scale": scale} | changes, CHECKOUT / "config" / "scales").factorized
 
 
-def run_settings(record_norms=False, **training):
+def run_settings(**training):
     plain = {"epochs": 3, "batch_size": 16, "padding": 1, "flips": True} | training
     return RunSettings.from_plain(
         {
             "images": {"source": "digits"},
             "network": {"width": 4},
             "training": plain,
-            "record_norms": record_norms,
         }
     )
 
@@ -215,36 +214,47 @@ def test_divergence_names_the_rate(tmp_path):
 # Norms that are recorded and replayed.
 
 
+RECORDED, REPLAYED = LOW._replace(decay="recorded"), LOW._replace(decay="replayed")
+
+
 def test_norms_of_every_step_are_recorded(tmp_path):
-    own = run_settings(record_norms=True)
-    arrays, _ = train(tmp_path, own=own)
+    arrays, _ = train(tmp_path, RECORDED)
     assert arrays["step_norms"].shape == (9, 6) and arrays["step_norms"].dtype == np.float32
     # After the last step of an epoch they are those that are measured then.
     np.testing.assert_allclose(arrays["step_norms"][2::3], arrays["frobenius_norms"][1:], rtol=1e-5)
+    # It is the run with Frobenius decay, bit for bit.
+    plain, _ = train(tmp_path / "plain", LOW)
+    assert "step_norms" not in plain and all(np.array_equal(plain[name], arrays[name]) for name in plain)
 
 
 def test_a_run_gets_the_norms_of_another(tmp_path):
-    recorded = write(tmp_path, own=run_settings(record_norms=True))
+    recorded = write(tmp_path, RECORDED)
     norms = store.read(recorded, kind=study.RUN).arrays["step_norms"]
-    arrays, _ = train(tmp_path, LOW._replace(decay="replayed"), replayed=recorded)
+    arrays, _ = train(tmp_path, REPLAYED, replayed=recorded)
     np.testing.assert_allclose(arrays["frobenius_norms"][1:], norms[2::3], rtol=1e-5)
     without, _ = train(tmp_path, LOW._replace(decay="none"))
     assert np.abs(without["frobenius_norms"][1:] / norms[2::3] - 1).max() > 1e-4
 
 
 def test_replaying_the_norms_that_a_run_has_anyway_changes_nothing(tmp_path):
-    without = LOW._replace(decay="none")
-    recorded = write(tmp_path, without, run_settings(record_norms=True))
-    arrays, _ = train(tmp_path, LOW._replace(decay="replayed"), replayed=recorded)
+    # With a coefficient that is as good as none the recorded run has no decay.
+    tiny = RECORDED._replace(coefficient=1e-12)
+    recorded = write(tmp_path, tiny)
+    arrays, _ = train(tmp_path, tiny._replace(decay="replayed"), replayed=recorded)
     own = store.read(recorded, kind=study.RUN).arrays
     np.testing.assert_allclose(arrays["step_loss"], own["step_loss"], rtol=1e-4)
     np.testing.assert_allclose(arrays["frobenius_norms"], own["frobenius_norms"], rtol=1e-5)
 
 
-def test_norms_of_other_layers_are_refused(tmp_path):
-    recorded = write(tmp_path, own=run_settings(record_norms=True))
+def test_norms_of_another_training_are_refused(tmp_path):
+    recorded = write(tmp_path, RECORDED)
     with pytest.raises(ValueError, match="norms of 6 layers, but there are 12"):
-        train(tmp_path, LOW._replace(decay="replayed"), depth=14, replayed=recorded)
+        train(tmp_path, REPLAYED, depth=14, replayed=recorded)
+    with pytest.raises(ValueError, match="norms of 9 steps, but this training has 12"):
+        train(tmp_path, REPLAYED, run_settings(epochs=4), replayed=recorded)
+    for variant, path in ((REPLAYED, None), (LOW, recorded)):
+        with pytest.raises(ValueError, match="norms of another run are for replayed"):
+            train(tmp_path, variant, replayed=path)
 
 
 # Tables and claims.
@@ -345,7 +355,7 @@ def test_claims_on_norms_can_hold_and_fail():
             noise = 1 + 0.01 * seed
             for start in ("regular", "spectral"):
                 for decay, nuclear, rate in (
-                    ("weight", smaller, 4.0), ("frobenius", 1.0, nearer), ("none", 1.0, 1.0), ("replayed", 1.0, 1.0)
+                    ("weight", smaller, 4.0), ("recorded", 1.0, nearer), ("none", 1.0, 1.0), ("replayed", 1.0, 1.0)
                 ):  # fmt: skip
                     variant = Variant(0.3, "two", start, decay, 1e-3)
                     for epoch in range(3):
@@ -366,7 +376,7 @@ def test_claims_on_norms_can_hold_and_fail():
     rights = {
         ("digits", 8, 0.3, "two", start, decay, 1e-3): share
         for start in ("regular", "spectral")
-        for decay, share in (("frobenius", 0.8), ("replayed", 0.8), ("none", 0.7))
+        for decay, share in (("recorded", 0.8), ("replayed", 0.8), ("none", 0.7))
     }
     table = curves(tight=1.01, smaller=0.5, nearer=1.5, fewer=0.7)
     held = judged(results._judge_normalization, answers_of(rights), table, **about)
@@ -388,30 +398,28 @@ def test_the_paper_scale_is_the_published_grid_and_what_it_forgot():
     assert len(published) == 2 * 77
     sweep = {axes for axes in found["decay"] if axes[6] != 1e-4}
     assert len(sweep) == 12
-    triples = {axes for axes in found["normalization"] if axes[5] in ("none", "frobenius", "replayed")}
+    triples = {axes for axes in found["normalization"] if axes[5] in ("none", "recorded", "replayed")}
     assert len(triples) == 2 * 3
     # The 168 settings count each triple as one.
     assert len(published) + len(sweep) + len(triples) // 3 == 168
     everything = set().union(*found.values())
     forgotten = everything - published - sweep - triples
-    assert {axes[5] for axes in forgotten} == {"weight"} and len(forgotten) == 177 - 172
+    assert len(forgotten) == 178 - 172 and sum(axes[5] == "weight" for axes in forgotten) == 5
     assert own.seeds == 3
 
 
-def test_norms_are_recorded_where_they_are_replayed_and_nowhere_else():
-    own = load("paper")
-    recording = [axes for name in EXPERIMENTS for axes in own.runs(name) if own.run(axes).record_norms]
-    assert {axes["decay"] for axes in recording} == {"frobenius"}
-    assert {(axes["depth"], axes["rank_scale"], axes["source"]) for axes in recording} == {(20, 0.111, "cifar10")}
-    replayed = [axes for axes in own.runs("normalization") if axes["decay"] == "replayed"]
-    assert len(replayed) == 2 and all(axes | {"decay": "frobenius"} in recording for axes in replayed)
-    # What is asked of files is what their runs depend on.
+@pytest.mark.parametrize("changes", [{}, {"matricisation": "published", "residual": 0.1}])
+def test_what_is_asked_of_files_is_what_their_runs_depend_on(changes):
+    own = load("paper", factorized=changes)
     for name in EXPERIMENTS:
         for axes in own.runs(name):
-            asked = next(
+            fitting = [
                 plain for where, plain in own.asked() if all(axes[axis] == value for axis, value in where.items())
-            )
-            assert asked == own.run(axes).plain()
+            ]
+            assert fitting == [own.run(axes).plain()]
+            assert (fitting[0]["residual"] > 0) == (bool(changes) and axes["factors"] == "three")
+            published = bool(changes) and axes["initialization"] == "spectral"
+            assert (fitting[0]["matricisation"] == "published") == published
 
 
 @pytest.mark.parametrize(
@@ -426,6 +434,7 @@ def test_norms_are_recorded_where_they_are_replayed_and_nowhere_else():
         ),
         ({"training": {"padding": 9}}, "training.padding = 9: digits has images of 8 px"),
         ({"training": {"milestones": [1.5]}}, "training.milestones"),
+        ({"decay": {"coefficients": [1e-3, 1.00000001e-3]}}, "two are equal in the six digits"),
         ({"training": {"milestones": [0.3]}}, "milestones: 0.3 of 2 epochs is none"),
         ({"coefficient": -1.0}, "factorized.coefficient"),
         ({"distillation": {"wide": [0.5]}}, "distillation.wide"),
@@ -444,8 +453,7 @@ def test_settings_that_cannot_be_are_refused(changes, said):
         ({"depth": 9}, "depth~9"),
         ({"factors": "dense"}, "a dense network has the rank scale 0"),
         ({"rank_scale": 0.0, "factors": "dense", "initialization": "dense"}, "decay frobenius is of factors"),
-        ({"decay": "replayed", "factors": "three"}, "replayed with two factors"),
-        ({"decay": "replayed", "depth": 14}, "replayed of the runs of normalization alone"),
+        ({"decay": "replayed", "factors": "three"}, "recorded and replayed with two factors"),
     ],
 )
 def test_runs_that_are_none_are_refused(changes, said):

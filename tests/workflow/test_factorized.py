@@ -61,13 +61,20 @@ def test_a_coefficient_more_is_no_matter_of_other_figures(project):
     assert changed == {"factorized_train": 2, "factorized_collect": 1, "factorized_plot_decay": 1}
 
 
+def test_other_settings_of_norms_leave_all_other_runs_alone(project):
+    assert plan(project, "decay", "resnet", "distillation", normalization={"depth": 14, "rank_scale": 0.4}) == {}
+    changed = plan(project, *EXPERIMENTS, matricisation="published")
+    spectral = [path for path in project.files("results/smoke/factorized/**/*.h5") if "spectral" in path]
+    assert changed["factorized_train"] == len(spectral)
+
+
 def test_a_run_waits_for_the_one_whose_norms_it_gets(project):
     run = next(
         path
         for path in project.files("results/smoke/factorized/**/*.h5")
         if "initialization~spectral/decay~replayed" in path
     )
-    recorded = run.replace("decay~replayed", "decay~frobenius")
+    recorded = run.replace("decay~replayed", "decay~recorded")
     (project / recorded).unlink()
     (project / run).unlink()
     call = project.call("--dry-run", run, "--config", "scale=smoke", scale=None)
@@ -83,10 +90,7 @@ def test_a_run_waits_for_the_one_whose_norms_it_gets(project):
         ),
         ("source~digits/depth~9/rank_scale~0.2/factors~two/initialization~regular/decay~weight", "6 n + 2 layers"),
         ("source~digits/depth~8/rank_scale~0.2/factors~dense/initialization~dense/decay~weight", "a dense network has"),
-        (
-            "source~digits/depth~14/rank_scale~0.2/factors~two/initialization~regular/decay~replayed",
-            "normalization alone",
-        ),
+        ("source~digits/depth~8/rank_scale~1/factors~three/initialization~regular/decay~replayed", "with two factors"),
     ],
 )
 def test_networks_that_are_none_are_named(fresh, path, said):

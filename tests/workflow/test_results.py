@@ -96,7 +96,16 @@ def test_the_numbers_of_the_figure_are_the_aggregate_of_the_runs(smoke, study):
 def test_the_ledger_has_every_claim_of_every_study(smoke):
     claims = pd.read_csv(smoke / "results/smoke/claims.csv")
     assert tuple(claims) == ledger.COLUMNS
-    studies = ["pathfinder", "same_class", "rank_dynamics", "norms", "untied", "depth_limit", "depth_cifar"]
+    studies = [
+        "pathfinder",
+        "same_class",
+        "rank_dynamics",
+        "norms",
+        "untied",
+        "depth_limit",
+        "depth_cifar",
+        "factorized",
+    ]
     assert claims["study"].drop_duplicates().tolist() == studies
     own = [pd.read_csv(path) for path in (smoke / "results/smoke").rglob("*claims.csv") if path.parent.name != "smoke"]
     assert len(claims) == sum(map(len, own)) > 50

@@ -51,7 +51,7 @@ require_own_library()
 from tacit import calls, processors, provenance, settings
 from tacit.errors import UserError
 from tacit.fingerprints import CACHE, Sources
-from tacit.paths import Files, log_of, text_of
+from tacit.paths import Files, log_of
 
 SCRIPTS = ROOT / "workflow" / "scripts"
 SCALES = sorted({path.parent.name for path in ROOT.glob("config/scales/*/*.yaml")})

@@ -13,12 +13,7 @@ FACTORIZED_RUNS = {
     ]
     for experiment in _factorized.EXPERIMENTS
 }
-# Those whose norms are written down come first, as they are of the others, too.
-FACTORIZED_ASKED = [
-    [{axis: text_of(value) for axis, value in where.items()}, settings] for where, settings in cfg.factorized.asked()
-]
-# Of runs alone whose norms are given to others.
-FACTORIZED_RECORDED = FACTORIZED_ASKED[:1]
+FACTORIZED_ASKED = [[where, settings] for where, settings in cfg.factorized.asked()]
 for experiment, runs in FACTORIZED_RUNS.items():
     CLAIMS[f"{FACTORIZED}/{experiment}_claims.csv"] = FACTORIZED_ASKED, runs
 
@@ -44,7 +39,13 @@ def factorized_images(wildcards):
 def factorized_replayed(wildcards):
     """The run whose norms are given to this one, if it is one that gets them."""
     axes = factorized_axes(wildcards)
-    return FACTORIZED_RUN.of(**axes | {"decay": "frobenius"}) if axes["decay"] == "replayed" else []
+    return FACTORIZED_RUN.of(**axes | {"decay": "recorded"}) if axes["decay"] == "replayed" else []
+
+
+def factorized_asked(wildcards):
+    """What is asked of that run."""
+    made = ("factors", "initialization") if wildcards.decay == "replayed" else ()
+    return [[{axis: wildcards[axis] for axis in made}, factorized_settings(wildcards)]] if made else []
 
 
 def factorized_memory(wildcards):

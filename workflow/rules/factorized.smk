@@ -28,7 +28,7 @@ rule factorized_train:
         runtime="24h",
         gpu=cfg.gpus_per_run,
     params:
-        asked=FACTORIZED_RECORDED,
+        asked=factorized_asked,
         settings=factorized_settings,
         checkpoint=FACTORIZED_RUN.checkpoint,
         code=fingerprint("factorized_train.py"),

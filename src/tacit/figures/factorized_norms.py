@@ -20,14 +20,14 @@ from tacit.studies.tables import over_seeds_of
 
 _LOOKS: dict[str, dict[str, Any]] = {
     "weight": {"color": style.VERMILION, "linestyle": style.line(0)},
-    "frobenius": {"color": style.BLUE, "linestyle": style.line(1)},
+    "recorded": {"color": style.BLUE, "linestyle": style.line(1)},
     "none": {"color": style.GREEN, "linestyle": style.line(2)},
     "replayed": {"color": style.ORANGE, "linestyle": style.line(3)},
     "dense": {"color": DENSE, "linestyle": style.line(0), "linewidth": 1.0},
 }
 _LABELS = {
     "weight": "weight decay",
-    "frobenius": "Frobenius decay",
+    "recorded": "Frobenius decay",
     "none": "no decay",
     "replayed": "no decay, norms of Frobenius decay",
     "dense": "dense",
@@ -54,7 +54,7 @@ def _draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     figure, axes = style.new(style.PAGE, 4.6, nrows=2, ncols=2)
     (regular, spectral), (ranks, steps) = axes
     for place, start in ((regular, "regular"), (spectral, "spectral")):
-        for decay in ("weight", "frobenius", "none", "replayed"):
+        for decay in ("weight", "recorded", "none", "replayed"):
             here = _of(numbers, own["rank_scale"], start, decay)
             _line(place, here, "nuclear_norm", **_LOOKS[decay])
         _line(place, _of(numbers, own["rank_scale"], start, "weight"), "nuclear_bound", color="k", linewidth=0.8,
@@ -68,7 +68,7 @@ def _draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
         _line(ranks, here, "nuclear_bound", color=colour, linewidth=0.8, linestyle=style.line(2))
     ranks.set(title="weight decay, regular, by rank scale", ylabel="nuclear norm", xlabel="epoch")
     ranks.legend(title="rank scale", title_fontsize=7, ncols=2, loc="best")
-    for decay in ("weight", "frobenius", "none", "replayed"):
+    for decay in ("weight", "recorded", "none", "replayed"):
         _line(steps, _of(numbers, own["rank_scale"], "regular", decay), "effective_rate_squared", **_LOOKS[decay])
     _line(steps, _of(numbers, 0.0, "dense", "weight"), "effective_rate_squared", **_LOOKS["dense"])
     steps.set(title="effective step size, regular", ylabel="$\\eta\\,/\\,\\|W\\|_F^2$", xlabel="epoch", yscale="log")

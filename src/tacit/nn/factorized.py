@@ -78,6 +78,11 @@ class Factorized(nn.Module):
         """Return the product, (m, n)."""
         return self.factors().product()
 
+    @property
+    def weight(self) -> Tensor:
+        """The weight that a dense layer would have, computed anew: modules that use that of an inner layer find it."""
+        return self.matrix()
+
     def dense(self) -> nn.Module:
         """Return a layer of PyTorch with the same outputs; nothing is shared with it."""
         raise NotImplementedError
@@ -120,6 +125,11 @@ class FactorizedConv2d(Factorized):
         self.out_channels, self.in_channels = rows // height, columns // width
         self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
         self.one_convolution = one_convolution
+
+    @property
+    def weight(self) -> Tensor:
+        """The kernel, computed anew."""
+        return self.kernel()
 
     def kernel(self) -> Tensor:
         """Return W (O, I, kh, kw)."""

@@ -153,7 +153,9 @@ def selected(model: nn.Module, select: Select | None = None) -> dict[str, Factor
     else:
         chosen = {name: layer for name, layer in layers.items() if select(name, layer)}
     if not chosen:
-        raise ValueError(f"no layer is selected; there are {', '.join(map(repr, layers)) or 'none to factorize'}")
+        already = len(factorized_layers(model))
+        more = f", and {already} that are factorized already" if already else ""
+        raise ValueError(f"no layer is selected; there are {', '.join(map(repr, layers)) or 'none to factorize'}{more}")
     owners: dict[Tensor, list[str]] = {}
     for name, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
@@ -169,6 +171,10 @@ def selected(model: nn.Module, select: Select | None = None) -> dict[str, Factor
 
 def _obstacle(layer: Factorizable) -> str | None:
     """Say why a layer has no factorized form, if so."""
+    if type(layer).forward not in (nn.Conv2d.forward, nn.Linear.forward, nn.Embedding.forward):
+        return f"{type(layer).__name__} has a forward pass of its own"
+    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
+        return "it has hooks, which would be lost"
     if not isinstance(layer.weight, nn.Parameter) or nn.utils.parametrize.is_parametrized(layer):
         return "its weight is computed from other parameters"
     if isinstance(layer, nn.Embedding):
@@ -196,6 +202,8 @@ def _ranks(layers: dict[str, Factorizable], rank_scale: float) -> dict[str, int]
 
 def _spectral(layer: Factorizable, rank: int, matricisation: Matricisation) -> Factors:
     weight = layer.weight.detach()
+    if not weight.isfinite().all():
+        raise ValueError(f"the weight of {layer} is not finite, and so has no singular values")
     parts = spectral_factors(matricised(weight, matricisation) if isinstance(layer, nn.Conv2d) else weight, rank)
     return _without_padding(layer, parts)
 

@@ -31,9 +31,10 @@ Coefficient = Annotated[float, Field(ge=1e-12, le=10)]
 Form = Literal["dense", "two", "three"]
 """Factors of each layer inside blocks."""
 Initialization = Literal["dense", "regular", "spectral"]
-Decay = Literal["weight", "frobenius", "none", "replayed"]
-"""Of what is factorized: weight decay of each factor, Frobenius decay of the product, none; or none, and after every
-step the norms that the run of the same seed with Frobenius decay had. All else has weight decay in any case."""
+Decay = Literal["weight", "frobenius", "recorded", "none", "replayed"]
+"""Of what is factorized: weight decay of each factor; Frobenius decay of the product; the same, the norm of each
+product being written down after every step; none; or none, and after every step the norms that the recorded run of the
+same seed had. All else has weight decay in any case."""
 
 RUN = Axes(
     source=SourceName,
@@ -70,8 +71,8 @@ class Variant(NamedTuple):
             )
         if all(dense) and self.decay != "weight":
             raise ValueError(f"decay {self.decay} is of factors; a dense network has weight decay")
-        if self.factors == "three" and self.decay == "replayed":
-            raise ValueError("norms are replayed with two factors, and these are three")
+        if self.factors == "three" and self.decay in ("recorded", "replayed"):
+            raise ValueError("norms are recorded and replayed with two factors, and these are three")
 
 
 class Network(Settings):
@@ -129,8 +130,6 @@ class RunSettings(Settings):
     """How a kernel becomes a matrix for the spectral initialisation: as layers read it, or scrambled as published."""
     residual: Annotated[float, Field(ge=0, le=10)] = 0.0
     """Standard deviation of noise on the identity that the middle one of three factors starts as."""
-    record_norms: bool = False
-    """Whether the norm of each product is written down after every step, to be replayed."""
 
 
 class Compression(Settings):
@@ -191,6 +190,10 @@ class FactorizedSettings(Settings):
         sources = [images.source for images in self.images]
         if len(set(sources)) < len(sources):
             raise ValueError(f"images: {sources[0]} is there twice; runs are told apart by their source")
+        shown = {"resnet.rank_scales": self.resnet.rank_scales, "decay.coefficients": self.decay.coefficients}
+        for name, values in shown.items():
+            if len({f"{value:g}" for value in values}) < len(values):
+                raise ValueError(f"{name}: {', '.join(map(str, values))}: two are equal in the six digits of claims")
         depths = {axes["depth"] for name in EXPERIMENTS for axes in self.runs(name)}
         if wrong := sorted(depth for depth in depths if depth % 6 != 2):
             raise ValueError(f"{wrong[0]} layers: this layout has 6 n + 2 of them, 8, 14, 20, ...")
@@ -276,29 +279,18 @@ class FactorizedSettings(Settings):
         variants += [
             self._two(own.rank_scale, start, decay)
             for start in _STARTS
-            for decay in ("weight", "frobenius", "none", "replayed")
+            for decay in ("weight", "recorded", "none", "replayed")
         ]
         variants += [self._two(scale, "regular", "weight") for scale in own.rank_scales]
         return [(source, own.depth, variant) for variant in variants]
 
-    def records_norms(self, axes: dict[str, Any]) -> bool:
-        """Return whether a run writes its norms down: those that others replay do."""
-        recorded, _ = self.asked()[0]
-        return all(axes[name] == value for name, value in recorded.items())
-
     def asked(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        """Return what is asked of run files: axes, and the settings of runs that have them; what fits first counts."""
-        own = self.normalization
-        recorded = {
-            "source": self.images[0].source,
-            "depth": own.depth,
-            "rank_scale": own.rank_scale,
-            "factors": "two",
-            "decay": "frobenius",
-            "coefficient": self.coefficient,
-        }
-        found = [(recorded, self._run(self.images[0], record_norms=True).plain())]
-        return found + [({"source": images.source}, self._run(images).plain()) for images in self.images]
+        """Return what is asked of run files: axes, and the settings of runs that have them."""
+        return [
+            ({"source": images.source, **made}, self._run(images, **made).plain())
+            for images in self.images
+            for made in _MADE
+        ]
 
     def claimed(self, experiment: str) -> dict[str, Any]:
         """Return what the claims of an experiment are about."""
@@ -323,20 +315,27 @@ class FactorizedSettings(Settings):
             raise ValueError(f"depth~{axes['depth']}: this layout has 6 n + 2 layers, 8, 14, 20, ...")
         variant = Variant(*(axes[name] for name in Variant._fields))
         variant.check()
-        if variant.decay == "replayed" and not self.records_norms(axes | {"decay": "frobenius"}):
-            raise ValueError("norms are replayed of the runs of normalization alone, and this is another setting")
-        return self._run(sources[axes["source"]], record_norms=self.records_norms(axes))
+        made = {"factors": variant.factors, "initialization": variant.initialization}
+        return self._run(sources[axes["source"]], **made)
 
-    def _run(self, images: Images, *, record_norms: bool = False) -> RunSettings:
+    def _run(self, images: Images, *, factors: str, initialization: str) -> RunSettings:
+        """Return settings without what does not matter to a network that is made so."""
         return RunSettings(
             images=images,
             network=self.network,
             training=self.training,
-            matricisation=self.matricisation,
-            residual=self.residual,
-            record_norms=record_norms,
+            matricisation=self.matricisation if initialization == "spectral" else "repaired",
+            residual=self.residual if factors == "three" else 0.0,
         )
 
 
+_MADE = (
+    {"factors": "dense", "initialization": "dense"},
+    {"factors": "two", "initialization": "regular"},
+    {"factors": "two", "initialization": "spectral"},
+    {"factors": "three", "initialization": "regular"},
+    {"factors": "three", "initialization": "spectral"},
+)
+"""What there is of factors and their start."""
 _STARTS: tuple[Initialization, ...] = ("regular", "spectral")
 _DECAYS: tuple[Decay, ...] = ("weight", "frobenius")

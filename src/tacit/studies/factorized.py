@@ -8,7 +8,7 @@ collects and judges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from tacit.nn.factorized import Factorized
     from tacit.training.engine import AfterStep
     from tacit.training.images import LabelledImages
 
@@ -130,6 +131,7 @@ def train(
         network = built.network.to(device)
         layers = list(factorized_layers(network).values())
         plan = decay_groups(network, variant.coefficient, factors=_factor_decay(variant))
+        batches = Batches(len(train_images.labels), own.batch_size, stream)
         rate = optimizers.stepwise(
             own.learning_rate, epochs=own.epochs, milestones=own.milestones, warms_up=own.warms_up(depth)
         )
@@ -144,9 +146,9 @@ def train(
             network,
             Augmented(train_images, padding=own.padding, flips=own.flips, stream=stream),
             optimizers.optimizer(plan.groups, "sgd", learning_rate=own.learning_rate, momentum=own.momentum),
-            Batches(len(train_images.labels), own.batch_size, stream),
+            batches,
             epochs=own.epochs,
-            advice=f"reduce learning_rate (now {own.learning_rate:g})",
+            advice=f"reduce learning_rate (now {own.learning_rate:g}) or coefficient (now {variant.coefficient:g})",
             measure=measure,
             measured=own.measured,
             kept=(),
@@ -155,8 +157,8 @@ def train(
             precision=own.precision,
             compile=own.compile,
             rate=rate,
-            decays=[plan.frobenius.add_gradients] if variant.decay == "frobenius" else [],
-            after=_after(layers, settings, replayed, device),
+            decays=[plan.frobenius.add_gradients] if plan.frobenius.terms else [],
+            after=_after(layers, variant, replayed, device, steps=own.epochs * batches.steps),
         )
         logits = evaluation.predict(network, test, precision=own.precision)
         attributes = _deployed(network, test, logits, own.precision) | {"dense_parameters": built.dense_parameters}
@@ -172,7 +174,7 @@ def train(
 
 def _factor_decay(variant: Variant) -> Any:
     """Return how factors decay, as `tacit.optim.decay_groups` has it."""
-    return "none" if variant.decay == "replayed" else variant.decay
+    return {"replayed": "none", "recorded": "frobenius"}.get(variant.decay, variant.decay)
 
 
 def _divided(images: LabelledImages, share: float, *, seed: int) -> tuple[LabelledImages, LabelledImages | None]:
@@ -194,16 +196,22 @@ def _divided(images: LabelledImages, share: float, *, seed: int) -> tuple[Labell
     return part(order[count:]), part(order[:count])
 
 
-def _after(layers: Any, settings: RunSettings, replayed: str | Path | None, device: torch.device) -> AfterStep | None:
+def _after(
+    layers: Sequence[Factorized], variant: Variant, replayed: str | Path | None, device: torch.device, *, steps: int
+) -> AfterStep | None:
     """Return what is done after each step: norms are recorded, or set to those of another run, or nothing."""
     import torch
 
     from tacit.training import norms
 
+    if (variant.decay == "replayed") != (replayed is not None):
+        raise ValueError(f"decay {variant.decay}: norms of another run are for replayed, and for nothing else")
     if replayed is not None:
         recorded = store.read(replayed, kind=RUN, names=["step_norms"]).arrays["step_norms"]
+        if len(recorded) != steps:
+            raise ValueError(f"{replayed}: norms of {len(recorded)} steps, but this training has {steps}")
         return norms.Replayed(layers, torch.from_numpy(recorded).to(device))
-    return norms.Recorded(layers) if settings.record_norms else None
+    return norms.Recorded(layers) if variant.decay == "recorded" else None
 
 
 def _matrices(network: nn.Module) -> list[Tensor]:

@@ -174,19 +174,19 @@ def _judge_normalization(
     for start in ("regular", "spectral"):
         variants = {
             decay: (rank_scale, "two", start, decay, coefficient)
-            for decay in ("weight", "frobenius", "none", "replayed")
+            for decay in ("weight", "recorded", "none", "replayed")
         }
         words = f"{source}, {depth} layers, rank scale {rank_scale:g}, {start} initialisation"
         _judge_norms(book, here, variants, dense, words=words, start=start)
         found = {
             decay: accuracies.less((source, depth, *variants["replayed"]), (source, depth, *variants[decay]))
-            for decay in ("frobenius", "none")
+            for decay in ("recorded", "none")
         }
         text = (
             f"{words}: without decay, but with the norms of the run with Frobenius decay, accuracy is not more than "
             f"{POINTS:g} point below that run's"
         )
-        book.judge(f"norms_suffice_{start}", SOURCE, text, found["frobenius"], above=-POINTS, unit="percentage points")
+        book.judge(f"norms_suffice_{start}", SOURCE, text, found["recorded"], above=-POINTS, unit="percentage points")
         text = f"{words}: these norms make accuracy higher than no decay"
         book.judge(f"norms_matter_{start}", SOURCE, text, found["none"], above=0, unit="percentage points")
 
@@ -198,33 +198,33 @@ def _judge_norms(
     """Judge norms of weight and of Frobenius decay at the end of training, and effective step sizes along it."""
     ends = {
         (decay, name): {seed: values[-1] for seed, values in _by_seed(here, variants[decay], name).items()}
-        for decay in ("weight", "frobenius")
+        for decay in ("weight", "recorded")
         for name in ("nuclear_norm", "nuclear_bound", "frobenius_norm")
     }
     text = f"{words}: the bound that weight decay makes small is tight, bound over nuclear norm at the end"
     tight = _ratios(ends["weight", "nuclear_bound"], ends["weight", "nuclear_norm"])
     book.judge(f"bound_tight_{start}", SOURCE, text, _geometric(tight), below=TIGHT, unit="times")
     text = f"{words}: nuclear norms at the end are smaller with weight decay than with Frobenius decay"
-    smaller = _ratios(ends["weight", "nuclear_norm"], ends["frobenius", "nuclear_norm"])
+    smaller = _ratios(ends["weight", "nuclear_norm"], ends["recorded", "nuclear_norm"])
     book.judge(f"nuclear_smaller_{start}", SOURCE, text, _geometric(smaller), below=1, unit="times")
     text = (
         f"{words}: weight decay leaves fewer singular values than Frobenius decay, nuclear over Frobenius norm at the "
         "end, the root of how many there are if they are equal"
     )
     spread = {
-        decay: _ratios(ends[decay, "nuclear_norm"], ends[decay, "frobenius_norm"]) for decay in ("weight", "frobenius")
+        decay: _ratios(ends[decay, "nuclear_norm"], ends[decay, "frobenius_norm"]) for decay in ("weight", "recorded")
     }
-    fewer = _geometric(_ratios(spread["weight"], spread["frobenius"]))
+    fewer = _geometric(_ratios(spread["weight"], spread["recorded"]))
     book.judge(f"rank_lower_{start}", SOURCE, text, fewer, below=1, unit="times")
     off = {
         decay: _off(_by_seed(here, variants[decay], "effective_rate_squared"), dense)
-        for decay in ("weight", "frobenius")
+        for decay in ("weight", "recorded")
     }
     text = (
         f"{words}: effective step sizes (rate over squared norm) with Frobenius decay are nearer to those of the "
         "dense network than with weight decay, distance of logarithms along training"
     )
-    nearer = _geometric(_ratios(off["frobenius"], off["weight"]))
+    nearer = _geometric(_ratios(off["recorded"], off["weight"]))
     book.judge(f"effective_step_{start}", SOURCE, text, nearer, below=1, unit="times")
 
 
@@ -278,7 +278,11 @@ def _ratios(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, f
 
 def _off(own: Mapping[int, np.ndarray], like: Mapping[int, np.ndarray]) -> dict[int, float]:
     """Return by seed how far logarithms are from those of another run, mean over the epochs after the first."""
-    return {seed: float(np.abs(np.log(values / like[seed]))[1:].mean()) for seed, values in own.items() if seed in like}
+    found = {}
+    for seed, values in own.items():
+        if seed in like and np.isfinite(values).all() and values.min() > 0:
+            found[seed] = float(np.abs(np.log(values / like[seed]))[1:].mean())
+    return found
 
 
 def _geometric(values: Mapping[int, float]) -> ledger.Estimate | None:

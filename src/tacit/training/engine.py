@@ -219,8 +219,9 @@ class Engine:
         rows = self.current.to("cpu", copy=True)
         if bad := torch.nonzero(~torch.isfinite(rows)).tolist():
             step, column = bad[0]
+            name = self.moving.columns[column].strip("_").replace("_", " ")
             raise DivergenceError(
-                f"training diverged: the {self.moving.columns[column]} of step {self.epoch * len(rows) + step} "
+                f"training diverged: the {name} of step {self.epoch * len(rows) + step} "
                 f"(epoch {self.epoch + 1}) is not finite, {self.run}; {self.advice}"
             )
         self._note(rows)
