@@ -26,7 +26,7 @@ def plan(project, *names, **settings):
 @pytest.mark.parametrize(
     ("name", "scale", "runs"),
     [
-        ("resnet", "demo", 17 * 3 + 2 * 3),
+        ("resnet", "demo", 17 * 3),
         ("normalization", "demo", 12 * 3),
         ("decay", "demo", 8 * 3),
         ("distillation", "demo", 15 * 3),

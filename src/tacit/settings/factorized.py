@@ -179,7 +179,7 @@ class FactorizedSettings(Settings):
     matricisation: Literal["repaired", "published"] = "repaired"
     residual: Annotated[float, Field(ge=0, le=10)] = 0.0
     dense_depths: Annotated[tuple[Depth, ...], Distinct] = ()
-    """Of dense networks besides those that each factorized one is compared with."""
+    """Of dense networks that overcomplete ones are drawn beside, besides those of their own depths."""
     resnet: Compression
     distillation: Overcomplete
     decay: DecaySweep
@@ -236,7 +236,6 @@ class FactorizedSettings(Settings):
     def _resnet(self) -> list[tuple[str, int, Variant]]:
         found: list[tuple[str, int, Variant]] = []
         for source in (images.source for images in self.images):
-            found += [(source, depth, self.dense) for depth in {**dict.fromkeys(self.dense_depths)}]
             for depth in self.resnet.depths:
                 found.append((source, depth, self.dense))
                 found += [
@@ -251,7 +250,7 @@ class FactorizedSettings(Settings):
         own = self.distillation
         found: list[tuple[str, int, Variant]] = []
         for source in (images.source for images in self.images):
-            for depth in {**dict.fromkeys(self.dense_depths), **dict.fromkeys(own.depths)}:
+            for depth in dict.fromkeys((*self.dense_depths, *own.depths)):
                 found.append((source, depth, self.dense))
             for depth in own.depths:
                 found += [
