@@ -1,5 +1,7 @@
 """The study on residual networks in the depth limit as a workflow: what runs when."""
 
+import shutil
+
 import pandas as pd
 import pytest
 import yaml
@@ -7,7 +9,7 @@ import yaml
 pytestmark = pytest.mark.slow
 
 FIGURES = tuple(f"figures/depth_{name}.pdf" for name in ("norms", "weights", "variation", "gradients"))
-PLOTS = {f"depth_limit_plot_{name}": 1 for name in ("norms", "weights", "variation", "gradients")}
+PLOTS = {f"depth_limit_plot_{name}": 1 for name in ("norms", "weights", "variation")} | {"depth_gradients_plot": 1}
 
 
 def grid(**changes):
@@ -19,10 +21,12 @@ def depth_limit(**counts):
 
 
 @pytest.mark.parametrize(
-    ("scale", "runs"), [("smoke", 3 * 2 * 2), ("demo", 4 * 5 * 3), ("paper", 11 * 2 * 2 * 2 * 5 * 3)]
+    ("scale", "runs", "convolutional", "sets"),
+    [("smoke", 3 * 2 * 2, 2 * 2, 2), ("demo", 4 * 5 * 3, 3 * 3, 1), ("paper", 11 * 2 * 2 * 2 * 5 * 3, 3 * 3, 1)],
 )
-def test_there_is_a_run_for_each_setting_depth_and_seed(fresh, scale, runs):
-    assert fresh.plan(*FIGURES, scale=scale) == depth_limit(train=runs, collect=1) | {"images_convert": 1}
+def test_there_is_a_run_for_each_setting_depth_and_seed(fresh, scale, runs, convolutional, sets):
+    others = {"images_convert": sets, "depth_cifar_train": convolutional, "depth_cifar_collect": 1}
+    assert fresh.plan(*FIGURES, scale=scale) == depth_limit(train=runs, collect=1) | others
 
 
 def test_a_depth_more_trains_that_depth_alone(smoke, project):
@@ -107,15 +111,13 @@ def test_gradients_are_of_both_kinds_of_network(smoke, project):
     assert call.plan == {"depth_gradients_plot": 1}, call.output
 
 
-def test_gradients_are_drawn_without_convolutional_networks_where_that_is_allowed(fresh):
-    partial = ("--config", "scale=smoke", "partial=true")
-    runs = "results/smoke/depth_limit/experiment~grid/alpha~0.75/gamma~1/initialization~ntrunc/activation~tanh"
-    run = f"{runs}/augmentation~skip/rule~scaled/learning_rate~0.9/depth~10/seed~0.h5"
-    assert fresh.call(run, "--config", "scale=smoke", scale=None).code == 0
-    call = fresh.call("figures/depth_gradients.pdf", *partial, scale=None)
-    assert call.code == 0, call.output
-    drawn = pd.read_csv(fresh.root / "figures/depth_gradients.csv")
-    assert set(drawn["quantity"]) >= {"omega"} and "convolutional" not in set(drawn["quantity"])
+def test_gradients_are_drawn_without_convolutional_networks_where_that_is_allowed(smoke, copy_of):
+    project = copy_of(smoke)
+    shutil.rmtree(project / "results/smoke/depth_cifar")
+    (project / "figures/depth_gradients.pdf").unlink()
+    project.run("figures/depth_gradients.pdf", partial=True)
+    drawn = pd.read_csv(project / "figures/depth_gradients.csv")
+    assert set(drawn["quantity"]) == {"omega", "size", "rate", "shift"}
 
 
 def test_an_experiment_that_is_not_there_is_named(fresh):

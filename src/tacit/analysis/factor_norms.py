@@ -57,7 +57,7 @@ def frobenius_norms(layers: Sequence[Factorized], *, out: Tensor | None = None, 
     Nothing is read back, so it can be called after every step; `out` is then a row of what is recorded.
     """
     members = [layer.factors() for layer in layers]
-    norms = each(lambda factors, _: [factors.squared_norm().sqrt()], members, batched=batched)
+    norms = each(lambda factors, _: [factors.squared_norm() ** 0.5], members, batched=batched)
     found = torch.stack([norm for (norm,) in norms])
     return found if out is None else out.copy_(found)
 
@@ -75,10 +75,10 @@ def normalise(layers: Sequence[Factorized], targets: Tensor, *, batched: bool | 
     by_layer = targets.unbind()
 
     def scaled(factors: Factors, places: list[int]) -> list[Tensor]:
-        norms = factors.squared_norm().sqrt()
+        norms = factors.squared_norm() ** 0.5
         # Not by an index, which would have to be sent to the device first.
         wanted = torch.stack([by_layer[place] for place in places]).view_as(norms)
-        multiples = torch.where(norms > 0, (wanted / norms).sqrt(), 1)[..., None, None]
+        multiples = torch.where(norms > 0, (wanted / norms) ** 0.5, 1)[..., None, None]
         return [factors.U * multiples, factors.VT * multiples]
 
     found = each(scaled, [layer.factors() for layer in layers], batched=batched)

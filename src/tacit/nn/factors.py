@@ -105,7 +105,7 @@ def balanced(U: Tensor, VT: Tensor) -> Factors:
 def _balanced(left: Tensor, values: Tensor, right: Tensor, rank: int, dtype: torch.dtype) -> Factors:
     """Return A sqrt(s) and sqrt(s) B^T cut, or filled with zeros, to `rank`."""
     kept = min(rank, values.shape[-1])
-    root = values[..., :kept].sqrt()
+    root = values[..., :kept] ** 0.5
     U = left.new_zeros(*left.shape[:-1], rank)
     VT = right.new_zeros(*right.shape[:-2], rank, right.shape[-1])
     U[..., :kept] = left[..., :kept] * root[..., None, :]
