@@ -12,6 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,23 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     return parser
+
+
+def on_a_device(parser: argparse.ArgumentParser) -> None:
+    """Let a parser know where steps are taken."""
+    parser.add_argument("--device", help="of torch; by default a GPU, if there is one")
+    parser.add_argument("--threads", type=int, default=1, help="threads on a CPU; jobs of the workflow have one")
+
+
+def chosen_device(given: argparse.Namespace) -> tuple[torch.device, str]:
+    """Return where steps are to be taken, and its name; torch has as many threads as were asked for from here on."""
+    # Here, because some benchmarks do without it.
+    import torch
+
+    torch.set_num_threads(given.threads)
+    device = torch.device(given.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    gpu = device.type == "cuda"
+    return device, torch.cuda.get_device_name() if gpu else f"{processor()}, {given.threads} thread(s)"
 
 
 def report(cases: Iterable[Case], *, device: str, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from comparison import Case, arguments, best_time, processor, report
+from comparison import Case, arguments, best_time, chosen_device, on_a_device, report
 from plain import classification as plain
 from tacit.nn.scaled_convnets import ScaledConvNet
 from tacit.training import engine, optimizers
@@ -108,16 +108,14 @@ class Setting:
 def main() -> None:
     """Compare the depths that are asked for."""
     parser = arguments(__doc__)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=1, help="threads on a CPU; jobs of the workflow have one")
+    on_a_device(parser)
     parser.add_argument("--precision", default="float32", choices=["float32", "tf32", "bfloat16"])
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 56])
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=4)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    device = torch.device(given.device)
+    device, name = chosen_device(given)
 
     def cases() -> Iterator[Case]:
         for depth in given.depths:
@@ -126,8 +124,6 @@ def main() -> None:
                 device=device,
             ).compare()  # fmt: skip
 
-    gpu = device.type == "cuda"
-    name = torch.cuda.get_device_name() if gpu else f"{processor()}, {given.threads} thread(s)"
     report(cases(), device=f"{name}, {given.precision}", as_json=given.json)
 
 

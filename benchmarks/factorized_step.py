@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from comparison import Case, arguments, best_time, processor, report
+from comparison import Case, arguments, best_time, chosen_device, on_a_device, report
 from plain import classification as plain
 from tacit.nn.factorized import factorized_layers
 from tacit.nn.factorizing import factorize
@@ -142,15 +142,13 @@ class Setting:
 def main() -> None:
     """Compare the networks that are asked for."""
     parser = arguments(__doc__)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=1, help="threads on a CPU; jobs of the workflow have one")
+    on_a_device(parser)
     parser.add_argument("--layers", type=int, nargs="+", default=[20, 56])
     parser.add_argument("--rank-scale", type=float, default=0.111)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=4)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    device = torch.device(given.device)
+    device, name = chosen_device(given)
 
     def cases() -> Iterator[Case]:
         for layers in given.layers:
@@ -158,8 +156,6 @@ def main() -> None:
                 layers, rank_scale=given.rank_scale, batch_size=given.batch, steps=given.steps, device=device
             ).compare()
 
-    gpu = device.type == "cuda"
-    name = torch.cuda.get_device_name() if gpu else f"{processor()}, {given.threads} thread(s)"
     report(cases(), device=f"{name}, float32", as_json=given.json)
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from comparison import Case, arguments, best_time, processor, report
+from comparison import Case, arguments, best_time, chosen_device, on_a_device, report
 from tacit import streams
 from tacit.nn import resnets
 from tacit.optim.long_range import Patch, draw_distant_patches
@@ -167,13 +167,12 @@ def cases(device: torch.device, training: Training, steps: int) -> Iterator[Case
 def main() -> None:
     """Run the benchmark."""
     parser = arguments(__doc__)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=1, help="threads on a CPU; jobs of the workflow have one")
+    on_a_device(parser)
     parser.add_argument("--precision", default="float32", choices=["float32", "tf32", "bfloat16"])
     parser.add_argument("--contiguous", action="store_true", help="ours with contiguous tensors, not channels last")
     parser.add_argument("--steps", type=int, default=12)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    device, name = chosen_device(given)
     training = Training(
         optimizer="sgd",
         learning_rate=0.01,
@@ -186,9 +185,6 @@ def main() -> None:
         channels_last=not given.contiguous,
         compile=False,
     )
-    device = torch.device(given.device)
-    gpu = device.type == "cuda"
-    name = torch.cuda.get_device_name() if gpu else f"{processor()}, {given.threads} thread(s)"
     report(cases(device, training, given.steps), device=f"{name}, {given.precision}", as_json=given.json)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,12 +19,12 @@ from tacit.figures.drawing import Drawing, Settings
 from tacit.studies import depth_cifar
 from tacit.studies.depth_gradients import GRADIENTS as TABLE
 from tacit.studies.depth_gradients import LAWS, mean_law
-from tacit.studies.tables import over_seeds_of
+from tacit.studies.tables import over_seeds_of, rows_with
 
 _LAW = "0.25"
 """Colour of fits."""
 _MARKED: dict[str, Any] = {"linewidth": 0.9, "marker": "x", "markersize": 3, "markevery": 4}
-_BELOW, _BESIDE = 1.75, 4
+_BELOW, _BESIDE = 1.85, 4
 """Inches of a row of panels of convolutional networks, and how many there are beside each other."""
 
 
@@ -37,7 +36,7 @@ def draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     omega = numbers[numbers["quantity"] == "omega"]
     steps = numbers[numbers["quantity"] == "convolutional"]
     rows = -(-steps["depth"].nunique() // _BESIDE)
-    figure, places = panels.grid(omega, height=1.75, beside=True, below=(_BELOW + 0.1) * rows)
+    figure, places = panels.grid(omega, height=1.75, beside=True, below=_BELOW * rows)
     depths = sorted(omega["depth"].unique())
     for (rule, alpha), place in places.items():
         if alpha is None:
@@ -137,8 +136,7 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
                 rows.append(axes | {"quantity": quantity} | over_seeds_of(values))
     for (*key, epoch), own in gradients.groupby([*keys, "epoch"]):
         axes = dict(zip(keys, key, strict=True))
-        fits = laws[np.logical_and.reduce([laws[name] == value for name, value in axes.items()])]
-        law = mean_law(fits, epoch).item()
+        law = mean_law(rows_with(laws, **axes), epoch).item()
         found = over_seeds_of(own["omega"].to_numpy(float))
         rows.append(axes | {"quantity": "omega", "epoch": epoch, "kept": own["kept"].mean()} | found | {"law": law})
     if "convolutional" in tables:

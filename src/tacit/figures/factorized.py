@@ -13,12 +13,11 @@ from matplotlib.lines import Line2D
 
 from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
-from tacit.settings.factorized import Variant
 from tacit.settings.images import FACTS
+from tacit.studies.factorized import AXES
 from tacit.studies.factorized_results import RUNS
-from tacit.studies.tables import MissingRunsError, over_seeds_of
+from tacit.studies.tables import MissingRunsError, over_seeds_of, rows_with
 
-_VARIANT = list(Variant._fields)
 _COUNTS = ("parameters", "dense_parameters", "deployed_parameters")
 SPREAD = "mean and 95 % interval"
 
@@ -47,8 +46,9 @@ def numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataFr
     """Return mean accuracy of each network with its 95 % interval over seeds, and how large it is."""
     runs = there(tables["runs"])
     rows = []
-    for axes, own in runs.groupby(["source", "depth", *_VARIANT], sort=True):
-        named = dict(zip(["source", "depth", *_VARIANT], axes, strict=True))
+    keys = [name for name in AXES if name != "seed"]
+    for axes, own in runs.groupby(keys, sort=True):
+        named = dict(zip(keys, axes, strict=True))
         counts = {name: int(own[name].iloc[0]) for name in _COUNTS}
         found = over_seeds_of(own["test_accuracy"].to_numpy(float))
         others = {name: own[f"{name}_accuracy"].mean() for name in ("best", "chosen", "deployed")}
@@ -69,11 +69,6 @@ def described(settings: Settings, seeds: pd.Series, missing: int) -> str:
     own = settings["training"]
     said = (sources, f"width {settings['network']['width']}", f"{own['epochs']} epochs")
     return style.described(settings["scale"], *said, seeds=seeds, missing=missing, spread=SPREAD)
-
-
-def _of(numbers: pd.DataFrame, **axes: Any) -> pd.DataFrame:
-    fitting = [numbers[name] == value for name, value in axes.items()]
-    return numbers[np.logical_and.reduce(fitting)] if fitting else numbers
 
 
 def _bars(place: Any, own: pd.DataFrame, by: str, **looks: Any) -> None:
@@ -120,14 +115,14 @@ def _draw_resnet(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> 
     figure, axes = _grid(sources, shown, height=2.1)
     for source, row in zip(sources, axes, strict=True):
         for depth, place in zip(shown, row, strict=True):
-            here = _of(numbers, source=source, depth=depth)
-            _band(place, _of(here, factors="dense"))
+            here = rows_with(numbers, source=source, depth=depth)
+            _band(place, rows_with(here, factors="dense"))
             for number, ((start, decay), looks) in enumerate(LOOKS.items()):
-                own = _of(here, factors="two", initialization=start, decay=decay).sort_values("parameters")
+                own = rows_with(here, factors="two", initialization=start, decay=decay).sort_values("parameters")
                 # Aside, as all have the same sizes.
                 moved = own.assign(parameters=own["parameters"] * 1.025 ** (number - 1.5))
                 _bars(place, moved, "parameters", **looks)
-            dense = _of(here, factors="dense")
+            dense = rows_with(here, factors="dense")
             place.plot(dense["parameters"], 100 * dense["mean"], "*", color=DENSE, markersize=8, zorder=3)
             place.set(xscale="log", xlabel="parameters", title=f"{depth} layers, {FACTS[source].title}")
             place.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
@@ -157,7 +152,7 @@ def _draw_decay(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> F
     """Draw accuracy against the coefficient of decay, a line a decay."""
     figure, place = style.new(style.COLUMN, 2.6)
     for decay in ("weight", "frobenius"):
-        own = _of(numbers, decay=decay).sort_values("coefficient")
+        own = rows_with(numbers, decay=decay).sort_values("coefficient")
         _bars(place, own, "coefficient", **LOOKS["regular", decay])
     place.set(xscale="log", xlabel="coefficient $\\lambda$ of decay", ylabel="test accuracy (%)")
     _percent(place)
@@ -205,11 +200,18 @@ def _draw_distillation(numbers: pd.DataFrame, *, settings: Settings, missing: in
     above, below = rooms
     axes = above.subplots(ncols=len(sources), squeeze=False)[0]
     for source, place in zip(sources, axes, strict=True):
-        here = _of(numbers, source=source)
-        _bars(place, _of(here, factors="dense").sort_values("depth"), "depth", color=DENSE, marker="*", linestyle="-")
+        here = rows_with(numbers, source=source)
+        _bars(
+            place,
+            rows_with(here, factors="dense").sort_values("depth"),
+            "depth",
+            color=DENSE,
+            marker="*",
+            linestyle="-",
+        )
         for number, (kind, axes_of) in enumerate(_kinds(settings).items()):
             for decay, line in _BY_DECAY.items():
-                own = _of(here, decay=decay, **axes_of).sort_values("depth")
+                own = rows_with(here, decay=decay, **axes_of).sort_values("depth")
                 # Aside, as all are at the same depths.
                 moved = own.assign(depth=own["depth"] * 1.012 ** (2 * number - 2))
                 _bars(place, moved, "depth", **{**_KINDS[kind], **line})
@@ -227,7 +229,7 @@ def _draw_distillation(numbers: pd.DataFrame, *, settings: Settings, missing: in
         for decay, line in _BY_DECAY.items()
     ]  # fmt: skip
     above.legend(handles=handles, loc="outside upper center", ncols=4, handlelength=2.6)
-    _table(below, _of(numbers, source=sources[0]), depths, settings)
+    _table(below, rows_with(numbers, source=sources[0]), depths, settings)
     style.note(figure, described(settings, numbers["seeds"], missing))
     return figure
 
@@ -241,7 +243,7 @@ def _table(room: Any, numbers: pd.DataFrame, depths: Sequence[int], settings: Se
     for of in kinds.values():
         row = []
         for depth in depths:
-            own = _of(numbers, depth=depth, **of)
+            own = rows_with(numbers, depth=depth, **of)
             first = own.iloc[0] if len(own) else None
             row.append("" if first is None else f"{first['parameters']:,} / {first['deployed_parameters']:,}")
         cells.append(row)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -16,7 +15,7 @@ from tacit.figures.drawing import Drawing, Settings
 from tacit.figures.factorized import DENSE, described, there
 from tacit.settings.factorized import Variant
 from tacit.studies.factorized_results import CURVES
-from tacit.studies.tables import over_seeds_of
+from tacit.studies.tables import over_seeds_of, rows_with
 
 _LOOKS: dict[str, dict[str, Any]] = {
     "weight": {"color": style.VERMILION, "linestyle": style.line(0)},
@@ -84,8 +83,7 @@ def _draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
 
 
 def _of(numbers: pd.DataFrame, rank_scale: float, initialization: str, decay: str) -> pd.DataFrame:
-    axes = {"rank_scale": rank_scale, "initialization": initialization, "decay": decay}
-    return numbers[np.logical_and.reduce([numbers[name] == value for name, value in axes.items()])]
+    return rows_with(numbers, rank_scale=rank_scale, initialization=initialization, decay=decay)
 
 
 def _line(place: Any, numbers: pd.DataFrame, quantity: str, **looks: Any) -> None:

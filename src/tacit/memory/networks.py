@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from tacit.memory import EVALUATED, FLOAT
+from tacit.memory.images import image_set
+from tacit.settings.images import Images
 from tacit.settings.networks import Network
 
 _IMAGENET: dict[int, tuple[int, ...]] = {
@@ -49,3 +51,19 @@ def residual(network: Network, sides: tuple[int, int], channels: int, batch: int
                 weights.append(inputs * outputs)
             inputs = outputs
     return FLOAT * (6 * sum(weights) + 9 * batch * sum(maps) + 8 * EVALUATED * max(maps))
+
+
+def scaled(images: Images, width: int, depth: int, batch_size: int, *, weights: float = 1, between: float = 0) -> float:
+    """Return the bytes of a CIFAR network whose shortcuts have no parameters, in training, with its images.
+
+    Six copies of the weights, which are `weights` times those of convolutions. Of every map of an image of a batch what
+    convolution, normalisation and ReLU keep, and gradients; `between` is the share of such maps that factorized
+    convolutions have besides. Of a test batch eight of the largest map.
+    """
+    blocks, places = (depth - 2) // 6, images.side**2
+    dense = blocks * 18 * width**2 * (1 + 4 + 16)
+    # Maps have a half of the numbers at each stage; two a block.
+    maps = width * places * (1 + 2 * blocks * (1 + 0.5 + 0.25)) * (1 + between)
+    batch = min(batch_size, images.num_train_at_most)
+    content = FLOAT * (6 * dense * weights + 5 * batch * maps + 8 * EVALUATED * width * places)
+    return 3 * image_set(images.source, images.side) + content

@@ -121,8 +121,6 @@ def _evaluate(
     network: nn.Module, test: LabelledImages, settings: RunSettings, *, seed: int
 ) -> tuple[dict[str, float], np.ndarray]:
     """Return loss, accuracy and top-2 accuracy of the test, and which answers are right."""
-    import torch
-
     from tacit.training import evaluation
     from tacit.training.images import Augmented
 
@@ -132,13 +130,9 @@ def _evaluate(
     else:
         logits = evaluation.predict(network, test, precision=settings.training.precision)
         among = (logits.topk(2, dim=1).indices == test.labels[:, None]).any(1)
-    logits = logits.double()
+    found = evaluation.performance(logits, test.labels)
+    found = {f"test_{name}": value for name, value in found.items()} | {"test_top2": among.double().mean().item()}
     correct = logits.argmax(1) == test.labels
-    found = {
-        "test_loss": torch.nn.functional.cross_entropy(logits, test.labels).item(),
-        "test_accuracy": correct.double().mean().item(),
-        "test_top2": among.double().mean().item(),
-    }
     return found, correct.cpu().numpy().astype(np.uint8)
 
 

@@ -20,6 +20,7 @@ from tacit.nn.deep_residual import Network
 from tacit.runlog import Progress
 from tacit.settings.depth_limit import VARIANT, Landscape, RunSettings
 from tacit.studies import depth_limit, ledger
+from tacit.studies.tables import rows_with
 
 PART = store.Kind(
     "depth limit landscape",
@@ -140,8 +141,6 @@ def drawn(table: pd.DataFrame, of: Sequence[Mapping[str, Any]]) -> list[pd.DataF
     """Return the rows of the first seed of each of those that are chosen, in their order, if there are any."""
     found = []
     for chosen in of:
-        own = table[
-            np.logical_and.reduce([table[name] == value for name, value in chosen.items() if value is not None])
-        ]
+        own = rows_with(table, **{name: value for name, value in chosen.items() if value is not None})
         found.append(own[own["seed"] == own["seed"].min()])
     return found

@@ -8,7 +8,7 @@ collects and judges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tacit.training.images import LabelledImages
 
 STUDY = "factorized"
+AXES = ("source", "depth", *Variant._fields, "seed")
+"""What tells runs from each other, as their files and tables have it."""
 _STEPS, _MEASURED = store.Array("float64", "steps"), store.Array("float64", "measured")
 _LAYERS = store.Array("float64", "measured layers")
 _SOME_LAYERS = store.Array("float64", "measured layers", optional=True)
@@ -235,15 +237,10 @@ def _norms(network: nn.Module) -> dict[str, np.ndarray]:
 
 
 def _performance(network: nn.Module, images: LabelledImages, name: str, precision: str) -> dict[str, float]:
-    import torch
-
     from tacit.training import evaluation
 
-    logits = evaluation.predict(network, images, precision=precision).double()
-    return {
-        f"{name}_loss": torch.nn.functional.cross_entropy(logits, images.labels).item(),
-        f"{name}_accuracy": (logits.argmax(1) == images.labels).double().mean().item(),
-    }
+    found = evaluation.performance(evaluation.predict(network, images, precision=precision), images.labels)
+    return {f"{name}_{quantity}": value for quantity, value in found.items()}
 
 
 def _deployed(network: nn.Module, test: LabelledImages, logits: Tensor, precision: str) -> dict[str, float]:
@@ -260,8 +257,3 @@ def _deployed(network: nn.Module, test: LabelledImages, logits: Tensor, precisio
         "deployed_accuracy": (found.argmax(1) == test.labels).double().mean().item(),
         "deployed_difference": ((found - logits).abs().max() / logits.abs().max()).item(),
     }
-
-
-def axes_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the axes of a run from the settings in its file."""
-    return {name: settings[name] for name in ("source", "depth", *Variant._fields, "seed")}

@@ -17,9 +17,9 @@ import pandas as pd
 from tacit import store
 from tacit.settings.factorized import Variant
 from tacit.studies import ledger
-from tacit.studies.factorized import RUN, STUDY, axes_of
+from tacit.studies.factorized import AXES, RUN, STUDY
+from tacit.studies.tables import rows_with
 
-AXES = ["source", "depth", *Variant._fields, "seed"]
 _NORMS = {
     "frobenius_norm": "frobenius_norms",
     "nuclear_norm": "nuclear_norms",
@@ -27,16 +27,15 @@ _NORMS = {
     "non_orthogonality": "non_orthogonality",
 }
 _SIZES = ("parameters", "dense_parameters", "deployed_parameters", "deployed_accuracy", "deployed_difference")
-_KEYS = ("source", "depth", "rank_scale", "factors", "initialization", "decay", "coefficient", "seed")
 RUNS = store.Table(
-    keys=_KEYS,
+    keys=AXES,
     numbers=("test_accuracy", "best_accuracy", "test_loss", "train_loss", *_SIZES),
     others=("chosen_accuracy",),
 )
 """`best_accuracy` is the best on the test set of all epochs, `chosen_accuracy` the one of the epoch that is best on
 what was held out, if anything was."""
 CURVES = store.Table(
-    keys=(*_KEYS, "epoch"),
+    keys=(*AXES, "epoch"),
     numbers=(
         "test_accuracy", "test_loss", "learning_rate", "frobenius_norm", "nuclear_norm", "effective_rate",
         "effective_rate_squared",
@@ -60,8 +59,8 @@ def tables(runs: Iterable[str | Path], *, experiment: str, missing: int, **of_cl
     rows, curves, answers = [], [], {}
     for path in runs:
         run = store.read(path, kind=RUN)
-        axes, arrays = axes_of(run.settings), run.arrays
-        answers[tuple(axes[name] for name in AXES)] = arrays["test_correct"].astype(float)
+        axes, arrays = {name: run.settings[name] for name in AXES}, run.arrays
+        answers[tuple(axes.values())] = arrays["test_correct"].astype(float)
         own = _curve(arrays)
         curves.append(own.assign(**axes))
         chosen = np.nan
@@ -71,7 +70,7 @@ def tables(runs: Iterable[str | Path], *, experiment: str, missing: int, **of_cl
         ends = {name: last[name] for name in ("test_accuracy", "test_loss", "train_loss")}
         ends |= {"best_accuracy": own["test_accuracy"].max(), "chosen_accuracy": chosen}
         rows.append(axes | ends | {name: run.attributes[name] for name in _SIZES})
-    found = pd.DataFrame(rows, columns=[*AXES, *RUNS.numbers, *RUNS.others]).sort_values(AXES, ignore_index=True)
+    found = pd.DataFrame(rows, columns=[*AXES, *RUNS.numbers, *RUNS.others]).sort_values([*AXES], ignore_index=True)
     columns = [*CURVES.keys, *CURVES.numbers, *CURVES.others]
     epochs = pd.concat(curves)[columns].sort_values([*AXES, "epoch"], ignore_index=True)
     book = ledger.Ledger(STUDY, missing=missing)
@@ -103,28 +102,20 @@ Answers = Mapping[tuple[Any, ...], np.ndarray]
 """By AXES: right or not, (test images,) of 0 and 1."""
 
 
-class _Accuracies:
-    """Which answers were right, by what tells networks from each other, and the differences of two such."""
+def _better(
+    answers: Answers, one: tuple[Any, ...], other: tuple[Any, ...], *, along: Sequence[float] = ()
+) -> ledger.Estimate | None:
+    """Estimate by how many percentage points a network is better than another: (source, depth, *variant) of both.
 
-    def __init__(self, answers: Answers):
-        self.answers = answers
-
-    def less(
-        self, one: tuple[Any, ...], other: tuple[Any, ...], *, along: Sequence[float] = ()
-    ) -> ledger.Estimate | None:
-        """Estimate by how many percentage points a network is better than another: (source, depth, *variant) of both.
-
-        With coefficients `along`, in place of those of both variants, it is the mean over these.
-        """
-        pairs = [(one, other)] if not along else [((*one[:-1], value), (*other[:-1], value)) for value in along]
-        seeds = sorted({key[-1] for key in self.answers})
-        there = [seed for seed in seeds if all((*key, seed) in self.answers for pair in pairs for key in pair)]
-        if not there:
-            return None
-        block = np.stack(
-            [np.mean([self.answers[*a, seed] - self.answers[*b, seed] for a, b in pairs], 0) for seed in there]
-        )
-        return ledger.scaled(ledger.contrast([block]), 100)
+    With coefficients `along`, in place of those of both variants, it is the mean over these.
+    """
+    pairs = [(one, other)] if not along else [((*one[:-1], value), (*other[:-1], value)) for value in along]
+    seeds = sorted({key[-1] for key in answers})
+    there = [seed for seed in seeds if all((*key, seed) in answers for pair in pairs for key in pair)]
+    if not there:
+        return None
+    block = np.stack([np.mean([answers[*a, seed] - answers[*b, seed] for a, b in pairs], 0) for seed in there])
+    return ledger.scaled(ledger.contrast([block]), 100)
 
 
 def _judge_resnet(
@@ -132,7 +123,6 @@ def _judge_resnet(
     sources: Sequence[str], depths: Sequence[int], rank_scale: float, coefficient: float,
 ) -> None:  # fmt: skip
     """Judge that spectral start and Frobenius decay together beat regular start and weight decay, at the least rank."""
-    accuracies = _Accuracies(answers)
     for source in sources:
         for depth in depths:
             both, neither = (
@@ -143,7 +133,7 @@ def _judge_resnet(
                 f"{source}, {depth} layers, rank scale {rank_scale:g}: spectral initialisation with Frobenius decay "
                 "has a higher test accuracy than regular initialisation with weight decay"
             )
-            found = accuracies.less(both, neither)
+            found = _better(answers, both, neither)
             book.judge(f"both_better_{source}_{depth}", SOURCE, text, found, above=0, unit="percentage points")
 
 
@@ -159,7 +149,7 @@ def _judge_decay(
         f"{source}, {depth} layers, rank scale {rank_scale:g}, regular initialisation: Frobenius decay has a higher "
         f"test accuracy than weight decay, mean over {len(coefficients)} coefficients"
     )
-    found = _Accuracies(answers).less(frobenius, weight, along=coefficients)
+    found = _better(answers, frobenius, weight, along=coefficients)
     book.judge("frobenius_better_by_coefficient", SOURCE, text, found, above=0, unit="percentage points")
 
 
@@ -168,8 +158,7 @@ def _judge_normalization(
     source: str, depth: int, rank_scale: float, coefficient: float,
 ) -> None:  # fmt: skip
     """Judge what decays do to norms, and whether Frobenius decay acts through them."""
-    accuracies = _Accuracies(answers)
-    here = curves[(curves["source"] == source) & (curves["depth"] == depth)]
+    here = rows_with(curves, source=source, depth=depth)
     dense = _by_seed(here, (0.0, "dense", "dense", "weight", coefficient), "effective_rate_squared")
     for start in ("regular", "spectral"):
         variants = {
@@ -179,7 +168,7 @@ def _judge_normalization(
         words = f"{source}, {depth} layers, rank scale {rank_scale:g}, {start} initialisation"
         _judge_norms(book, here, variants, dense, words=words, start=start)
         found = {
-            decay: accuracies.less((source, depth, *variants["replayed"]), (source, depth, *variants[decay]))
+            decay: _better(answers, (source, depth, *variants["replayed"]), (source, depth, *variants[decay]))
             for decay in ("recorded", "none")
         }
         text = (
@@ -234,7 +223,6 @@ def _judge_distillation(
     coefficient: float,
 ) -> None:  # fmt: skip
     """Judge that Frobenius decay is better than weight decay with more parameters, and what these are worth."""
-    accuracies = _Accuracies(answers)
     dense = (0.0, "dense", "dense", "weight", coefficient)
     for source in sources:
         for depth in depths:
@@ -245,12 +233,12 @@ def _judge_distillation(
                 )
                 words = f"{source}, {depth} layers, {name} (rank scale {scale:g}, {factors} factors)"
                 text = f"{words}: Frobenius decay has a higher test accuracy than weight decay"
-                found = accuracies.less(frobenius, weight)
+                found = _better(answers, frobenius, weight)
                 book.judge(f"{name}_frobenius_{source}_{depth}", SOURCE, text, found, above=0, unit="percentage points")
                 if deeper is None:
                     continue
                 text = f"{words}: with Frobenius decay it reaches the dense network of {deeper} layers"
-                found = accuracies.less(frobenius, (source, deeper, *dense))
+                found = _better(answers, frobenius, (source, deeper, *dense))
                 book.judge(f"{name}_next_{source}_{depth}", SOURCE, text, found, above=-NEXT, unit="percentage points")
 
 
@@ -264,10 +252,7 @@ _CLAIMS: dict[str, Callable[..., None]] = {
 
 def _by_seed(curves: pd.DataFrame, variant: tuple[Any, ...], name: str) -> dict[int, np.ndarray]:
     """Return a quantity of a variant by seed and then by epoch."""
-    fitting = np.logical_and.reduce(
-        [curves[axis] == value for axis, value in zip(Variant._fields, variant, strict=True)]
-    )
-    own = curves[fitting].sort_values("epoch")
+    own = rows_with(curves, **dict(zip(Variant._fields, variant, strict=True))).sort_values("epoch")
     return {int(seed): part[name].to_numpy(float) for seed, part in own.groupby("seed")}
 
 

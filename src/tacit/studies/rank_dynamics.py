@@ -24,7 +24,7 @@ from tacit.settings.factorizations import (
 from tacit.settings.rank_dynamics import FACTORIZATIONS, FactorizationName
 from tacit.studies import ledger
 from tacit.studies.descents import EVALUATIONS
-from tacit.studies.tables import MissingRunsError
+from tacit.studies.tables import MissingRunsError, rows_with
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -366,8 +366,8 @@ def claims(
     """Judge what the paper states: rows of the ledger for each factorization and task."""
     book, share = ledger.Ledger(STUDY, missing=missing), "% of the largest"
     for factorization, task, rank in planned:
-        own = _of(components, factorization=factorization, task=task)
-        errors = 100 * _of(runs, factorization=factorization, task=task)["normalized_reconstruction_error"]
+        own = rows_with(components, factorization=factorization, task=task)
+        errors = 100 * rows_with(runs, factorization=factorization, task=task)["normalized_reconstruction_error"]
         quantity = main_quantities(own).get(factorization, "")
         shares, label = _shares(own, quantity), quantity.replace("_", " ") or "components"
         where, name = f"{factorization.capitalize()} factorization, {task}:", f"{factorization}_{task}"
@@ -397,11 +397,6 @@ def claims(
             bound = {"below" if of_tree else "above": LEARNED}
             book.judge(f"modes_{'_'.join(map(str, modes))}_{name}", SOURCE, text, found, **bound, unit=share)
     return book.table()
-
-
-def _of(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    """Return the rows that have these values."""
-    return table[np.logical_and.reduce([table[name] == value for name, value in values.items()])]
 
 
 def _shares(components: pd.DataFrame, quantity: str) -> pd.DataFrame:

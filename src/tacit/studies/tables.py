@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 class MissingRunsError(UserError):
     """Runs that a figure needs are not there."""
+
+
+def rows_with(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """Return the rows that have these values; all of them, if there are none to have."""
+    fitting = [table[name] == value for name, value in values.items()]
+    return table[np.logical_and.reduce(fitting)] if fitting else table
 
 
 def over_seeds(groups: SeriesGroupBy) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from tacit.nn import layout
 from tacit.training import precision as precisions
@@ -29,6 +29,13 @@ def predict(
         logits = [network(examples.batch(batch, order).to(dtype)) for batch in numbers.split(BATCH)]
     network.train(training)
     return torch.cat(logits)
+
+
+def performance(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return mean cross-entropy (`loss`) and `accuracy` (0 to 1) of logits (N, K) and labels."""
+    logits = logits.double()
+    correct = logits.argmax(1) == labels
+    return {"loss": cross_entropy(logits, labels).item(), "accuracy": correct.double().mean().item()}
 
 
 def binary_performance(logits: Tensor, labels: Tensor) -> dict[str, float]:
