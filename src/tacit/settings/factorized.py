@@ -7,20 +7,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from tacit.paths import Axes
-from tacit.settings.base import (
-    Count,
-    Distinct,
-    Fraction,
-    NonNegativeInt,
-    Positive,
-    Seeds,
-    Settings,
-    Some,
-    check_memory,
-    check_runs,
-)
+from tacit.settings import classifiers
+from tacit.settings.base import Distinct, NonNegativeInt, Seeds, Settings, Some, check_memory, check_runs
 from tacit.settings.images import Images, SourceName, check_side
-from tacit.settings.networks import Precision
 
 Depth = Annotated[int, Field(ge=8, le=2000)]
 """6 n + 2 layers."""
@@ -82,42 +71,15 @@ class Network(Settings):
     """Channels of the first stage."""
 
 
-class Training(Settings):
+class Training(classifiers.Training):
     """How a network is trained: SGD with momentum, at a rate that falls by ten at each milestone."""
 
-    epochs: Count
-    batch_size: Count
-    learning_rate: Positive = 0.1
-    momentum: Fraction = 0.9
-    milestones: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Distinct] = (0.5, 0.75)
-    """Shares of the epochs, rounded down to whole ones."""
     warm_up_from: NonNegativeInt = 56
     """Networks of so many layers or more learn at a tenth of the rate in the first epoch; 0: none do."""
-    padding: NonNegativeInt = 4
-    """Training images are shifted at random by up to so many px, black coming in."""
-    flips: bool = False
-    """Half of them are mirrored."""
-    held_out: Annotated[float, Field(ge=0, lt=0.9)] = 0.0
-    """Share of the training images that are not learned from, to choose an epoch by; the original has none."""
-    every: Count = 1
-    """Epochs between two looks at test accuracy and norms; the ends are always among them."""
-    precision: Precision = "float32"
-    compile: bool = False
-
-    @model_validator(mode="after")
-    def _milestones_are_later(self) -> Self:
-        if early := [share for share in self.milestones if int(share * self.epochs) < 1]:
-            raise ValueError(f"milestones: {early[0]:g} of {self.epochs} epochs is none; give a later one, or none")
-        return self
 
     def warms_up(self, depth: int) -> bool:
         """Return whether a network of so many layers learns slowly at first."""
         return 0 < self.warm_up_from <= depth
-
-    @property
-    def measured(self) -> list[int]:
-        """Epochs after which networks are looked at; 0 is before training."""
-        return sorted({*range(0, self.epochs + 1, self.every), self.epochs})
 
 
 class RunSettings(Settings):
@@ -200,13 +162,8 @@ class FactorizedSettings(Settings):
         check_runs(sum(len(self.runs(name)) for name in EXPERIMENTS) * self.seeds)
         own = self.training
         for images in self.images:
-            if own.padding > images.side:
-                raise ValueError(f"training.padding = {own.padding}: {images.source} has images of {images.side} px")
             check_side(images)
-            if images.num_train_at_most * (1 - own.held_out) < 1:
-                raise ValueError(
-                    f"training.held_out = {own.held_out:g} leaves no image of {images.source} to learn from"
-                )
+            own.check_images(images)
             pixels = images.side**2 * self.network.width * min(own.batch_size, images.num_train_at_most)
             check_memory(6 * pixels * max(depths), each=4, what=f"batch_size = {own.batch_size:,}: a batch")
         scale = max(1.0, *self.distillation.wide)

@@ -16,8 +16,8 @@ import numpy as np
 
 from tacit import store, streams
 from tacit.data.images import ImageSet
-from tacit.errors import UserError
 from tacit.settings.factorized import RunSettings, Variant
+from tacit.studies import classifiers
 
 if TYPE_CHECKING:
     import torch
@@ -30,26 +30,19 @@ if TYPE_CHECKING:
 STUDY = "factorized"
 AXES = ("source", "depth", *Variant._fields, "seed")
 """What tells runs from each other, as their files and tables have it."""
-_STEPS, _MEASURED = store.Array("float64", "steps"), store.Array("float64", "measured")
 _LAYERS = store.Array("float64", "measured layers")
 _SOME_LAYERS = store.Array("float64", "measured layers", optional=True)
 RUN = store.Kind(
     "factorized run",
     {
-        # Of the batch before each step, and after it.
-        "step_loss": _STEPS,
-        "step_accuracy": _STEPS,
+        **classifiers.ARRAYS,
+        # After each step, and by epoch: of the matrices of all layers inside blocks.
         "step_norms": store.Array("float32", "steps layers", optional=True),
-        # By epoch, the first before training; of the matrices of all layers inside blocks.
-        **{name: _MEASURED for name in ("epoch", "learning_rate", "test_loss", "test_accuracy")},
-        "held_out_loss": store.Array("float64", "measured", optional=True),
-        "held_out_accuracy": store.Array("float64", "measured", optional=True),
         "frobenius_norms": _LAYERS,
         "nuclear_norms": _LAYERS,
         "nuclear_bounds": _SOME_LAYERS,
         "non_orthogonality": _SOME_LAYERS,
         "ranks": store.Array("int64", "layers"),
-        "test_correct": store.Array("uint8", "images"),
     },
     attributes=("parameters", "dense_parameters", "deployed_parameters", "deployed_accuracy", "deployed_difference"),
 )
@@ -121,81 +114,44 @@ def train(
     from tacit import devices
     from tacit.nn.factorized import factorized_layers
     from tacit.optim.decay_groups import decay_groups
-    from tacit.training import classification, evaluation, optimizers
-    from tacit.training.batches import Batches
+    from tacit.training import optimizers
     from tacit.training.images import Augmented, images_on
 
     own, stream = settings.training, (STUDY, "train", seed)
     with devices.acquire() as device:
         learned, test = images_on(device, images, settings.images)
-        train_images, held_out = _divided(learned, own.held_out, seed=seed)
+        train_images, held_out = classifiers.divided(learned, own.held_out, (STUDY, "held out", seed))
         built = build(settings, variant, depth=depth, seed=seed)
         network = built.network.to(device)
         layers = list(factorized_layers(network).values())
-        plan = decay_groups(network, variant.coefficient, factors=_factor_decay(variant))
-        batches = Batches(len(train_images.labels), own.batch_size, stream)
-        rate = optimizers.stepwise(
-            own.learning_rate, epochs=own.epochs, milestones=own.milestones, warms_up=own.warms_up(depth)
-        )
-
-        def measure(current: nn.Module) -> dict[str, Any]:
-            found = _performance(current, test, "test", own.precision) | _norms(current)
-            if held_out is not None:
-                found |= _performance(current, held_out, "held_out", own.precision)
-            return found
-
-        trained = classification.fit(
+        steps = own.epochs * -(-len(train_images.labels) // own.batch_size)
+        trained = classifiers.fit(
             network,
             Augmented(train_images, padding=own.padding, flips=own.flips, stream=stream),
-            optimizers.optimizer(plan.groups, "sgd", learning_rate=own.learning_rate, momentum=own.momentum),
-            batches,
-            epochs=own.epochs,
-            advice=f"reduce learning_rate (now {own.learning_rate:g}) or coefficient (now {variant.coefficient:g})",
-            measure=measure,
-            measured=own.measured,
-            kept=(),
+            test,
+            held_out,
+            own,
+            plan=decay_groups(network, variant.coefficient, factors=_factor_decay(variant)),
+            rate=optimizers.stepwise(
+                own.learning_rate, epochs=own.epochs, milestones=own.milestones, warms_up=own.warms_up(depth)
+            ),
+            stream=stream,
+            coefficient=variant.coefficient,
+            measure=_norms,
             checkpoint=checkpoint,
             settings={"depth": depth, "seed": seed} | variant._asdict() | settings.plain(),
-            precision=own.precision,
-            compile=own.compile,
-            rate=rate,
-            decays=[plan.frobenius.add_gradients] if plan.frobenius.terms else [],
-            after=_after(layers, variant, replayed, device, steps=own.epochs * batches.steps),
+            after=_after(layers, variant, replayed, device, steps=steps),
         )
-        logits = evaluation.predict(network, test, precision=own.precision)
-        attributes = _deployed(network, test, logits, own.precision) | {"dense_parameters": built.dense_parameters}
-    steps = {name: values for name, values in trained.steps.items() if not name.startswith("step__")}
-    if recorded := [values for name, values in trained.steps.items() if name.startswith("step__norm")]:
-        steps["step_norms"] = np.stack(recorded, 1).astype(np.float32)
-    arrays = steps | trained.measures
-    arrays["learning_rate"] = np.array([rate(epoch) for epoch in arrays["epoch"]])
-    arrays["ranks"] = np.array(built.ranks)
-    arrays["test_correct"] = (logits.argmax(1) == test.labels).cpu().numpy().astype(np.uint8)
-    return arrays, attributes
+        attributes = _deployed(network, test, trained.logits, own.precision)
+    arrays = trained.arrays | {"ranks": np.array(built.ranks)}
+    if trained.noted is not None:
+        arrays["step_norms"] = trained.noted.astype(np.float32)
+    return arrays, attributes | {"dense_parameters": built.dense_parameters}
 
 
 def _factor_decay(variant: Variant) -> Any:
     """Return how factors decay, as `tacit.optim.decay_groups` has it."""
     return {"replayed": "none", "recorded": "frobenius"}.get(variant.decay, variant.decay)
-
-
-def _divided(images: LabelledImages, share: float, *, seed: int) -> tuple[LabelledImages, LabelledImages | None]:
-    """Return images to learn from, and those that are held out, if there are to be any."""
-    import torch
-
-    if not share:
-        return images, None
-    generator = streams.numpy_generator(STUDY, "held out", seed)
-    order = torch.from_numpy(generator.permutation(len(images.labels))).to(images.labels.device)
-    if len(order) < 2:
-        raise UserError("there is one training image, and training.held_out wants some besides")
-    count = min(max(1, round(share * len(order))), len(order) - 1)
-
-    def part(numbers: Tensor) -> LabelledImages:
-        pixels = images.images._replace(pixels=images.images.pixels[numbers])
-        return images._replace(images=pixels, labels=images.labels[numbers])
-
-    return part(order[count:]), part(order[:count])
 
 
 def _after(
@@ -234,13 +190,6 @@ def _norms(network: nn.Module) -> dict[str, np.ndarray]:
     layers = [layer.factors() for layer in factorized_layers(network).values()]
     found = factor_norms.measure(layers or _matrices(network))
     return {name: values for name, values in found.items() if not np.isnan(values).all()}
-
-
-def _performance(network: nn.Module, images: LabelledImages, name: str, precision: str) -> dict[str, float]:
-    from tacit.training import evaluation
-
-    found = evaluation.performance(evaluation.predict(network, images, precision=precision), images.labels)
-    return {f"{name}_{quantity}": value for quantity, value in found.items()}
 
 
 def _deployed(network: nn.Module, test: LabelledImages, logits: Tensor, precision: str) -> dict[str, float]:

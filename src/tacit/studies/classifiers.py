@@ -1,0 +1,129 @@
+"""What the studies on factorized layers share: images on a device, some held out, and a training that is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tacit import store, streams
+from tacit.errors import UserError
+from tacit.settings.classifiers import Training
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tacit.optim.decay_groups import DecayPlan
+    from tacit.training.engine import AfterStep
+    from tacit.training.images import Augmented, LabelledImages
+
+_STEPS, _MEASURED = store.Array("float64", "steps"), store.Array("float64", "measured")
+ARRAYS = {
+    # Of the batch before each step, and after it.
+    "step_loss": _STEPS,
+    "step_accuracy": _STEPS,
+    # By epoch, the first before training.
+    **{name: _MEASURED for name in ("epoch", "learning_rate", "test_loss", "test_accuracy")},
+    "held_out_loss": store.Array("float64", "measured", optional=True),
+    "held_out_accuracy": store.Array("float64", "measured", optional=True),
+    "test_correct": store.Array("uint8", "images"),
+}
+"""What every such run file holds."""
+
+
+class Trained(NamedTuple):
+    """What is left of a training."""
+
+    arrays: dict[str, np.ndarray]
+    """ARRAYS, and what else was measured."""
+    noted: np.ndarray | None
+    """What was noted after each step, (steps, columns), if anything was."""
+    logits: Tensor
+    """Of the test images, at the end."""
+
+
+def divided(
+    images: LabelledImages, share: float, stream: tuple[str | int, ...]
+) -> tuple[LabelledImages, LabelledImages | None]:
+    """Return images to learn from, and those that are held out, if there are to be any."""
+    import torch
+
+    if not share:
+        return images, None
+    order = torch.from_numpy(streams.numpy_generator(*stream).permutation(len(images.labels)))
+    order = order.to(images.labels.device)
+    if len(order) < 2:
+        raise UserError("there is one training image, and training.held_out wants some besides")
+    count = min(max(1, round(share * len(order))), len(order) - 1)
+
+    def part(numbers: Tensor) -> LabelledImages:
+        pixels = images.images._replace(pixels=images.images.pixels[numbers])
+        return images._replace(images=pixels, labels=images.labels[numbers])
+
+    return part(order[count:]), part(order[:count])
+
+
+def fit(
+    network: nn.Module,
+    train: Augmented,
+    test: LabelledImages,
+    held_out: LabelledImages | None,
+    own: Training,
+    *,
+    plan: DecayPlan,
+    rate: Callable[[float], float],
+    stream: tuple[str | int, ...],
+    coefficient: float,
+    measure: Callable[[nn.Module], Mapping[str, Any]],
+    checkpoint: str | Path,
+    settings: Mapping[str, Any],
+    performance: Callable[[Tensor, Tensor], dict[str, float]] | None = None,
+    decays: Sequence[Callable[[], None]] = (),
+    after: AfterStep | None = None,
+) -> Trained:
+    """Train a network by SGD, its parameters decaying as `plan` says, and look at it every few epochs.
+
+    What is looked at is `performance` on the test images and what is held out, by default loss and accuracy, and what
+    `measure` finds. `decays` act on gradients besides, `after` after each step. Raises as
+    `tacit.training.classification.fit` does; an interrupted training continues from `checkpoint`.
+    """
+    from tacit.training import classification, evaluation, optimizers
+    from tacit.training.batches import Batches
+
+    performance = performance or evaluation.performance
+
+    def look(current: nn.Module) -> dict[str, Any]:
+        found = dict(measure(current))
+        for name, images in (("test", test), ("held_out", held_out)):
+            if images is not None:
+                seen = performance(evaluation.predict(current, images, precision=own.precision), images.labels)
+                found |= {f"{name}_{quantity}": value for quantity, value in seen.items()}
+        return found
+
+    trained = classification.fit(
+        network,
+        train,
+        optimizers.optimizer(plan.groups, "sgd", learning_rate=own.learning_rate, momentum=own.momentum),
+        Batches(len(train.labels), own.batch_size, stream),
+        epochs=own.epochs,
+        advice=f"reduce learning_rate (now {own.learning_rate:g}) or coefficient (now {coefficient:g})",
+        measure=look,
+        measured=own.measured,
+        kept=(),
+        checkpoint=checkpoint,
+        settings=settings,
+        precision=own.precision,
+        compile=own.compile,
+        rate=rate,
+        decays=[*([plan.frobenius.add_gradients] if plan.frobenius.terms else []), *decays],
+        after=after,
+    )
+    arrays = {name: values for name, values in trained.steps.items() if not name.startswith("step__")}
+    noted = [values for name, values in trained.steps.items() if name.startswith("step__")]
+    arrays |= trained.measures
+    arrays["learning_rate"] = np.array([rate(epoch) for epoch in arrays["epoch"]])
+    logits = evaluation.predict(network, test, precision=own.precision)
+    arrays["test_correct"] = (logits.argmax(1) == test.labels).cpu().numpy().astype(np.uint8)
+    return Trained(arrays, np.stack(noted, 1) if noted else None, logits)
