@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tacit.nn.factorized import FactorizedLinear, factorized_layers
 from tacit.nn.factorizing import collapse, factorize
 from tacit.nn.factors import Factors
-from tacit.nn.scaled_convnets import ScaledConvNet
+from tacit.nn.scaled_convnets import ScaledConvNet, in_blocks
+from tacit.nn.vgg import VGG, after_the_first, published_leak
 from tacit.optim.decay_groups import Row, decay_groups
 from tacit.optim.frobenius_decay import FrobeniusDecay, Part, Term, output_value, query_key
 
@@ -353,29 +354,56 @@ def test_the_published_leak_of_shortcuts_can_be_had(options):
     assert in_groups(plan, model) == in_groups(repaired, model)
 
 
+def vgg(layers=19, **changes):
+    """As the original's comparisons of compressed networks have it, but narrow: 15 convolutions are factorized."""
+    options = {"width": 2, "side": 32, "in_channels": 3, "num_classes": 10} | changes
+    return factorize(VGG(layers, **options), select=after_the_first, rank_scale=0.5, spectral=False)
+
+
+def projected_network():
+    """The other network of these comparisons: 32 convolutions are factorized, two of them shortcuts."""
+    model = ScaledConvNet(32, width=2, in_channels=3, num_classes=10, kaiming=True, projected=True)
+    return factorize(model, select=in_blocks, rank_scale=0.5, spectral=False)
+
+
+@pytest.mark.parametrize(("build", "coefficient", "convs"), [(vgg, 2e-4, 15), (projected_network, 1e-4, 32)])
+@pytest.mark.parametrize(("flags", "factors"), [("no flag", "weight"), ("--wd2fd", "frobenius")])
+def test_the_report_of_compressed_networks_is_the_published_table(build, coefficient, convs, flags, factors):
+    """Repaired, factors are the only parameters that Frobenius decay spares; shortcuts are among them."""
+    model = build().model
+    plan = decay_groups(model, coefficient, factors=factors)
+    names = [name for name, _ in model.named_parameters()]
+    of_factors = {name for name in names if name.endswith((".U", ".VT"))}
+    assert len(of_factors) == 2 * convs
+    assert sum("downsample." in name for name in of_factors) == (4 if build is projected_network else 0)
+    assert plan.report == [Row(name, factors if name in of_factors else "weight", coefficient) for name in names]
+    frobenius = of_factors if factors == "frobenius" else set()
+    assert in_frobenius(plan, model) == frobenius
+    assert in_groups(plan, model) == {name: 0.0 if name in frobenius else coefficient for name in names}
+
+
 def test_the_published_leak_of_normalisation_can_be_had():
     """VGG's layers have numbers for names: '3' is found in 31, 34 and 37, '7' in 37 and 47."""
-    widths, model, place, numbers = [64, 64, 0, 128, 128, 0, *[256] * 4, 0, *[512] * 4, 0, *[512] * 4], {}, 0, []
-    inputs = 3
-    for width in widths:
-        if not width:
-            place += 1
-            continue
-        model[str(place)], model[str(place + 1)] = nn.Conv2d(inputs, 4, 3, bias=False), nn.BatchNorm2d(4)
-        numbers.append(place)
-        inputs, place = 4, place + 3
-    made = factorize(nn.ModuleDict({"feature": nn.ModuleDict(model)}), rank_scale=0.5, spectral=False).model
-    factorized = [str(number) for number in numbers[1:]]
-
-    def published(name):
-        return any(number in name for number in factorized)
-
-    plan = decay_groups(made, LAMBDA, factors="frobenius", without_weight_decay=published)
-    repaired = decay_groups(made, LAMBDA, factors="frobenius")
-    leaked = {row.parameter for row in plan.report if row.kind == "none"}
-    assert leaked == {f"feature.{place}.{part}" for place in (31, 34, 37, 47) for part in ("weight", "bias")}
+    model = vgg().model
+    plan = decay_groups(model, LAMBDA, factors="frobenius", without_weight_decay=published_leak(model))
+    repaired = decay_groups(model, LAMBDA, factors="frobenius")
+    leaked = [row.parameter for row in plan.report if row.kind == "none"]
+    assert leaked == [f"features.{place}.{part}" for place in (31, 34, 37, 47) for part in ("weight", "bias")]
+    assert all(in_groups(plan, model)[name] == 0.0 for name in leaked)
     assert {row.kind for row in repaired.report} == {"weight", "frobenius"}
-    assert in_frobenius(plan, made) == in_frobenius(repaired, made)
+    assert [row for row in plan.report if row not in repaired.report] == [Row(name, "none", 0.0) for name in leaked]
+    assert in_frobenius(plan, model) == in_frobenius(repaired, model)
+
+
+def test_the_leak_follows_the_numbers_of_layers():
+    """VGG11 has convolutions at 4, 8, 11, 15, 18, 22, 25; none of its normalisations has such a number in its own."""
+    model = vgg(11).model
+    factorized = list(factorized_layers(model))
+    assert factorized == [f"features.{place}" for place in (4, 8, 11, 15, 18, 22, 25)]
+    leaks = published_leak(model)
+    assert {name for name, _ in model.named_parameters() if leaks(name)} == {
+        f"{name}.{part}" for name in factorized for part in ("U", "VT")
+    }
 
 
 def test_biases_of_factorized_layers_and_frozen_parameters_are_told_apart():

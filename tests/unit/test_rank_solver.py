@@ -1,6 +1,7 @@
 """Ranks and the scales that meet a target, against published tables and networks that are built."""
 
 import itertools
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from tacit.nn import rank_solver
 from tacit.nn.factorizing import factorize, selected
 from tacit.nn.rank_solver import Solution, convolution_rank, matrix_rank, multiply_add_cost, parameter_cost, solve
-from tacit.nn.scaled_convnets import ScaledConvNet
+from tacit.nn.scaled_convnets import ScaledConvNet, in_blocks
+from tacit.nn.vgg import VGG, after_the_first
 
 
 def conv(inputs, outputs, kernel=3):
@@ -18,24 +20,11 @@ def conv(inputs, outputs, kernel=3):
 
 
 def resnet32(classes):
-    """The layers of the one of the compression experiments; they are counted, not run."""
-    layers, inputs = [("stem", conv(3, 64)), ("stem_norm", nn.BatchNorm2d(64))], 64
-    for width, block in itertools.product((64, 128, 256), range(5)):
-        name = f"{width}_{block}"
-        layers += [(f"{name}_conv1", conv(inputs, width)), (f"{name}_conv2", conv(width, width))]
-        layers += [(f"{name}_norm{k}", nn.BatchNorm2d(width)) for k in (1, 2)]
-        if width != inputs:
-            layers += [(f"{name}_downsample", conv(inputs, width, 1)), (f"{name}_norm3", nn.BatchNorm2d(width))]
-        inputs = width
-    return [*layers, ("head", nn.Linear(256, classes))]
+    return ScaledConvNet(32, width=64, in_channels=3, num_classes=classes, kaiming=True, projected=True)
 
 
 def vgg19(classes):
-    widths = [64] * 2 + [128] * 2 + [256] * 4 + [512] * 8
-    layers = []
-    for number, (inputs, outputs) in enumerate(itertools.pairwise([3, *widths])):
-        layers += [(f"conv{number}", conv(inputs, outputs)), (f"norm{number}", nn.BatchNorm2d(outputs))]
-    return [*layers, ("head", nn.Linear(512, classes))]
+    return VGG(19, width=64, side=32, in_channels=3, num_classes=classes)
 
 
 def wide_resnet(classes):
@@ -51,12 +40,15 @@ def wide_resnet(classes):
     return [*layers, ("norm", nn.BatchNorm2d(640)), ("head", nn.Linear(640, classes))]
 
 
+SELECTED = {resnet32: in_blocks, vgg19: after_the_first}
+
+
 def cost_of(build, classes):
     with torch.device("meta"):
-        model = nn.Sequential()
-        for name, module in build(classes):
-            model.add_module(name, module)
-    layers = selected(model)
+        model = build(classes)
+        if isinstance(model, list):
+            model = nn.Sequential(OrderedDict(model))
+    layers = selected(model, SELECTED.get(build))
     return parameter_cost(model, layers.values()), layers
 
 
