@@ -167,6 +167,9 @@ def test_rates_fall_at_milestones_and_deep_networks_begin_slowly(tmp_path):
     assert [published(epoch) for epoch in (0, 99.99, 100, 149, 150, 199)] == [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
     deep = stepwise(0.1, epochs=200, milestones=(0.5, 0.75), warms_up=True)
     assert [deep(epoch) for epoch in (0, 0.99, 1, 100)] == [0.01, 0.01, 0.1, 0.01]
+    fifth = stepwise(0.1, epochs=200, milestones=(0.3, 0.6, 0.8), falls_by=5)
+    ends = {0: 0.1, 59.99: 0.1, 60: 0.02, 119.99: 0.02, 120: 0.004, 159.99: 0.004, 160: 0.0008, 199: 0.0008}
+    assert {time: fifth(time) for time in ends} == ends
     training = load("paper").training
     assert [depth for depth in (20, 32, 44, 56, 110) if training.warms_up(depth)] == [56, 110]
     arrays, _ = train(tmp_path, own=run_settings(epochs=4, milestones=[0.5], warm_up_from=8))

@@ -37,9 +37,14 @@ def rate(schedule: Schedule, learning_rate: float, *, epochs: int) -> Callable[[
 
 
 def stepwise(
-    learning_rate: float, *, epochs: int, milestones: Iterable[float], warms_up: bool = False
+    learning_rate: float,
+    *,
+    epochs: int,
+    milestones: Iterable[float],
+    warms_up: bool = False,
+    falls_by: float = 10,
 ) -> Callable[[float], float]:
-    """Return the rate, as a function of the time in epochs, that falls by ten at each milestone.
+    """Return the rate, as a function of the time in epochs, that is divided by `falls_by` at each milestone.
 
     These are shares of `epochs`, rounded down to whole ones. If it `warms_up`, the first epoch has a tenth of the rate,
     as He et al. 2016 have it for their deepest networks.
@@ -48,7 +53,9 @@ def stepwise(
 
     def rate(time: float) -> float:
         passed = sum(time >= end for end in ends)
+        if warms_up and time < 1 and not passed:
+            return learning_rate / 10
         # Divided, not multiplied by 0.1 again and again: 0.1, 0.01, 0.001 are what they are written.
-        return learning_rate / 10 ** (passed + (1 if warms_up and time < 1 and not passed else 0))
+        return learning_rate / falls_by**passed
 
     return rate
