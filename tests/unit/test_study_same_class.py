@@ -232,6 +232,61 @@ def test_each_epoch_moves_images_anew_and_each_image_by_itself():
     assert not still._mirrored.any() and torch.equal(still._shifts, two._shifts)
 
 
+def cut(count=8, side=32, *, cutout, **changes):
+    """Images without a zero, but for what is cut out."""
+    data = Bytes.on(CPU, np.full((count, 3, side, side), 200, dtype=np.uint8), MEAN, STD)
+    options = {"padding": 0, "flips": True, "stream": ("test", 2), "cutout": cutout} | changes
+    return Augmented(LabelledImages(data, torch.zeros(count)), **options)
+
+
+def test_a_square_around_any_pixel_is_cut_out():
+    """Of 16 x 16 px, from the centre on 8 up and left and 7 down and right, as much of it as lies in the image."""
+    images = cut(6000, cutout=16)
+    zero = images.batch(torch.arange(6000), FORMATS[0]) == 0
+    assert (zero == zero[:, :1]).all()
+    rows, columns = zero[:, 0].any(2), zero[:, 0].any(1)
+    assert torch.equal(zero[:, 0], rows[:, :, None] & columns[:, None, :])
+    for found in (rows, columns):
+        assert found.sum(1).min() == 8 and found.sum(1).max() == 16
+        # The centre is where 8 px of the square come before it, or where it is cut at the upper border.
+        first, size = found.int().argmax(1), found.sum(1)
+        centres = torch.where(first > 0, first + 8, size - 8)
+        counts = np.bincount(centres.numpy(), minlength=32)
+        assert len(counts) == 32 and abs(chi_square(counts, np.full(32, 6000 / 32))) < 4
+    sizes = np.array([min(centre + 8, 32) - max(centre - 8, 0) for centre in range(32)])
+    expected, spread = sizes.mean() ** 2, np.sqrt((sizes**2).mean() ** 2 - sizes.mean() ** 4)
+    assert expected == 14**2
+    assert abs(zero[:, 0].sum((1, 2)).double().mean() - expected) < 4 * spread / np.sqrt(6000)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+def test_squares_are_cut_out_last_and_change_nothing_else(memory_format):
+    data = LabelledImages(Bytes.on(CPU, dataset(8), MEAN, STD), torch.zeros(8))
+    options = {"padding": 4, "flips": True, "stream": ("test", 1)}
+    whole, some = Augmented(data, **options), Augmented(data, **options, cutout=3)
+    assert torch.equal(whole._shifts, some._shifts) and torch.equal(whole._mirrored, some._mirrored)
+    numbers = torch.tensor([6, 2, 3, 0])
+    one, two = whole.batch(numbers, memory_format), some.batch(numbers, memory_format)
+    assert two.is_contiguous(memory_format=memory_format)
+    covered = torch.zeros_like(one, dtype=torch.bool)
+    for number, (row, column) in enumerate(some._centres[:, numbers].T.tolist()):
+        covered[number, :, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = True
+    assert torch.equal(two, one.masked_fill(covered, 0.0))
+
+
+def test_squares_depend_on_epoch_and_image_alone():
+    images, other = cut(cutout=5), cut(cutout=5, flips=False)
+    first = images.batch(torch.arange(8), FORMATS[0])
+    assert len({image.numpy().tobytes() for image in first}) == 8
+    assert torch.equal(other.batch(torch.tensor([6, 2]), FORMATS[0]), first[[6, 2]])
+    images.begin(1)
+    assert not torch.equal(images.batch(torch.arange(8), FORMATS[0]), first)
+    images.begin(0)
+    assert torch.equal(images.batch(torch.arange(8), FORMATS[0]), first)
+    assert (cut(cutout=0).batch(torch.arange(8), FORMATS[0]) != 0).all()
+    assert not cut(cutout=70).batch(torch.arange(8), FORMATS[0]).any()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_a_gpu_composes_and_augments_as_a_processor_does():
     images, indices = dataset(), RANDOM.integers(0, 30, (6, 2))

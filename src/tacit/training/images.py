@@ -147,28 +147,64 @@ class ImagePairs:
 class Augmented:
     """Images that are shifted by up to `padding` px and, if `flips`, mirrored at random, anew in each epoch.
 
-    `stream` names the draws; those of an image depend on it, the epoch and the image alone.
+    With `cutout` a square of so many px a side is then of the mean colour, zero once normalised, as much of it as lies
+    in the image: its centre is any pixel (DeVries and Taylor 2017). `stream` names the draws; those of an image depend
+    on it, the epoch and the image alone.
     """
 
-    def __init__(self, images: LabelledImages, *, padding: int, flips: bool, stream: tuple[str | int, ...]):
+    def __init__(
+        self,
+        images: LabelledImages,
+        *,
+        padding: int,
+        flips: bool,
+        stream: tuple[str | int, ...],
+        cutout: int = 0,
+    ):
         self.images, self.labels = images
-        self.padding, self.flips, self.stream = padding, flips, stream
+        self.padding, self.flips, self.stream, self.cutout = padding, flips, stream, cutout
         self.begin(0)
 
     def begin(self, epoch: int) -> None:
-        """Draw shifts and sides for all images."""
+        """Draw shifts, sides and centres of squares for all images."""
         generator = streams.numpy_generator(*self.stream, "augmentation", epoch)
         count, device = len(self.labels), self.labels.device
         self._shifts = torch.from_numpy(generator.integers(2 * self.padding + 1, size=(2, count))).to(device)
         mirrored = generator.integers(2, size=count).astype(bool) if self.flips else np.zeros(count, bool)
         self._mirrored = torch.from_numpy(mirrored).to(device)
+        if self.cutout:
+            height, width = self.images.pixels.shape[1:3]
+            generator = streams.numpy_generator(*self.stream, "cutout", epoch)
+            centres = generator.integers([[height], [width]], size=(2, count))
+            self._centres = torch.from_numpy(centres).to(device)
 
     def batch(self, numbers: Tensor, memory_format: torch.memory_format) -> Tensor:
         """Return the images (B, C, H, W) with these numbers, as they are in this epoch, normalised."""
         moved = crop_and_flip(
             self.images.pixels[numbers], self._shifts[:, numbers], self._mirrored[numbers], padding=self.padding
         )
-        return arranged(self.images.normalise(moved), memory_format)
+        images = self.images.normalise(moved)
+        if self.cutout:
+            images = cut_out(images, self._centres[:, numbers], side=self.cutout)
+        return arranged(images, memory_format)
+
+
+def cut_out(images: Tensor, centres: Tensor, *, side: int) -> Tensor:
+    """Make a square of each of images (B, C, H, W) zero, in place, and return them.
+
+    `centres` (2, B) are rows and columns. A square begins `side` // 2 px before its centre, and what of it lies outside
+    of the image is lost.
+    """
+    rows, columns = (
+        _within(torch.arange(extent, device=images.device) - centre[:, None] + side // 2, side)
+        for extent, centre in zip(images.shape[2:], centres, strict=True)
+    )
+    covered = rows[:, :, None] & columns[:, None, :]
+    return images.masked_fill_(covered[:, None], 0)
+
+
+def _within(places: Tensor, side: int) -> Tensor:
+    return (places >= 0) & (places < side)
 
 
 def crop_and_flip(pixels: Tensor, shifts: Tensor, mirrored: Tensor, *, padding: int) -> Tensor:
