@@ -24,6 +24,7 @@ include: "workflow/rules/untied.smk"
 include: "workflow/rules/depth_limit.smk"
 include: "workflow/rules/depth_cifar.smk"
 include: "workflow/rules/factorized.smk"
+include: "workflow/rules/compressed.smk"
 include: "workflow/rules/claims.smk"
 
 
@@ -38,6 +39,7 @@ rule all:
         rules.depth_limit.input,
         rules.depth_cifar.input,
         rules.factorized.input,
+        rules.compressed.input,
         rules.claims.input,
 
 

@@ -7,10 +7,12 @@ import numpy as np
 
 from tacit import store
 from tacit.data import images, pathfinder, sensing
+from tacit.settings import compressed as compressed_settings
 from tacit.settings.factorized import EXPERIMENTS, Variant
 from tacit.settings.images import Images
 from tacit.settings.norms import MatrixRun
 from tacit.studies import (
+    compressed,
     depth_cifar,
     depth_gradients,
     depth_landscapes,
@@ -61,6 +63,10 @@ TINY = {
         "training": {"batch_size": 10},
         "resnet": {"rank_scales": [0.3]},
     },
+    "compressed": {
+        "compression": {"images": [{"source": "digits", "num_train": 20, "num_test": 10}]},
+        "tensors": {"images": {"num_train": 20, "num_test": 10}},
+    },
     "untied": {"images": {"num_train": 20, "num_test": 10}, "scratch": {"epochs": 3}, "continued": {"epochs": 1}},
 }
 """What is laid over the smoke scale."""
@@ -85,6 +91,8 @@ def run(loaded, path, folder):
             return _train_scaled(loaded, path, folder)
         case "factorized":
             return _train_factorized(loaded, path, folder)
+        case "compressed":
+            return _compress(loaded, path, folder)
         case "depth_limit":
             return _descend_deep(loaded, path, folder)
     return []
@@ -249,6 +257,22 @@ def _train_factorized(loaded, path, folder):
         chosen = images.select(_set(own.images.source, own.images.side), own.images)
         checkpoint = folder / f"factorized-{len(found)}.pt"
         found.append(factorized.train(chosen, own, variant, depth=axes["depth"], seed=0, checkpoint=checkpoint))
+    return found
+
+
+def _compress(loaded, path, folder):
+    study, found = loaded.compressed, []
+    experiment = "compression" if "compression" in path else "tensors"
+    # One run of each method, the last of them.
+    for axes in {own["method"]: own for own in study.runs(experiment)}.values():
+        own, variant = (
+            study.run(axes),
+            compressed_settings.Variant(*(axes[name] for name in compressed_settings.Variant._fields)),
+        )
+        chosen = images.select(_set(own.images.source, own.images.side), own.images)
+        named = compressed.Named(*(axes[name] for name in compressed.Named._fields))
+        checkpoint = folder / f"compressed-{len(found)}.pt"
+        found.append(compressed.train(chosen, own, variant, named, seed=0, checkpoint=checkpoint))
     return found
 
 

@@ -23,6 +23,7 @@ JOBS = (
     "depth_limit_train",
     "depth_cifar_train",
     "factorized_train",
+    "compressed_train",
 )
 """One for each way to be saved: the engine by epochs and by time, with what it keeps, descents on both tasks, and
 those that are compiled.
@@ -89,6 +90,13 @@ def job_of(script, smoke):
             axes = next(axes for axes in SMOKE.factorized.runs("normalization") if axes["decay"] == "recorded")
             own = SMOKE.factorized.run(axes)
             plain = lengthened(own.plain(), epochs=20, flips=True, held_out=0.1)
+            arguments = axes | {"settings": plain}
+            inputs = [data("images/source~digits/size~8.h5")]
+        case "compressed_train":
+            # With weights that are held at zero, which a resumed run has to choose again.
+            axes = next(axes for axes in SMOKE.compressed.runs("compression") if axes["method"] == "grasp")
+            own = SMOKE.compressed.run(axes)
+            plain = lengthened(own.plain(), epochs=30, flips=True, cutout=3, held_out=0.1)
             arguments = axes | {"settings": plain}
             inputs = [data("images/source~digits/size~8.h5")]
     plain = arguments.pop("settings")

@@ -72,3 +72,11 @@ class Block(nn.Module):
 
 def _convolution(inputs: int, outputs: int, *, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
+
+
+def in_groups(name: str, module: nn.Module) -> bool:
+    """Tell whether a layer of `WideResNet` is one that is factorized: a convolution of a block, or of its shortcut.
+
+    Stem and head are left as they are.
+    """
+    return isinstance(module, nn.Conv2d) and name.startswith("groups.")

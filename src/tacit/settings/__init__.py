@@ -13,6 +13,7 @@ from pydantic import Field
 
 from tacit.settings import yaml_files
 from tacit.settings.base import MOST_LEVELS, Count, Folder, Settings, SettingsError, parse, short, suggest
+from tacit.settings.compressed import CompressedSettings
 from tacit.settings.depth_cifar import DepthCifarSettings
 from tacit.settings.depth_limit import DepthLimitSettings
 from tacit.settings.factorized import FactorizedSettings
@@ -47,6 +48,7 @@ class Configuration(Settings):
     depth_limit: DepthLimitSettings
     depth_cifar: DepthCifarSettings
     factorized: FactorizedSettings
+    compressed: CompressedSettings
 
 
 STUDIES = tuple(

@@ -1,0 +1,165 @@
+"""Tables of compressed networks, and what Khodak, Tenenholtz, Mackey, Fusi 2021 claim of them.
+
+Each experiment (`tacit.settings.compressed.EXPERIMENTS`) has a table of runs and claims. Accuracies are those after the
+last epoch; the best of all epochs, chosen on the test set as the original does, is in the table too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tacit import store
+from tacit.settings.compressed import DENSE, Variant
+from tacit.studies import ledger
+from tacit.studies.compressed import AXES, RUN, STUDY
+
+_SIZES = ("parameters", "dense_parameters", "rank_scale", "empty_layers")
+RUNS = store.Table(
+    keys=AXES,
+    numbers=(
+        "test_accuracy", "best_accuracy", "test_top5_accuracy", "test_loss", "train_loss", "share", "frobenius_norm",
+        *_SIZES,
+    ),
+    others=("chosen_accuracy", "non_orthogonality"),
+)  # fmt: skip
+"""`share` is parameters over those of the dense network; `best_accuracy` the best on the test set of all epochs,
+`chosen_accuracy` the one of the epoch that is best on what was held out, if anything was; `train_loss` is the mean over
+the last epoch; `frobenius_norm` and `non_orthogonality` are means over layers at the end."""
+
+SOURCE = "Khodak, Tenenholtz, Mackey, Fusi 2021"
+QUOTED = f"{SOURCE}, table 1 as quoted by others"
+RECOVERED = 0.5
+"""Percentage points by which a network may stay behind the dense one, and recover its accuracy; the quoted gap is
+0.15."""
+
+
+def tables(runs: Iterable[str | Path], *, experiment: str, missing: int, **of_claims: Any) -> dict[str, pd.DataFrame]:
+    """Return a table of the runs of an experiment, and what is claimed of it.
+
+    `of_claims` are the settings that its claims need; `missing` is the number of runs that are not there.
+    """
+    rows, answers = [], {}
+    for path in runs:
+        run = store.read(path, kind=RUN)
+        axes = {name: run.settings[name] for name in AXES}
+        answers[tuple(axes.values())] = run.arrays["test_correct"].astype(float)
+        rows.append(axes | _ends(run.arrays) | {name: run.attributes[name] for name in _SIZES})
+    found = pd.DataFrame(rows, columns=[*AXES, *RUNS.numbers, *RUNS.others])
+    found["share"] = found["parameters"] / found["dense_parameters"]
+    book = ledger.Ledger(STUDY, missing=missing)
+    _CLAIMS[experiment](book, answers, **of_claims)
+    return {"runs": found.sort_values([*AXES], ignore_index=True), "claims": book.table()}
+
+
+def _ends(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return what a run came to."""
+    accuracy = arrays["test_accuracy"]
+    steps = len(arrays["step_loss"]) // max(int(arrays["epoch"][-1]), 1)
+    found = {name: arrays[name][-1] for name in ("test_accuracy", "test_top5_accuracy", "test_loss")}
+    found |= {"best_accuracy": accuracy.max(), "train_loss": arrays["step_loss"][-steps:].mean()}
+    found |= {"frobenius_norm": arrays["frobenius_norms"][-1].mean(), "chosen_accuracy": np.nan}
+    if "held_out_accuracy" in arrays:
+        found["chosen_accuracy"] = accuracy[int(arrays["held_out_accuracy"].argmax())]
+    orthogonality = arrays.get("non_orthogonality")
+    return found | {"non_orthogonality": np.nan if orthogonality is None else orthogonality[-1].mean()}
+
+
+# Claims.
+
+Answers = Mapping[tuple[Any, ...], np.ndarray]
+"""By AXES: right or not, (test images,) of 0 and 1."""
+
+
+def _combined(answers: Answers, where: Sequence[Any], weights: Mapping[Variant, float]) -> ledger.Estimate | None:
+    """Estimate a sum of accuracies of variants, each times its weight, in percentage points."""
+    seeds = sorted({key[-1] for key in answers})
+    there = [seed for seed in seeds if all((*where, *variant, seed) in answers for variant in weights)]
+    if not there:
+        return None
+    block = np.stack(
+        [sum(weight * answers[*where, *variant, seed] for variant, weight in weights.items()) for seed in there]
+    )
+    return ledger.scaled(ledger.contrast([block]), 100)
+
+
+def _judge_compression(
+    book: ledger.Ledger, answers: Answers, *, panels: Sequence[Mapping[str, Any]], sparse: Sequence[str]
+) -> None:
+    """Judge that spectral start and Frobenius decay help together, and not alone, and how sparse networks compare."""
+    for panel in panels:
+        where, ratio = [panel[name] for name in ("source", "network", "depth", "width")], panel["ratio"]
+        name = "_".join(map(str, where))
+        words = f"{panel['source']}, {panel['network']} {panel['depth']} of width {panel['width']} at {ratio:g}"
+        low = {
+            (start, decay): Variant("low_rank", ratio, start, decay)  # type: ignore[arg-type]
+            for start in ("regular", "spectral")
+            for decay in ("weight", "frobenius")
+        }
+        neither, both = low["regular", "weight"], low["spectral", "frobenius"]
+        spectral, frobenius = low["spectral", "weight"], low["regular", "frobenius"]
+
+        def judge(
+            id: str, text: str, weights: Mapping[Variant, float], *, source: str = QUOTED, where=where, **side: float
+        ) -> None:
+            found = _combined(answers, where, weights)
+            book.judge(id, source, text, found, unit="percentage points", **side)
+
+        text = f"{words}: spectral start and Frobenius decay are better than neither"
+        judge(f"both_{name}", text, {both: 1, neither: -1}, above=0)
+        text = f"{words}: the spectral start alone is worse than neither"
+        judge(f"spectral_alone_{name}", text, {spectral: 1, neither: -1}, below=0)
+        text = f"{words}: Frobenius decay alone is worse than neither"
+        judge(f"frobenius_alone_{name}", text, {frobenius: 1, neither: -1}, below=0)
+        text = f"{words}: both together give more than the sum of what each gives alone"
+        judge(f"together_{name}", text, {both: 1, neither: 1, spectral: -1, frobenius: -1}, above=0)
+        text = f"{words}: with both, accuracy is not more than {RECOVERED:g} points below the dense network's"
+        judge(f"recovered_{name}", text, {both: 1, DENSE: -1}, above=-RECOVERED)
+        for method in sparse:
+            text = f"{words}: with both, low rank is better than the sparse network of {NAMES[method]}"
+            other = Variant(method, ratio, "dense", "weight")  # type: ignore[arg-type]
+            judge(f"better_than_{method}_{name}", text, {both: 1, other: -1}, source=SOURCE, above=0)
+
+
+NAMES = {
+    "dense": "dense",
+    "low_rank": "low rank",
+    "snip": "SNIP",
+    "grasp": "GraSP",
+    "random_tickets": "random tickets",
+    "tensor_train": "Tensor-Train",
+    "tucker": "Tucker",
+}
+"""Of methods, as they are written."""
+
+
+def _judge_tensors(
+    book: ledger.Ledger, answers: Answers, *, where: Mapping[str, Any], levels: Sequence[Mapping[str, float]]
+) -> None:
+    """Judge that low rank with both beats tensors, and that both help tensors too."""
+    place = [where[name] for name in ("source", "network", "depth", "width")]
+    for number, level in enumerate(levels, start=1):
+        words = f"{where['source']}, {where['network']} {where['depth']} of width {where['width']}, size {number}"
+        variants = {
+            (method, start, decay): Variant(method, size, start, decay)  # type: ignore[arg-type]
+            for method, size in level.items()
+            for start in ("regular", "spectral")
+            for decay in ("weight", "frobenius")
+        }
+        for method in ("tensor_train", "tucker"):
+            text = f"{words}: with spectral start and Frobenius decay, low rank errs less than {NAMES[method]}"
+            both = [variants[name, "spectral", "frobenius"] for name in ("low_rank", method)]
+            found = _combined(answers, place, {both[0]: -1, both[1]: 1})
+            book.judge(f"less_than_{method}_{number}", SOURCE, text, found, below=0, unit="percentage points")
+        for method in level:
+            text = f"{words}: {NAMES[method]} errs less with spectral start and Frobenius decay than with neither"
+            one, other = variants[method, "spectral", "frobenius"], variants[method, "regular", "weight"]
+            found = _combined(answers, place, {one: -1, other: 1})
+            book.judge(f"both_{method}_{number}", SOURCE, text, found, below=0, unit="percentage points")
+
+
+_CLAIMS: dict[str, Callable[..., None]] = {"compression": _judge_compression, "tensors": _judge_tensors}
