@@ -391,6 +391,10 @@ def test_masks_go_where_the_model_goes(move):
     found.mask_gradients()
     for name, layer in maskable_layers(model).items():
         assert layer.weight.grad is None or torch.equal(layer.weight.grad, masks[name].to(layer.weight.dtype))
+    # As gradients lie in memory, so that all are one computation.
+    for mask, layer in zip(found._masks, maskable_layers(model).values(), strict=True):
+        if layer.weight.grad is not None:
+            assert (mask.dtype, mask.stride()) == (layer.weight.dtype, layer.weight.stride())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
