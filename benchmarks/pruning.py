@@ -61,10 +61,13 @@ class Setting:
                 lambda: pruning.snip_scores(network, images, labels),
                 lambda: plain.snip(network, images, labels),
             ),
-            (
-                f"GraSP, chunks of {CHUNK}",
-                lambda: pruning.grasp_scores(network, images, labels, chunk_size=CHUNK),
-                lambda: plain.grasp(network, images, labels, chunk=CHUNK, temperature=temperature),
+            *(
+                (
+                    f"GraSP, chunks of {chunk}",
+                    lambda chunk=chunk: pruning.grasp_scores(network, images, labels, chunk_size=chunk),
+                    lambda chunk=chunk: plain.grasp(network, images, labels, chunk=chunk, temperature=temperature),
+                )
+                for chunk in (CLASSES * PER_CLASS, CHUNK)
             ),
         ]
         for name, ours, theirs in methods:

@@ -93,13 +93,23 @@ def grasp_scores(
     statistics: g is the mean over all, then H g is summed chunk by chunk.
     """
     network, weights, chunks = _prepared(model, images, labels, chunk_size)
-    gradients = _mean_gradients(network, weights, chunks, temperature=temperature)
-    products = [torch.zeros_like(gradient) for gradient in gradients]
-    for loss in _losses(network, chunks, temperature):
+    # The last chunk is differentiated once for both, so that a batch in one chunk is passed through once.
+    *others, last = chunks
+    gradients = _mean_gradients(network, weights, others, temperature=temperature)
+    (loss,) = _losses(network, [last], temperature)
+    slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+    _add(gradients, [slope.detach() for slope in slopes])
+    products = _along(slopes, gradients, weights)
+    for loss in _losses(network, others, temperature):
         slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
-        along = torch.stack([(slope * gradient).sum() for slope, gradient in zip(slopes, gradients, strict=True)]).sum()
-        _add(products, torch.autograd.grad(along, list(weights.values())))
+        _add(products, _along(slopes, gradients, weights))
     return {name: -weight.detach() * product for (name, weight), product in zip(weights.items(), products, strict=True)}
+
+
+def _along(slopes: Sequence[Tensor], gradients: Sequence[Tensor], weights: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return the Hessian whose `slopes` are given times `gradients`."""
+    product = torch.stack([(slope * gradient).sum() for slope, gradient in zip(slopes, gradients, strict=True)]).sum()
+    return list(torch.autograd.grad(product, list(weights.values())))
 
 
 Chunks = Sequence[tuple[Tensor, Tensor, float]]
