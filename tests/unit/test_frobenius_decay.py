@@ -314,7 +314,7 @@ def in_groups(plan, model):
 
 
 def in_frobenius(plan, model):
-    decayed = {id(part.parameter()) for term in plan.frobenius.terms for part in term if part is not None}
+    decayed = {id(part.parameter()) for term in plan.frobenius.terms for part in term.parts()}
     return {name for name, parameter in model.named_parameters() if id(parameter) in decayed}
 
 

@@ -14,12 +14,13 @@ replays. L layers in any order; `batched` tells whether those of equal shape are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tacit.nn.factorized import Factorized
+from tacit.nn.factorized import Factorized, FactorizedMatrix
 from tacit.nn.factors import Factors, each
 
 
@@ -52,11 +53,12 @@ def measure(weights: Sequence[Factors | Tensor], *, batched: bool | None = None)
 
 @torch.no_grad()
 def frobenius_norms(layers: Sequence[Factorized], *, out: Tensor | None = None, batched: bool | None = None) -> Tensor:
-    """Return the Frobenius norms (L,) of the products of layers, on their device, written to `out` if it is given.
+    """Return the Frobenius norms (L,) of the products of layers, matrices or tensors, on their device.
 
-    Nothing is read back, so it can be called after every step; `out` is then a row of what is recorded.
+    They are written to `out` if it is given. Nothing is read back, so it can be called after every step; `out` is then
+    a row of what is recorded.
     """
-    members = [layer.factors() for layer in layers]
+    members: list[Any] = [layer.factors() for layer in layers]
     norms = each(lambda factors, _: [factors.squared_norm() ** 0.5], members, batched=batched)
     found = torch.stack([norm for (norm,) in norms])
     return found if out is None else out.copy_(found)
@@ -68,9 +70,12 @@ def normalise(layers: Sequence[Factorized], targets: Tensor, *, batched: bool | 
 
     Targets (L,) are on the device of the layers. Directions of products and ratios of factors stay; products that are
     zero stay so. Nothing is read back, and what optimisers remember is left alone. Raises ValueError for layers with
-    three factors.
+    three factors, and for tensor networks.
     """
-    if any(layer.M is not None for layer in layers):
+    pairs = [layer for layer in layers if isinstance(layer, FactorizedMatrix)]
+    if len(pairs) < len(layers):
+        raise ValueError("norms are set for two factors; these layers are tensor networks")
+    if any(layer.M is not None for layer in pairs):
         raise ValueError("norms are set for two factors; these layers have three")
     by_layer = targets.unbind()
 
@@ -81,8 +86,8 @@ def normalise(layers: Sequence[Factorized], targets: Tensor, *, batched: bool | 
         multiples = torch.where(norms > 0, (wanted / norms) ** 0.5, 1)[..., None, None]
         return [factors.U * multiples, factors.VT * multiples]
 
-    found = each(scaled, [layer.factors() for layer in layers], batched=batched)
-    written: list[Tensor] = [part for layer in layers for part in (layer.U, layer.VT)]
+    found = each(scaled, [layer.factors() for layer in pairs], batched=batched)
+    written: list[Tensor] = [part for layer in pairs for part in (layer.U, layer.VT)]
     torch._foreach_copy_(written, [part for parts in found for part in parts])
 
 

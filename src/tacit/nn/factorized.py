@@ -1,4 +1,4 @@
-"""Layers whose weights are products of factors: convolution, linear layer, embedding.
+"""Layers whose weights are products of factors, and what all such layers share: convolution, linear layer, embedding.
 
 After Khodak, Tenenholtz, Mackey, Fusi 2021, section 2. A kernel W (O, I, kh, kw) is seen as a matrix with m = O kh rows
 (o, p) and n = I kw columns (i, q),
@@ -51,19 +51,48 @@ def kernel_of(matrix: Tensor, kernel_size: tuple[int, int], matricisation: Matri
 
 
 class Factorized(nn.Module):
-    """What the layers share: the parameters U, VT, M (if any) and bias (if any), registered in this order."""
+    """A layer whose weight is a product of several parameters: a matrix of factors, or a tensor network.
+
+    A bias (if any) is no part of the product.
+    """
+
+    bias: nn.Parameter | None
+
+    def factors(self) -> tuple[Any, ...]:
+        """Return the parameters of the product, named as they are registered; None for one that is absent."""
+        raise NotImplementedError
+
+    def matrix(self) -> Tensor:
+        """Return the product as a matrix, whose Frobenius norm is that of the product."""
+        raise NotImplementedError
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight that a dense layer would have, computed anew: modules that use that of an inner layer find it."""
+        return self.matrix()
+
+    def squared_norm(self) -> Tensor:
+        """Return the squared Frobenius norm () of the product."""
+        raise NotImplementedError
+
+    def dense(self) -> nn.Module:
+        """Return a layer of PyTorch with the same outputs; nothing is shared with it."""
+        raise NotImplementedError
+
+
+class FactorizedMatrix(Factorized):
+    """What layers with U VT share: the parameters U, VT, M (if any) and bias (if any), registered in this order."""
 
     U: nn.Parameter
     VT: nn.Parameter
     M: nn.Parameter | None
-    bias: nn.Parameter | None
 
     def __init__(self, factors: Factors, bias: Tensor | None = None):
         """Take copies of factors and bias; raises ValueError if they do not fit each other, or have rank 0."""
         super().__init__()
         _check(factors)
         for name, tensor in (*factors._asdict().items(), ("bias", bias)):
-            self.register_parameter(name, None if tensor is None else nn.Parameter(_copy(tensor)))
+            self.register_parameter(name, None if tensor is None else nn.Parameter(own_copy(tensor)))
 
     @property
     def rank(self) -> int:
@@ -78,14 +107,9 @@ class Factorized(nn.Module):
         """Return the product, (m, n)."""
         return self.factors().product()
 
-    @property
-    def weight(self) -> Tensor:
-        """The weight that a dense layer would have, computed anew: modules that use that of an inner layer find it."""
-        return self.matrix()
-
-    def dense(self) -> nn.Module:
-        """Return a layer of PyTorch with the same outputs; nothing is shared with it."""
-        raise NotImplementedError
+    def squared_norm(self) -> Tensor:
+        """Return the squared Frobenius norm () of the product."""
+        return self.factors().squared_norm()
 
     def extra_repr(self) -> str:
         """Say how large the matrix is, and of what rank."""
@@ -93,7 +117,7 @@ class Factorized(nn.Module):
         return f"{rows} x {columns}, rank={self.rank}, factors={number}, bias={self.bias is not None}"
 
 
-class FactorizedConv2d(Factorized):
+class FactorizedConv2d(FactorizedMatrix):
     """A convolution of (B, I, H, W) to (B, O, H', W'), without groups, padded with zeros.
 
     Args:
@@ -137,46 +161,19 @@ class FactorizedConv2d(Factorized):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, O, H', W') of (B, I, H, W)."""
-        x, stride, padding = self._thinned(x)
+        x, stride, padding = thinned(x, self.kernel_size, self.stride, self.padding)
         if self.one_convolution:
-            return functional.conv2d(x, _plain(self.kernel()), self.bias, stride, padding, self.dilation)
+            return functional.conv2d(x, plain_kernel(self.kernel()), self.bias, stride, padding, self.dilation)
         (height, width), (down, along) = self.kernel_size, self.dilation
         rows = self.factors().right().view(self.rank, self.in_channels, 1, width)
         columns = self.U.view(self.out_channels, height, self.rank).transpose(1, 2).unsqueeze(-1)
         x = functional.conv2d(x, rows, None, (1, stride[1]), (0, padding[1]), (1, along))
-        return functional.conv2d(x, _plain(columns), self.bias, (stride[0], 1), (padding[0], 0), (down, 1))
-
-    def _thinned(self, x: Tensor) -> tuple[Tensor, tuple[int, int], tuple[int, int]]:
-        """Return the rows and columns that a stride leaves of x where the kernel has one tap, stride, and padding.
-
-        That is less work for the first of two convolutions. And it leaves none of 1 x 1 kernels with a stride on few
-        channels, as the second would be with a small rank: those oneDNN gets wrong (`tacit.nn.layout`).
-        """
-        (height, width), (down, along), (above, beside) = self.kernel_size, self.stride, self.padding
-        if height == 1 and down > 1:
-            x = (functional.pad(x, (0, 0, above, above)) if above else x)[..., ::down, :]
-            down, above = 1, 0
-        if width == 1 and along > 1:
-            x = (functional.pad(x, (beside, beside)) if beside else x)[..., ::along]
-            along, beside = 1, 0
-        return x, (down, along), (above, beside)
+        return functional.conv2d(x, plain_kernel(columns), self.bias, (stride[0], 1), (padding[0], 0), (down, 1))
 
     @torch.no_grad()
     def dense(self) -> nn.Conv2d:
         """Return the convolution with the kernel that the factors make."""
-        conv = nn.utils.skip_init(
-            nn.Conv2d,
-            self.in_channels,
-            self.out_channels,
-            self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            bias=self.bias is not None,
-            device=self.U.device,
-            dtype=self.U.dtype,
-        )
-        return _filled(conv, self.kernel(), self)
+        return dense_convolution(self.kernel(), self, self.stride, self.padding, self.dilation)
 
     def extra_repr(self) -> str:
         """Say what a convolution is made of."""
@@ -185,7 +182,7 @@ class FactorizedConv2d(Factorized):
         return f"{super().extra_repr()}, {sizes}, dilation={self.dilation}, {form}"
 
 
-class FactorizedLinear(Factorized):
+class FactorizedLinear(FactorizedMatrix):
     """A linear layer of (..., I) to (..., O), with factors of the matrix (O, I) and a bias (O,) or none."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -200,7 +197,7 @@ class FactorizedLinear(Factorized):
         return _filled(nn.utils.skip_init(nn.Linear, inputs, outputs, **like), self.matrix(), self)
 
 
-class FactorizedEmbedding(Factorized):
+class FactorizedEmbedding(FactorizedMatrix):
     """An embedding of numbers (...) below N as vectors (..., D), with factors of the matrix (N, D).
 
     Row `padding_idx` of U, if given, gets no gradient from what is looked up. Where it is zero, as it is after
@@ -233,10 +230,48 @@ def factorized_layers(model: nn.Module) -> dict[str, Factorized]:
 Dense = TypeVar("Dense", nn.Conv2d, nn.Linear, nn.Embedding)
 
 
+def dense_convolution(
+    kernel: Tensor, source: Factorized, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
+) -> nn.Conv2d:
+    """Return the convolution with a kernel (O, I, kh, kw), and the bias, mode and trainability of `source`."""
+    outputs, inputs, height, width = kernel.shape
+    conv = nn.utils.skip_init(
+        nn.Conv2d,
+        inputs,
+        outputs,
+        (height, width),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        bias=source.bias is not None,
+        device=kernel.device,
+        dtype=kernel.dtype,
+    )
+    return _filled(conv, kernel, source)
+
+
+def thinned(
+    x: Tensor, kernel_size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+) -> tuple[Tensor, tuple[int, int], tuple[int, int]]:
+    """Return the rows and columns that a stride leaves of x where the kernel has one tap, stride, and padding.
+
+    That is less work for the first of two convolutions. And it leaves none of 1 x 1 kernels with a stride on few
+    channels, as the second would be with a small rank: those oneDNN gets wrong (`tacit.nn.layout`).
+    """
+    (height, width), (down, along), (above, beside) = kernel_size, stride, padding
+    if height == 1 and down > 1:
+        x = (functional.pad(x, (0, 0, above, above)) if above else x)[..., ::down, :]
+        down, above = 1, 0
+    if width == 1 and along > 1:
+        x = (functional.pad(x, (beside, beside)) if beside else x)[..., ::along]
+        along, beside = 1, 0
+    return x, (down, along), (above, beside)
+
+
 def _filled(layer: Dense, weight: Tensor, source: Factorized) -> Dense:
     """Give `layer` a weight, and the bias, mode and trainability of `source`."""
     layer.weight.copy_(weight)
-    layer.weight.requires_grad_(source.U.requires_grad)
+    layer.weight.requires_grad_(source.factors()[0].requires_grad)
     if source.bias is not None and not isinstance(layer, nn.Embedding) and layer.bias is not None:
         layer.bias.copy_(source.bias)
         layer.bias.requires_grad_(source.bias.requires_grad)
@@ -244,7 +279,7 @@ def _filled(layer: Dense, weight: Tensor, source: Factorized) -> Dense:
     return layer
 
 
-def _plain(kernel: Tensor) -> Tensor:
+def plain_kernel(kernel: Tensor) -> Tensor:
     """Return a kernel in the order of its dimensions.
 
     Strides of a view with one channel can pass for channels last, and would turn the order of images from here on.
@@ -252,7 +287,8 @@ def _plain(kernel: Tensor) -> Tensor:
     return kernel.clone(memory_format=torch.contiguous_format)
 
 
-def _copy(tensor: Tensor) -> Tensor:
+def own_copy(tensor: Tensor) -> Tensor:
+    """Return a copy in the order of its dimensions, through which no gradient flows."""
     return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 

@@ -10,7 +10,7 @@ had before, whatever the ranks were: training with more parameters than are depl
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -22,6 +22,7 @@ from tacit.nn.factorized import (
     FactorizedConv2d,
     FactorizedEmbedding,
     FactorizedLinear,
+    FactorizedMatrix,
     Matricisation,
     factorized_layers,
     matricised,
@@ -70,8 +71,8 @@ class FactorizedModel(NamedTuple):
     """Of the factorized model."""
     dense_parameters: int
     """Of the model it was made of, and so of the collapsed one."""
-    ranks: dict[str, int]
-    """Of each factorized layer, by name, in the order of the modules."""
+    ranks: Mapping[str, int | tuple[int, ...]]
+    """Of each factorized layer, by name, in the order of the modules; those of tensors are several."""
 
     @property
     def ratio(self) -> float:
@@ -132,13 +133,13 @@ def factorize(
         if factors == 3:
             parts = parts._replace(M=_nearly_identity(parts, residual, generator))
         replacements[layer] = _factorized(layer, parts, one_convolution=one)
-    return FactorizedModel(_replaced(model, replacements), rank_scale, cost.at(rank_scale), cost.dense, ranks)
+    return FactorizedModel(replaced(model, replacements), rank_scale, cost.at(rank_scale), cost.dense, ranks)
 
 
 def collapse(model: nn.Module) -> nn.Module:
     """Return a copy of `model` with its factorized layers as dense ones: equal outputs, nothing shared with `model`."""
     model = copy.deepcopy(model)
-    return _replaced(model, {layer: layer.dense() for layer in factorized_layers(model).values()})
+    return replaced(model, {layer: layer.dense() for layer in factorized_layers(model).values()})
 
 
 def selected(model: nn.Module, select: Select | None = None) -> dict[str, Factorizable]:
@@ -210,7 +211,9 @@ def _spectral(layer: Factorizable, rank: int, matricisation: Matricisation) -> F
 
 def _drawn(layer: Factorizable, rank: int, draw: Draw, generator: torch.Generator | None) -> Factors:
     rows, columns = rank_solver.matrix_shape(layer)
-    parts = Factors(_empty(layer.weight, generator, rows, rank), _empty(layer.weight, generator, rank, columns))
+    parts = Factors(
+        drawing_memory(layer.weight, generator, rows, rank), drawing_memory(layer.weight, generator, rank, columns)
+    )
     draw(parts.U, layer, generator)
     draw(parts.VT, layer, generator)
     return _without_padding(layer, Factors(parts.U.to(layer.weight.device), parts.VT.to(layer.weight.device)))
@@ -227,47 +230,53 @@ def _nearly_identity(parts: Factors, residual: float, generator: torch.Generator
     rank = len(parts.VT)
     identity = torch.eye(rank, dtype=parts.U.dtype, device=parts.U.device)
     if residual:
-        noise = nn.init.normal_(_empty(parts.U, generator, rank, rank), std=residual, generator=generator)
+        noise = nn.init.normal_(drawing_memory(parts.U, generator, rank, rank), std=residual, generator=generator)
         identity += noise.to(identity.device)
     return identity
 
 
-def _empty(like: Tensor, generator: torch.Generator | None, *shape: int) -> Tensor:
+def drawing_memory(like: Tensor, generator: torch.Generator | None, *shape: int) -> Tensor:
     """Return memory to draw into, which lies where the generator does."""
     return torch.empty(shape, dtype=like.dtype, device=like.device if generator is None else generator.device)
 
 
-def _factorized(layer: Factorizable, parts: Factors, *, one_convolution: bool) -> Factorized:
-    made: Factorized
+def _factorized(layer: Factorizable, parts: Factors, *, one_convolution: bool) -> FactorizedMatrix:
+    made: FactorizedMatrix
     if isinstance(layer, nn.Conv2d):
         made = FactorizedConv2d(
             parts,
             layer.bias,
-            kernel_size=_two(layer.kernel_size),
-            stride=_two(layer.stride),
-            padding=_two(layer.padding),
-            dilation=_two(layer.dilation),
+            kernel_size=two_sizes(layer.kernel_size),
+            stride=two_sizes(layer.stride),
+            padding=two_sizes(layer.padding),
+            dilation=two_sizes(layer.dilation),
             one_convolution=one_convolution,
         )
     elif isinstance(layer, nn.Linear):
         made = FactorizedLinear(parts, layer.bias)
     else:
         made = FactorizedEmbedding(parts, padding_idx=layer.padding_idx)
-    for factor in made.factors():
-        if factor is not None:
-            factor.requires_grad_(layer.weight.requires_grad)
+    like_the_layer(made, layer)
+    return made
+
+
+def like_the_layer(made: Factorized, layer: Factorizable) -> None:
+    """Give what replaces a layer its mode, and what of it is frozen."""
+    for parameter in made.parameters():
+        parameter.requires_grad_(layer.weight.requires_grad)
     if made.bias is not None and not isinstance(layer, nn.Embedding) and layer.bias is not None:
         made.bias.requires_grad_(layer.bias.requires_grad)
-    return made.train(layer.training)
+    made.train(layer.training)
 
 
-def _two(sizes: tuple[int, ...] | str) -> tuple[int, int]:
+def two_sizes(sizes: tuple[int, ...] | str) -> tuple[int, int]:
+    """Return sizes of a convolution that can be factorized, which are two numbers, as such."""
     assert not isinstance(sizes, str)
     first, second = sizes
     return first, second
 
 
-def _replaced(model: nn.Module, replacements: dict[nn.Module, nn.Module]) -> nn.Module:
+def replaced(model: nn.Module, replacements: dict[nn.Module, nn.Module]) -> nn.Module:
     """Put replacements wherever the modules were, `model` itself included, and return the model."""
     for parent in list(model.modules()):
         # Under every name: children that are the same module are named once by `named_children`.

@@ -10,7 +10,7 @@ and any number of leading dimensions makes a stack of such products, as for the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -44,36 +44,38 @@ class Factors(NamedTuple):
         return ((self.U.mT @ self.U) * (right @ right.mT)).sum((-2, -1)).clamp(min=0)
 
 
+Product = TypeVar("Product", bound=tuple[Any, ...])
+"""Named parts of a product, tensors or None: factors of a matrix, or the parts of a tensor network."""
+
+
 def each(
-    compute: Callable[[Factors, list[int]], Sequence[Tensor]],
-    factors: Sequence[Factors],
+    compute: Callable[[Product, list[int]], Sequence[Tensor]],
+    factors: Sequence[Product],
     *,
     batched: bool | None = None,
 ) -> list[Sequence[Tensor]]:
     """Return what `compute` makes of each of many `factors`, in their order.
 
-    Batched, those of one shape, precision and device are computed as one stack (k, ..., m, r): `compute` is given it
-    and the k places of its members in `factors`, and returns stacks (k, ...). Otherwise it is given one after another,
-    without a leading dimension, and the list of its one place. That is the default on a CPU: small products take no
-    longer one by one there, and batches of them are shared out to threads, which wait for each other for milliseconds
-    whenever another process has a core.
+    Batched, those of one kind, shape, precision and device are computed as one stack (k, ..., m, r): `compute` is given
+    it and the k places of its members in `factors`, and returns stacks (k, ...). Otherwise it is given one after
+    another, without a leading dimension, and the list of its one place. That is the default on a CPU: small products
+    take no longer one by one there, and batches of them are shared out to threads, which wait for each other for
+    milliseconds whenever another process has a core.
     """
     groups: dict[tuple, list[int]] = {}
     found: list[Sequence[Tensor]] = [()] * len(factors)
     for place, member in enumerate(factors):
-        U, VT, M = member
-        if batched or (batched is None and U.device.type != "cpu"):
-            groups.setdefault((U.shape, VT.shape, M is None, U.dtype, U.device), []).append(place)
+        first = member[0]
+        if batched or (batched is None and first.device.type != "cpu"):
+            shapes = tuple(None if part is None else part.shape for part in member)
+            groups.setdefault((type(member), shapes, first.dtype, first.device), []).append(place)
         else:
             found[place] = compute(member, [place])
     for places in groups.values():
         members = [factors[place] for place in places]
-        middles = [member.M for member in members if member.M is not None]
-        stack = Factors(
-            torch.stack([member.U for member in members]),
-            torch.stack([member.VT for member in members]),
-            torch.stack(middles) if middles else None,
-        )
+        parts = (None if part[0] is None else torch.stack(part) for part in zip(*members, strict=True))
+        kind: Callable[..., Product] = type(members[0])
+        stack = kind(*parts)
         for place, *results in zip(places, *(result.unbind() for result in compute(stack, places)), strict=True):
             found[place] = results
     return found

@@ -1,8 +1,10 @@
 """Which parameter of a factorized network decays how: groups for an optimiser, and a report.
 
-After Khodak, Tenenholtz, Mackey, Fusi 2021. Factors (U, VT, M) of factorized layers get weight decay, Frobenius decay,
-weight decay scaled by the share of parameters that are left (the original's comparisons with tensor decompositions), or
-none; every other parameter, the biases of factorized layers among them, gets weight decay.
+After Khodak, Tenenholtz, Mackey, Fusi 2021. Factors (U, VT, M) of factorized layers, and cores and factors of tensor
+layers, get weight decay, Frobenius decay, weight decay scaled by the share of parameters that are left (the original's
+comparisons with tensor decompositions), or none; every other parameter, the biases of factorized layers and depthwise
+convolutions before tensors among them, gets weight decay. "none" is also what tensors receive under the name of
+Frobenius decay as published: there it is added to a loss whose gradients have been taken.
 """
 
 from __future__ import annotations

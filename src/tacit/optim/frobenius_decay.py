@@ -9,18 +9,19 @@ before the optimiser's step, so they pass through momentum as weight decay does.
 product P = U M VT takes fewer operations: dU = c P (M VT)^T, and so on. On a GPU layers of equal shape are computed as
 one.
 
-Factors are (m, r), (r, r), (r, n), or stacks of them with a leading dimension, as for the heads of attention.
+Factors are (m, r), (r, r), (r, n), or stacks of them with a leading dimension, as for the heads of attention. For the
+parts of tensor networks the gradients are those that autograd finds of the squared norm, which forms no product either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from tacit.nn.factorized import Factorized
+from tacit.nn.factorized import Factorized, FactorizedMatrix
 from tacit.nn.factors import Factors, each
 
 
@@ -62,13 +63,29 @@ class Term(NamedTuple):
         """Return the factors."""
         return Factors(self.U.value(), self.VT.value(), None if self.M is None else self.M.value())
 
-    def gradients(self) -> list[Tensor | None]:
-        """Return where gradients are to be added, in the order of `Factors`, without M if there is none."""
-        return [part.gradient() for part in self if part is not None]
+    def parts(self) -> list[Part]:
+        """Return the factors that there are, in the order of `Factors`."""
+        return [part for part in self if part is not None]
 
 
-def term(layer: Factorized) -> Term:
+class TensorTerm(NamedTuple):
+    """What makes one tensor network."""
+
+    layer: Factorized
+
+    def factors(self) -> Any:
+        """Return the parts of the network, as `tacit.nn.tensor_networks` has them."""
+        return self.layer.factors()
+
+    def parts(self) -> list[Part]:
+        """Return where they lie, in the same order."""
+        return [Part(self.layer, name) for name in self.factors()._fields]
+
+
+def term(layer: Factorized) -> Term | TensorTerm:
     """Return the product of a factorized layer."""
+    if not isinstance(layer, FactorizedMatrix):
+        return TensorTerm(layer)
     return Term(Part(layer, "U"), Part(layer, "VT"), None if layer.M is None else Part(layer, "M"))
 
 
@@ -95,7 +112,9 @@ class FrobeniusDecay:
     Nothing is read back from a GPU.
     """
 
-    def __init__(self, products: Iterable[Factorized | Term], coefficient: float, *, batched: bool | None = None):
+    def __init__(
+        self, products: Iterable[Factorized | Term | TensorTerm], coefficient: float, *, batched: bool | None = None
+    ):
         """Take layers or terms, those given twice once.
 
         `batched` tells whether those of equal shape are computed as one; by default not on a CPU (`factors.each`).
@@ -115,11 +134,12 @@ class FrobeniusDecay:
             return
         to, added = [], []
         gradients = each(_gradients, [term.factors() for term in self.terms], batched=self.batched)
-        for term, parts in zip(self.terms, gradients, strict=True):
-            for gradient, part in zip(term.gradients(), parts, strict=True):
+        for term, found in zip(self.terms, gradients, strict=True):
+            for part, added_to_it in zip(term.parts(), found, strict=True):
+                gradient = part.gradient()
                 if gradient is not None:
                     to.append(gradient)
-                    added.append(part)
+                    added.append(added_to_it)
         if to:
             torch._foreach_add_(to, added, alpha=self.coefficient)
 
@@ -130,8 +150,20 @@ class FrobeniusDecay:
         return self.coefficient / 2 * torch.stack(norms).sum() if norms else torch.zeros(())
 
 
-def _gradients(factors: Factors, _: object) -> list[Tensor]:
-    """Return the gradients of |product|^2 / 2 by U, VT and, if there is one, M."""
+def _gradients(factors: Any, _: object) -> Sequence[Tensor]:
+    """Return the gradients of |product|^2 / 2 by the factors of a matrix, or the parts of a tensor network."""
+    return _of_a_matrix(factors) if isinstance(factors, Factors) else _of_a_tensor(factors)
+
+
+def _of_a_tensor(network: Any) -> Sequence[Tensor]:
+    """Return the gradients by each part of a network, or of a stack of them."""
+    with torch.enable_grad():
+        parts = type(network)(*(part.detach().requires_grad_() for part in network))
+        return torch.autograd.grad(parts.squared_norm().sum() / 2, parts)
+
+
+def _of_a_matrix(factors: Factors) -> list[Tensor]:
+    """Return the gradients by U, VT and, if there is one, M."""
     U, VT, M = factors
     (m, rank), n = U.shape[-2:], VT.shape[-1]
     if _by_product(m, rank, n, with_middle=M is not None):

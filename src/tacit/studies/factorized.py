@@ -55,7 +55,7 @@ class Built(NamedTuple):
     """A network at its start."""
 
     network: nn.Module
-    ranks: list[int]
+    ranks: Sequence[int | tuple[int, ...]]
     """Of the layers inside blocks; of a dense one all that a matrix can have."""
     dense_parameters: int
 
@@ -185,9 +185,12 @@ def _matrices(network: nn.Module) -> list[Tensor]:
 def _norms(network: nn.Module) -> dict[str, np.ndarray]:
     """Return what is measured of the matrices of all layers inside blocks, but what they have none of."""
     from tacit.analysis import factor_norms
-    from tacit.nn.factorized import factorized_layers
+    from tacit.nn.factorized import FactorizedMatrix, factorized_layers
 
-    layers = [layer.factors() for layer in factorized_layers(network).values()]
+    layers = [
+        layer.factors() if isinstance(layer, FactorizedMatrix) else layer.matrix()
+        for layer in factorized_layers(network).values()
+    ]
     found = factor_norms.measure(layers or _matrices(network))
     return {name: values for name, values in found.items() if not np.isnan(values).all()}
 
