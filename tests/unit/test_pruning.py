@@ -392,9 +392,23 @@ def test_masks_go_where_the_model_goes(move):
     for name, layer in maskable_layers(model).items():
         assert layer.weight.grad is None or torch.equal(layer.weight.grad, masks[name].to(layer.weight.dtype))
     # As gradients lie in memory, so that all are one computation.
-    for mask, layer in zip(found._masks, maskable_layers(model).values(), strict=True):
+    for layer in maskable_layers(model).values():
         if layer.weight.grad is not None:
-            assert (mask.dtype, mask.stride()) == (layer.weight.dtype, layer.weight.stride())
+            assert (layer.mask.dtype, layer.mask.stride()) == (layer.weight.dtype, layer.weight.stride())
+
+
+def test_what_is_saved_of_a_network_says_which_weights_stay_zero():
+    """As on a machine that would have chosen others."""
+    model, other = networks()[0], networks()[0]
+    found, masks = masked(model)
+    theirs, _ = masked(other, seed=1)
+    other.load_state_dict(model.state_dict())
+    for layer in maskable_layers(other).values():
+        layer.weight.grad = torch.ones_like(layer.weight)
+    theirs.mask_gradients()
+    for name, layer in maskable_layers(other).items():
+        assert torch.equal(layer.weight.grad, masks[name].float())
+    assert theirs.kept() == found.kept()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -281,8 +281,6 @@ def test_published_leaks_reach_the_runs_that_had_them():
 
 def test_published_leaks_of_the_published_networks():
     own = run_settings({"decay_groups": "published", "images": {"source": "cifar10"}})
-    with torch.device("meta"):
-        pass
     named = study.Named("vgg", 19, 64)
     variant = Variant("low_rank", 0.1, "regular", "frobenius")
     made = study.build(own, variant, named, seed=0, device=CPU)

@@ -19,6 +19,7 @@ import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -240,7 +241,8 @@ class Masks:
 
     The weights left out are set to zero once. With their gradients set to zero before each step they stay at exactly
     zero, as momentum and weight decay of what is zero are zero, too: nothing is multiplied in forward passes. That
-    holds for optimizers whose step is zero where gradient and weight have always been.
+    holds for optimizers whose step is zero where gradient and weight have always been. Layers hold their masks as
+    buffers, `mask`, of the precision of weights, so that a training that is resumed has those that it began with.
     """
 
     def __init__(self, model: nn.Module, masks: Mapping[str, Tensor]):
@@ -254,35 +256,35 @@ class Masks:
             if tuple(mask.shape) != shape or mask.dtype != torch.bool:
                 raise ValueError(f"a mask {tuple(mask.shape)}, {mask.dtype}, of {name!r}: it is {shape}, torch.bool")
         self._layers = {name: layers[name] for name in masks}
-        self._kept = {name: int(mask.sum()) for name, mask in masks.items()}
-        self._masks: list[Tensor] = []
         with torch.no_grad():
             for name, mask in masks.items():
-                weight = layers[name].weight
-                weight.masked_fill_(~mask.to(weight.device), 0)
-                self._masks.append(torch.empty_like(weight, requires_grad=False).copy_(mask))
+                layer = layers[name]
+                layer.weight.masked_fill_(~mask.to(layer.weight.device), 0)
+                # A buffer, so that what is saved of a network says which weights those at zero are.
+                layer.register_buffer("mask", torch.empty_like(layer.weight, requires_grad=False).copy_(mask))
         if empty := self.empty():
             log.warning("%d of %d layers lose all their weights: %s", len(empty), len(masks), ", ".join(empty))
 
     def kept(self) -> dict[str, int]:
         """Return how many weights each layer keeps."""
-        return dict(self._kept)
+        return {name: int(cast(Tensor, layer.mask).sum(dtype=torch.float64)) for name, layer in self._layers.items()}
 
     def empty(self) -> list[str]:
         """Return the names of layers that lose all their weights."""
-        return [name for name, count in self._kept.items() if not count]
+        return [name for name, count in self.kept().items() if not count]
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
         """Set the gradients of weights left out to zero: the last of what `Minimize` calls before a step."""
-        gradients, masks = [], []
-        for place, layer in enumerate(self._layers.values()):
-            gradient, mask = layer.weight.grad, self._masks[place]
+        gradients: list[Tensor] = []
+        masks: list[Tensor] = []
+        for layer in self._layers.values():
+            gradient, mask = layer.weight.grad, cast(Tensor, layer.mask)
             if gradient is None:
                 continue
             # As the gradient lies in memory, once the model has been moved: all layers are then one computation.
             if (mask.device, mask.dtype, mask.stride()) != (gradient.device, gradient.dtype, gradient.stride()):
-                mask = self._masks[place] = torch.empty_like(gradient).copy_(mask)
+                mask = layer.mask = torch.empty_like(gradient).copy_(mask)
             gradients.append(gradient)
             masks.append(mask)
         if gradients:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tacit import store, streams
 from tacit.data.images import ImageSet
-from tacit.settings.compressed import RunSettings, Variant
+from tacit.settings.compressed import TENSORS, RunSettings, Variant
 from tacit.studies import classifiers
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _factorized(
         whole,
         # Shortcuts stay dense: there is no depthwise part to take over their stride.
         select=lambda name, module: inside(name, module) and module.kernel_size != (1, 1),
-        kind=variant.method,
+        kind="tucker" if variant.method == "tucker" else "tensor_train",
         rank_scale=variant.size,
         spectral=spectral,
         core=settings.tucker_core,
@@ -279,17 +279,17 @@ def plan(settings: RunSettings, variant: Variant, named: Named, start: Start) ->
     from tacit.nn import vgg
     from tacit.optim.decay_groups import decay_groups
 
-    published = settings.decay_groups == "published"
     more: dict[str, Any] = {}
     factors: Any = variant.decay
-    if variant.method in ("tensor_train", "tucker") and settings.tensor_frobenius == "published":
-        factors = "none"
     if factors == "scaled":
         more["ratio"] = start.parameters / start.dense_parameters
-    if published and named.network == "vgg":
-        more["without_weight_decay"] = vgg.published_leak(start.network)
-    if published and named.network == "wide_resnet":
-        more["also_frobenius"] = lambda name: name.endswith("shortcut")
+    if variant.method == "low_rank" and settings.decay_groups == "published":
+        if named.network == "vgg" and factors == "frobenius":
+            more["without_weight_decay"] = vgg.published_leak(start.network)
+        if named.network == "wide_resnet" and factors != "frobenius":
+            more["also_frobenius"] = lambda name: name.endswith("shortcut")
+    if variant.method in TENSORS and factors == "frobenius" and settings.tensor_frobenius == "published":
+        factors = "none"
     return decay_groups(start.network, settings.coefficient, factors=factors, **more)
 
 
@@ -320,8 +320,9 @@ def _norms(network: nn.Module, named: Named) -> dict[str, np.ndarray]:
     if not layers:
         norms = torch.stack([matrix.norm() for matrix in _matrices(network, named).values()])
         return {"frobenius_norms": norms.double().cpu().numpy()}
-    if all(isinstance(layer, FactorizedMatrix) for layer in layers):
-        return factor_norms.measure([layer.factors() for layer in layers])
+    matrices = [layer.factors() for layer in layers if isinstance(layer, FactorizedMatrix)]
+    if matrices:
+        return factor_norms.measure(matrices)
     return {"frobenius_norms": factor_norms.frobenius_norms(layers).double().cpu().numpy()}
 
 

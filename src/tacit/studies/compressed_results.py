@@ -96,7 +96,7 @@ def _judge_compression(
         name = "_".join(map(str, where))
         words = f"{panel['source']}, {panel['network']} {panel['depth']} of width {panel['width']} at {ratio:g}"
         low = {
-            (start, decay): Variant("low_rank", ratio, start, decay)  # type: ignore[arg-type]
+            (start, decay): Variant("low_rank", ratio, start, decay)
             for start in ("regular", "spectral")
             for decay in ("weight", "frobenius")
         }
