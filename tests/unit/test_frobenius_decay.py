@@ -14,7 +14,9 @@ from tacit.nn.factorized import FactorizedLinear, factorized_layers
 from tacit.nn.factorizing import collapse, factorize
 from tacit.nn.factors import Factors
 from tacit.nn.scaled_convnets import ScaledConvNet, in_blocks
+from tacit.nn.tensor_layers import TensorConv2d, tensorize
 from tacit.nn.vgg import VGG, after_the_first, published_leak
+from tacit.nn.wide_resnets import WideResNet
 from tacit.optim.decay_groups import Row, decay_groups
 from tacit.optim.frobenius_decay import FrobeniusDecay, Part, Term, output_value, query_key
 
@@ -230,6 +232,133 @@ def test_it_follows_a_model_that_is_moved_or_loaded():
         found.double()
 
 
+# Tensors
+
+TENSORS = [("tensor_train", "tensor_train"), ("tucker", "tensor_train"), ("tucker", "dense")]
+
+
+def tensor_layer(kind, core, *, inputs=6, outputs=10, seed=0):
+    """With parts far from orthonormal, as they are once they have learned."""
+    made = tensorize(
+        nn.Conv2d(inputs, outputs, 3, **DOUBLE), select=lambda *_: True, kind=kind, core=core, rank_scale=0.6
+    ).model
+    for number, part in enumerate(made.factors()):
+        part.data = random(*part.shape, seed=100 * seed + number) / 1.5
+    return made
+
+
+def tensor_by_einsum(layer):
+    parts = layer.factors()
+    formula = {3: "zaj,jbk,kcy->abc", 4: "ijk,ai,bj,ck->abc", 6: "zil,ljm,mky,ai,bj,ck->abc"}[len(parts)]
+    return torch.einsum(formula, *parts)
+
+
+@pytest.mark.parametrize("start", [None, 0.0, 1.5])
+@pytest.mark.parametrize("batched", [True, False, None])
+def test_parts_of_tensors_decay_by_their_product(start, batched):
+    """Beside matrices, and in stacks of equal shapes; filters and biases are left alone."""
+    tensors = [tensor_layer(*form, seed=seed) for seed, form in enumerate([*TENSORS, *TENSORS])]
+    tensors.append(tensor_layer("tucker", "dense", inputs=5, seed=9))
+    matrices = layers()[:2]
+    found = [tensors[0], matrices[0], *tensors[1:], matrices[1]]
+    parameters = [part for layer in found for part in layer.factors() if part is not None]
+    products = [tensor_by_einsum(layer) if isinstance(layer, TensorConv2d) else product_of(layer) for layer in found]
+    expected, penalty = by_autograd(products, parameters, 0.3)
+    for parameter in parameters:
+        parameter.grad = None if start is None else torch.full_like(parameter, start)
+    decay = FrobeniusDecay(found, 0.3, batched=batched)
+    close(decay.penalty(), penalty)
+    by_penalty = torch.autograd.grad(decay.penalty(), parameters)
+    decay.add_gradients()
+    for parameter, gradient, slope in zip(parameters, expected, by_penalty, strict=True):
+        close(parameter.grad, gradient + (start or 0.0))
+        close(slope, gradient)
+        assert not parameter.grad.requires_grad
+    assert all(layer.depthwise.weight.grad is None and layer.bias.grad is None for layer in tensors)
+
+
+@pytest.mark.parametrize(("kind", "core"), TENSORS)
+def test_the_gradient_by_parts_of_a_tensor_is_the_slope_of_the_penalty(kind, core):
+    layer = tensor_layer(kind, core)
+    FrobeniusDecay([layer], 0.4).add_gradients()
+    for parameter in layer.factors():
+        direction = random(*parameter.shape, seed=77)
+        ends = []
+        for step in (1e-5, -1e-5):
+            with torch.no_grad():
+                parameter += step * direction
+                ends.append(0.2 * tensor_by_einsum(layer).square().sum())
+                parameter -= step * direction
+        slope = (ends[0] - ends[1]) / 2e-5
+        assert slope.abs() > 1e-4
+        close((parameter.grad * direction).sum(), slope, 1e-7)
+
+
+@pytest.mark.parametrize(("kind", "core"), TENSORS)
+def test_only_the_tensor_counts(kind, core):
+    """A change between neighbours changes weight decay, and neither the penalty nor the outputs."""
+    layer, x = tensor_layer(kind, core), random(2, 6, 7, 7)
+    decay = FrobeniusDecay([layer], 1.0)
+    before = decay.penalty(), layer(x), sum(part.square().sum() for part in layer.factors())
+    with torch.no_grad():
+        if core == "dense":
+            change = random(layer.core.shape[1], layer.core.shape[1], seed=5)
+            layer.core.copy_(torch.einsum("ijk,jl->ilk", layer.core, change))
+            layer.factor2.copy_(layer.factor2 @ torch.linalg.inv(change).T)
+        else:
+            change = random(layer.core1.shape[2], layer.core1.shape[2], seed=5)
+            layer.core1.copy_(layer.core1 @ change)
+            layer.core2.copy_(torch.einsum("ij,jbk->ibk", torch.linalg.inv(change), layer.core2))
+    close(decay.penalty(), before[0], 1e-9)
+    close(layer(x), before[1], 1e-9)
+    assert abs(sum(part.square().sum() for part in layer.factors()) - before[2]) > 1
+
+
+def test_frozen_parts_and_a_coefficient_of_zero_leave_gradients_of_tensors_untouched():
+    layer = tensor_layer("tucker", "tensor_train")
+    FrobeniusDecay([layer], 0.0).add_gradients()
+    assert all(parameter.grad is None for parameter in layer.parameters())
+    layer.core2.requires_grad_(False)
+    FrobeniusDecay([layer, layer], 0.5).add_gradients()
+    assert layer.core2.grad is None
+    kept = [part for part in layer.factors() if part.requires_grad]
+    for part, gradient in zip(kept, by_autograd([tensor_by_einsum(layer)], kept, 0.5)[0], strict=True):
+        close(part.grad, gradient)
+
+
+def test_decay_of_tensors_follows_a_model_that_is_moved_or_loaded():
+    layer = tensor_layer("tensor_train", "tensor_train")
+    decay = FrobeniusDecay([layer], 0.3)
+    layer.load_state_dict({name: 2 * value for name, value in layer.state_dict().items()}, assign=True)
+    layer.float().requires_grad_(True)
+    expected, _ = by_autograd([tensor_by_einsum(layer)], list(layer.factors()), 0.3)
+    decay.add_gradients()
+    for part, gradient in zip(layer.factors(), expected, strict=True):
+        assert part.grad.dtype == torch.float32
+        torch.testing.assert_close(part.grad, gradient, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "core"), TENSORS)
+def test_published_decay_of_tensors_does_nothing_and_the_repaired_one_acts(kind, core):
+    def gradients(factors, coefficient):
+        torch.manual_seed(0)
+        made = tensorize(
+            WideResNet(10, width=1, in_channels=3, num_classes=4), select=in_blocks, kind=kind, core=core,
+            rank_scale=0.4, spectral=True,
+        ).model  # fmt: skip
+        plan = decay_groups(made, coefficient, factors=factors)
+        cross_entropy(made(torch.randn(4, 3, 8, 8)), torch.arange(4)).backward()
+        plan.frobenius.add_gradients()
+        parts = {id(part) for layer in factorized_layers(made).values() for part in layer.factors()}
+        return {name: (p.grad, id(p) in parts) for name, p in made.named_parameters()}
+
+    without, published, repaired = gradients("none", 0.0), gradients("none", 0.1), gradients("frobenius", 0.1)
+    assert sum(is_part for _, is_part in without.values()) == 6 * {"dense": 4}.get(core, 3 if kind != "tucker" else 6)
+    for name, (gradient, is_part) in without.items():
+        assert torch.equal(published[name][0], gradient)
+        assert torch.equal(repaired[name][0], gradient) == (not is_part)
+
+
 class Calls(TorchDispatchMode):
     """Counts what is computed, views left out."""
 
@@ -306,6 +435,85 @@ TABLE = [
     (wide_network, "--nocrswd", {"factors": "weight"}, ("weight", LAMBDA)),
     (wide_network, "--wd2fd, with --nocrswd or without", {"factors": "frobenius"}, ("frobenius", LAMBDA)),
 ]
+
+
+def in_blocks(name, module):
+    return name.endswith(("conv1", "conv2"))
+
+
+def factored_wide_resnet():
+    """As the tensor command's `Conv`: every convolution but the stem, shortcuts too."""
+    return factorize(WideResNet(16, width=2, in_channels=3, num_classes=10), rank_scale=0.1, spectral=False)
+
+
+def train_wide_resnet():
+    model = WideResNet(16, width=2, in_channels=3, num_classes=10)
+    return tensorize(model, select=in_blocks, kind="tensor_train", rank_scale=0.3)
+
+
+def tucker_wide_resnet():
+    model = WideResNet(16, width=2, in_channels=3, num_classes=10)
+    return tensorize(model, select=in_blocks, kind="tucker", rank_scale=0.3)
+
+
+# Of the tensor command: form, flags, and whether as published or repaired.
+COMMANDS = [
+    (build, flag, mode)
+    for build in (factored_wide_resnet, train_wide_resnet, tucker_wide_resnet)
+    for flag in ("default", "--nocrswd", "--wd2fd", "--wd2fd --nocrswd")
+    for mode in ("published", "repaired")
+]
+
+
+@pytest.mark.parametrize(("build", "flag", "mode"), COMMANDS)
+def test_decay_of_the_tensor_command(build, flag, mode):
+    made = build()
+    model, ratio = made.model, made.ratio
+    tensors, published = build is not factored_wide_resnet, mode == "published"
+    options = {"factors": {"default": "scaled", "--nocrswd": "weight"}.get(flag, "frobenius")}
+    if options["factors"] == "scaled":
+        options["ratio"] = ratio
+    if published and tensors and "--wd2fd" in flag:
+        options["factors"] = "none"
+    if published and not tensors and "--wd2fd" not in flag:
+        options["also_frobenius"] = lambda name: name.endswith("shortcut")
+    plan = decay_groups(model, LAMBDA, **options)
+
+    if "--wd2fd" in flag:
+        of_parts = ("none", 0.0) if tensors and published else ("frobenius", LAMBDA)
+    else:
+        of_parts = ("scaled", LAMBDA * ratio) if flag == "default" else ("weight", LAMBDA)
+    endings = ("U", "VT", *(f"{part}{k}" for part in ("core", "factor") for k in (1, 2, 3)))
+    expected = []
+    for name, _ in model.named_parameters():
+        is_part = name.rsplit(".", 1)[-1] in endings
+        expected.append(Row(name, *(of_parts if is_part else ("weight", LAMBDA))))
+        if is_part and "shortcut" in name and published and "--wd2fd" not in flag:
+            expected.append(Row(name, "frobenius", LAMBDA))
+    assert plan.report == expected
+    rows = Counter(row.parameter for row in plan.report)
+    twice = 6 if published and not tensors and "--wd2fd" not in flag else 0
+    assert sum(number == 2 for number in rows.values()) == twice
+    weights = in_groups(plan, model)
+    for row in expected:
+        if row.kind != "frobenius" or rows[row.parameter] == 1:
+            assert weights[row.parameter] == (row.coefficient if row.kind in ("weight", "scaled") else 0.0)
+    assert in_frobenius(plan, model) == {row.parameter for row in expected if row.kind == "frobenius"}
+    parts = [row.parameter for row in expected if row.parameter.rsplit(".", 1)[-1] in endings]
+    layers_of = 12 + 3 * (not tensors)
+    assert len(set(parts)) == layers_of * {factored_wide_resnet: 2, train_wide_resnet: 3, tucker_wide_resnet: 6}[build]
+    assert sum("depthwise" in row.parameter for row in expected if row.kind == "weight") == 12 * tensors
+
+
+def test_scaled_decay_of_the_published_network():
+    with torch.device("meta"):
+        model = WideResNet(28, width=10, in_channels=3, num_classes=10)
+    made = tensorize(model, select=in_blocks, kind="tensor_train", rank_scale=0.234)
+    plan = decay_groups(made.model, LAMBDA, factors="scaled", ratio=made.ratio)
+    amounts = Counter()
+    for group in plan.groups:
+        amounts[round(group["weight_decay"], 9)] += sum(parameter.numel() for parameter in group["params"])
+    assert amounts == {8.322e-6: 248_782, LAMBDA: 358_378}
 
 
 def in_groups(plan, model):

@@ -1,7 +1,5 @@
 """Ranks and the scales that meet a target, against published tables and networks that are built."""
 
-import itertools
-from collections import OrderedDict
 
 import pytest
 import torch
@@ -13,6 +11,7 @@ from tacit.nn.factorizing import factorize, selected
 from tacit.nn.rank_solver import Solution, convolution_rank, matrix_rank, multiply_add_cost, parameter_cost, solve
 from tacit.nn.scaled_convnets import ScaledConvNet, in_blocks
 from tacit.nn.vgg import VGG, after_the_first
+from tacit.nn.wide_resnets import WideResNet, in_groups
 
 
 def conv(inputs, outputs, kernel=3):
@@ -29,26 +28,16 @@ def vgg19(classes):
 
 def wide_resnet(classes):
     """WRN-28-10."""
-    layers, inputs = [("stem", conv(3, 16))], 16
-    for width, block in itertools.product((160, 320, 640), range(4)):
-        name = f"{width}_{block}"
-        layers += [(f"{name}_norm1", nn.BatchNorm2d(inputs)), (f"{name}_conv1", conv(inputs, width))]
-        layers += [(f"{name}_norm2", nn.BatchNorm2d(width)), (f"{name}_conv2", conv(width, width))]
-        if width != inputs:
-            layers.append((f"{name}_convShortcut", conv(inputs, width, 1)))
-        inputs = width
-    return [*layers, ("norm", nn.BatchNorm2d(640)), ("head", nn.Linear(640, classes))]
+    return WideResNet(28, width=10, in_channels=3, num_classes=classes)
 
 
-SELECTED = {resnet32: in_blocks, vgg19: after_the_first}
+SELECTED = {resnet32: in_blocks, vgg19: after_the_first, wide_resnet: in_groups}
 
 
 def cost_of(build, classes):
     with torch.device("meta"):
         model = build(classes)
-        if isinstance(model, list):
-            model = nn.Sequential(OrderedDict(model))
-    layers = selected(model, SELECTED.get(build))
+    layers = selected(model, SELECTED[build])
     return parameter_cost(model, layers.values()), layers
 
 
