@@ -94,7 +94,7 @@ def report(cases: Iterable[Case], *, device: str, as_json: bool) -> None:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that computed; what is not installed is left out."""
     found = {"python": platform.python_version()}
-    for name in ("tacit", "torch", "torchvision", "numpy", "numba", "scipy", "pillow"):
+    for name in ("tacit", "torch", "torchvision", "numpy", "numba", "scipy", "pillow", "tensorly"):
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found

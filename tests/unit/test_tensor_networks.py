@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from tacit.nn.factors import each
 from tacit.nn.tensor_networks import TensorTrain, Tucker, TuckerTrain, decompose, fold, ranks, shapes, size
@@ -192,6 +193,18 @@ def test_products_and_norms_are_those_of_the_definition(kind, core):
             for batched in (True, False):
                 found = each(lambda part, _: [part.squared_norm()], members, batched=batched)
                 close(torch.stack([norm for (norm,) in found]), norms)
+
+
+def test_the_cheaper_order_of_multiplications_is_taken():
+    """By the bond of the lower rank last."""
+    for dims, (left, right), expected in (
+        ((80, 80, 64), (19, 15), 80 * 19 * 80 * 15 + 80 * 80 * 15 * 64),
+        ((64, 80, 80), (15, 19), 15 * 80 * 19 * 80 + 64 * 15 * 80 * 80),
+    ):
+        network = drawn("tensor_train", dims, (left, right), "tensor_train")
+        with FlopCounterMode(display=False) as counter:
+            network.tensor()
+        assert counter.get_total_flops() / 2 == expected
 
 
 def test_norms_form_nothing_as_large_as_the_tensor():
