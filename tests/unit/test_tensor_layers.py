@@ -355,8 +355,8 @@ def test_nothing_is_kept_where_gradients_flow_or_while_training():
 
 def test_precision_of_a_context_is_told_apart():
     layer, x = one_layer(nn.Conv2d(8, 12, 3)).eval(), torch.randn(2, 8, 6, 6)
+    exact = fresh(layer, x)
     with torch.no_grad():
-        exact = layer(x)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             rough = layer(x)
         assert rough.dtype == torch.bfloat16 and torch.equal(layer(x), exact)

@@ -226,15 +226,20 @@ def test_norms_form_nothing_as_large_as_the_tensor():
 
 @pytest.mark.parametrize(("kind", "core"), FORMS)
 def test_precision_is_kept_nothing_is_shared_and_other_settings_are_left_alone(kind, core):
-    threads, of = torch.get_num_threads(), (2, 2) if kind == "tensor_train" else (2, 2, 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    of = (2, 2) if kind == "tensor_train" else (2, 2, 2)
     matrix = random(12, 10).float()
     network = decompose(matrix, kind, of, core=core)
     assert all(part.dtype == torch.float32 and part.is_contiguous() for part in network)
     double = decompose(matrix.double(), kind, of, core=core)
     close(network.tensor().double(), double.tensor(), 1e-5)
-    before = [part.clone() for part in double]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert threads == 3
+    copies = [part.clone() for part in double]
     matrix.zero_()
-    assert all(map(torch.equal, double, before)) and torch.get_num_threads() == threads
+    assert all(map(torch.equal, double, copies))
     shadow = decompose(torch.empty(12, 10, device="meta"), kind, of, core=core)
     assert [part.shape for part in shadow] == [part.shape for part in network] and shadow[0].is_meta
 
