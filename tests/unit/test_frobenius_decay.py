@@ -437,7 +437,7 @@ TABLE = [
 ]
 
 
-def in_blocks(name, module):
+def threes_by_three(name, module):
     return name.endswith(("conv1", "conv2"))
 
 
@@ -448,12 +448,12 @@ def factored_wide_resnet():
 
 def train_wide_resnet():
     model = WideResNet(16, width=2, in_channels=3, num_classes=10)
-    return tensorize(model, select=in_blocks, kind="tensor_train", rank_scale=0.3)
+    return tensorize(model, select=threes_by_three, kind="tensor_train", rank_scale=0.3)
 
 
 def tucker_wide_resnet():
     model = WideResNet(16, width=2, in_channels=3, num_classes=10)
-    return tensorize(model, select=in_blocks, kind="tucker", rank_scale=0.3)
+    return tensorize(model, select=threes_by_three, kind="tucker", rank_scale=0.3)
 
 
 # Of the tensor command: form, flags, and whether as published or repaired.
@@ -508,7 +508,7 @@ def test_decay_of_the_tensor_command(build, flag, mode):
 def test_scaled_decay_of_the_published_network():
     with torch.device("meta"):
         model = WideResNet(28, width=10, in_channels=3, num_classes=10)
-    made = tensorize(model, select=in_blocks, kind="tensor_train", rank_scale=0.234)
+    made = tensorize(model, select=threes_by_three, kind="tensor_train", rank_scale=0.234)
     plan = decay_groups(made.model, LAMBDA, factors="scaled", ratio=made.ratio)
     amounts = Counter()
     for group in plan.groups:
@@ -571,7 +571,7 @@ def vgg(layers=19, **changes):
 def projected_network():
     """The other network of these comparisons: 32 convolutions are factorized, two of them shortcuts."""
     model = ScaledConvNet(32, width=2, in_channels=3, num_classes=10, kaiming=True, projected=True)
-    return factorize(model, select=in_blocks, rank_scale=0.5, spectral=False)
+    return factorize(model, select=threes_by_three, rank_scale=0.5, spectral=False)
 
 
 @pytest.mark.parametrize(("build", "coefficient", "convs"), [(vgg, 2e-4, 15), (projected_network, 1e-4, 32)])

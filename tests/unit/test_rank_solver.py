@@ -1,6 +1,5 @@
 """Ranks and the scales that meet a target, against published tables and networks that are built."""
 
-
 import pytest
 import torch
 from torch import nn
