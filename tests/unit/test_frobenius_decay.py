@@ -343,7 +343,7 @@ def test_published_decay_of_tensors_does_nothing_and_the_repaired_one_acts(kind,
     def gradients(factors, coefficient):
         torch.manual_seed(0)
         made = tensorize(
-            WideResNet(10, width=1, in_channels=3, num_classes=4), select=in_blocks, kind=kind, core=core,
+            WideResNet(10, width=1, in_channels=3, num_classes=4), select=threes_by_three, kind=kind, core=core,
             rank_scale=0.4, spectral=True,
         ).model  # fmt: skip
         plan = decay_groups(made, coefficient, factors=factors)
@@ -571,7 +571,7 @@ def vgg(layers=19, **changes):
 def projected_network():
     """The other network of these comparisons: 32 convolutions are factorized, two of them shortcuts."""
     model = ScaledConvNet(32, width=2, in_channels=3, num_classes=10, kaiming=True, projected=True)
-    return factorize(model, select=threes_by_three, rank_scale=0.5, spectral=False)
+    return factorize(model, select=in_blocks, rank_scale=0.5, spectral=False)
 
 
 @pytest.mark.parametrize(("build", "coefficient", "convs"), [(vgg, 2e-4, 15), (projected_network, 1e-4, 32)])
