@@ -21,7 +21,10 @@ from tacit.analysis import interpolation
 from tacit.nn import convnets, factorizations, resnets, untying
 from tacit.nn.factorized import factorized_layers
 from tacit.nn.factorizing import factorize
+from tacit.nn.pruning import Masks, kept_weights, maskable_layers, random_ticket
 from tacit.nn.scaled_convnets import ScaledConvNet
+from tacit.nn.tensor_layers import tensorize
+from tacit.nn.wide_resnets import WideResNet, in_groups
 from tacit.optim.decay_groups import decay_groups
 from tacit.optim.long_range import draw_distant_patches
 from tacit.settings.factorizations import Descent
@@ -230,6 +233,46 @@ def _after(kind: str, layers: list, device: torch.device) -> engine.AfterStep | 
     return norms.Recorded(layers) if kind in ("recorded", "deep") else None
 
 
+def _run_compressed(device: torch.device, *, kind: str) -> Numbers:
+    """Take a few steps of a sparse network, or of one with tensor layers, on images with a square cut out."""
+    data = images(device, count=90, channels=3, classes=10, seed=8)
+    torch.manual_seed(streams.torch_seed(*STREAM, "compressed"))
+    generator = streams.torch_generator(*STREAM, "compressed", kind)
+    masks, factors = None, "frobenius"
+    model: nn.Module
+    if kind == "sparse":
+        model = ScaledConvNet(8, width=16, in_channels=3, num_classes=10, kaiming=True, projected=True)
+        ticket = random_ticket(maskable_layers(model), kept_weights(model, 0.2), generator=generator)
+        masks, factors = Masks(model, ticket), "weight"
+    else:
+        dense = WideResNet(10, width=1, in_channels=3, num_classes=10)
+
+        def chosen(name: str, module: nn.Module) -> bool:
+            return in_groups(name, module) and not name.endswith("shortcut")
+
+        model = tensorize(dense, select=chosen, kind=kind, rank_scale=0.5, spectral=True, generator=generator).model
+    model = model.to(device)
+    plan = decay_groups(model, 0.01, factors=factors)
+    start = weights_of(model)
+    decays = [masks.mask_gradients] if masks else [plan.frobenius.add_gradients]
+    with tempfile.TemporaryDirectory() as folder:
+        trained = classification.fit(
+            model,
+            Augmented(data, padding=2, flips=True, cutout=8, stream=STREAM),
+            optimizers.optimizer(plan.groups, "sgd", learning_rate=0.01, momentum=0.9),
+            Batches(90, 40, STREAM),
+            epochs=2,
+            advice="",
+            measure=lambda network: {},
+            measured=(),
+            kept=(),
+            checkpoint=f"{folder}/checkpoint.pt",
+            settings={"kind": kind},
+            decays=decays,
+        )
+    return {"step_loss": trained.steps["step_loss"]} | _moved(model, start)
+
+
 def _run_chain(device: torch.device) -> Numbers:
     data = images(device, count=90, channels=3, classes=10, seed=0)
     string = String(points=4, stiffness=0.3, epochs=2, batch_size=25, learning_rate=0.1)
@@ -293,6 +336,8 @@ def all_engines() -> dict[str, Engine]:
     }
     for kind in ("scaled", "recorded", "replayed", "deep"):
         engines[f"residual, {kind}"] = Engine(partial(_run_residual, kind=kind), 1e-2)
+    for kind in ("sparse", "tensor_train", "tucker"):
+        engines[f"compressed, {kind}"] = Engine(partial(_run_compressed, kind=kind), 1e-2)
     for kind in ("cnn", "lcn", "fcn"):
         engines[f"classification, {kind}"] = Engine(partial(_run_classifier, kind=kind), 1e-3)
     for kind in ("matrix", "CP", "hierarchical"):

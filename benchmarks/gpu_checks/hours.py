@@ -10,6 +10,7 @@ import yaml
 
 from gpu_checks import rates
 from tacit import settings
+from tacit.settings import compressed
 from tacit.settings.factorized import EXPERIMENTS
 from tacit.settings.images import FACTS
 
@@ -65,6 +66,7 @@ def estimates(milliseconds: Mapping[str, float]) -> list[Estimate]:
         *_tensors(cfg, milliseconds),
         *_untied(cfg, milliseconds),
         *_residual(cfg, milliseconds),
+        *_compressed(cfg, milliseconds),
     ]
 
 
@@ -129,6 +131,24 @@ def _residual(cfg: settings.Configuration, milliseconds: Mapping[str, float]) ->
         kind = "dense" if own["rank_scale"] == 0 else "low" if own["rank_scale"] < 1 else "high"
         seconds += study.seeds * own["depth"] / 56 * steps * each[kind] / 1e3
     return [*found, Estimate("factorized", len(axes) * study.seeds, seconds / 3600)]
+
+
+def _compressed(cfg: settings.Configuration, milliseconds: Mapping[str, float]) -> list[Estimate]:
+    """Sparse networks take as long as dense ones, and larger images longer by their pixels."""
+    study, runs, seconds = cfg.compressed, 0, 0.0
+    for experiment in compressed.EXPERIMENTS:
+        for axes in study.runs(experiment):
+            method = "dense" if axes["method"] in compressed.SPARSE else axes["method"]
+            step = milliseconds.get(rates.compressed_case(axes["network"], method))
+            if step is None:
+                return []
+            own = study.run(axes)
+            facts, training = FACTS[axes["source"]], own.training
+            train, tests = (-(-count // training.batch_size) for count in (facts.num_train, facts.num_test))
+            steps = training.epochs * train + len(training.measured) * FORWARD * tests
+            runs += study.seeds
+            seconds += study.seeds * steps * step * (own.images.side / 32) ** 2 / 1e3
+    return [Estimate("compressed", runs, seconds / 3600)]
 
 
 def _starting(milliseconds: Mapping[str, float], name: str) -> float | None:

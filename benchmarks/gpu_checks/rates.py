@@ -1,8 +1,8 @@
 """Steps per second of the trainings at paper size on a GPU, in the precisions there are, and the memory they take.
 
 Trainings are those of `network_step.py`, `convnet_step.py`, `factorized_step.py`, `local_layers.py`, `descent.py` and
-`image_pairs.py`; where there is a plain
-loop beside them it is timed too, in float32, after both were found to agree.
+`image_pairs.py`, and compressed networks beside dense ones; where there is a plain loop beside them it is timed too, in
+float32, after both were found to agree.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from gpu_checks import engines
 from tacit import streams
 from tacit.nn import resnets
 from tacit.optim.long_range import Patch, draw_order
+from tacit.settings import compressed
 from tacit.settings.networks import Network
 from tacit.settings.same_class import Canvas
-from tacit.training import engine, networks
-from tacit.training.images import Bytes, ImagePairs
+from tacit.studies import compressed as study
+from tacit.training import engine, networks, optimizers
+from tacit.training.images import Augmented, Bytes, ImagePairs
 from tacit.training.objectives import CrossEntropy, LongRangeBinaryCrossEntropy
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
@@ -211,6 +213,56 @@ def convolutional(device: torch.device, steps: int) -> Iterator[Case]:
         _free()
         yield factorized_step.Setting(56, rank_scale=scale, batch_size=128, steps=steps, device=device).compare()
     _free()
+
+
+COMPRESSED = {
+    ("vgg", 19, 64): (compressed.Variant("low_rank", 0.1, "spectral", "frobenius"),),
+    ("resnet", 32, 64): (compressed.Variant("low_rank", 0.1, "spectral", "frobenius"),),
+    ("wide_resnet", 28, 10): (
+        compressed.Variant("low_rank", 0.06667, "spectral", "frobenius"),
+        compressed.Variant("tensor_train", 0.705, "spectral", "frobenius"),
+        compressed.Variant("tucker", 0.68, "spectral", "frobenius"),
+    ),
+}
+"""Networks of the comparisons of compressed ones, and what is timed of each beside the dense one."""
+
+
+def compressed_case(network: str, method: str) -> str:
+    """Return the name of a case."""
+    return f"{network}, {method}, 32 px, batch 128"
+
+
+def compressed_networks(device: torch.device, steps: int) -> Iterator[Case]:
+    """Yield networks of the comparisons of compressed ones at their published size, beside the dense ones."""
+    data = engines.images(device, count=8 * 128, channels=3, classes=10, seed=0)
+    for named, variants in COMPRESSED.items():
+        reference = 0.0
+        for variant in (compressed.DENSE, *variants):
+            ours, memory = _of_compressed(study.Named(*named), variant, data, steps)
+            reference = reference or ours
+            yield case(compressed_case(named[0], variant.method), ours, memory, reference, "beside the dense network")
+            _free()
+
+
+def _of_compressed(named: study.Named, variant: compressed.Variant, data, steps: int) -> tuple[float, float]:
+    plain = {"epochs": 200, "batch_size": 128, "flips": True, "cutout": 16}
+    settings = compressed.RunSettings.from_plain(
+        {"images": {"source": "cifar10"}, "coefficient": 5e-4, "training": plain}
+    )
+    start = study.build(settings, variant, named, seed=0, device=data.labels.device)
+    plan = study.plan(settings, variant, named, start)
+    optimizer = optimizers.optimizer(plan.groups, "sgd", learning_rate=0.01, momentum=0.9)
+    augmented = Augmented(data, padding=4, flips=True, cutout=16, stream=engines.STREAM)
+    decays = [plan.frobenius.add_gradients] if plan.frobenius.terms else []
+    stepping = engine.Minimize(start.network, augmented, CrossEntropy(), optimizer, decays=decays)
+    batches = torch.arange(len(data.labels), device=data.labels.device).split(128)
+    stepping.begin(0, len(batches))
+
+    def work() -> None:
+        for step in range(steps):
+            stepping.take(step % len(batches), batches[step % len(batches)])
+
+    return measured(work, steps)
 
 
 def factorizations(device: torch.device, share: float) -> Iterator[Case]:

@@ -32,7 +32,8 @@ def test_without_a_gpu_it_says_what_it_leaves_out():
 @pytest.mark.parametrize(
     "name",
     ["network, plain", "classification, lcn", "descent, CP, group_rmsprop, float64", "residual, scaled"]
-    + [f"residual, {kind}" for kind in ("recorded", "replayed", "deep")],
+    + [f"residual, {kind}" for kind in ("recorded", "replayed", "deep")]
+    + [f"compressed, {kind}" for kind in ("sparse", "tensor_train", "tucker")],
 )
 def test_an_engine_agrees_with_itself_and_a_wrong_one_parts(name):
     engine = engines.all_engines()[name]
@@ -72,6 +73,7 @@ def test_every_engine_has_its_place():
         "fcn",
         "string",
         "residual",
+        "compressed",
         "matrix",
         "CP",
         "hierarchical",
@@ -111,6 +113,21 @@ def test_hours_of_residual_networks_go_by_their_depth():
     )
     expected = 3 * layers * (200 * 391 + 201 * 79 / 3) * 1e-3 / 3600
     assert factorized.hours == pytest.approx(expected)
+
+
+def test_hours_of_compressed_networks_go_by_method_and_pixels():
+    each = {
+        rates.compressed_case(named[0], method): 36.0
+        for named, variants in rates.COMPRESSED.items()
+        for method in ("dense", *(variant.method for variant in variants))
+    }
+    (found,) = hours.estimates(each)
+    assert found.runs == 3 * (198 + 37)
+    cifar = 200 * 391 + 201 * 79 / 3
+    tiny = 4 * (200 * 782 + 201 * 79 / 3)
+    # Of 66 settings on each image set, and the wide networks.
+    expected = 3 * ((2 * 66 + 37) * cifar + 66 * tiny) * 36e-3 / 3600
+    assert found.hours == pytest.approx(expected)
 
 
 @pytest.mark.slow
