@@ -152,6 +152,8 @@ def _panel(place: Any, here: pd.DataFrame) -> None:
             place.axhline(100 * row.reported, color="k", linewidth=0.8, linestyle=style.line(2), zorder=1)
     ratios = sorted(set(here["size"]) - {1.0})
     place.set_xscale("log")
+    if ratios:
+        place.set_xlim(100 * ratios[0] / 1.4, 100 * ratios[-1] * 1.4)
     place.set_xticks([100 * ratio for ratio in ratios], labels=[f"{100 * ratio:g}" for ratio in ratios])
     place.set_xticks([], minor=True)
     place.set_ylim(top=min(place.get_ylim()[1], 100.5))
@@ -206,10 +208,11 @@ def _draw_tensors(numbers: pd.DataFrame, *, settings: Settings, missing: int) ->
         place.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes[0].set_ylabel("test error (%)")
     axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], -0.5))
+    there = set(numbers.loc[numbers["method"] != "dense", "decay"])
     handles = [
         _handle(f"{'SI' if start == 'spectral' else 'regular'}, {_DECAYS[decay]}", looks)
         for (start, decay), looks in _VARIANTS.items()
-        if decay in set(numbers["decay"])
+        if decay in there
     ]
     size = f" ({_short(int(dense['parameters'].iloc[0]))})" if len(dense) else ""
     handles.append(Line2D([], [], color=DENSE, linewidth=1, label=f"dense{size}"))
