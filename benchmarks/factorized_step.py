@@ -19,7 +19,7 @@ from comparison import Case, arguments, best_time, chosen_device, on_a_device, r
 from plain import classification as plain
 from tacit.nn.factorized import factorized_layers
 from tacit.nn.factorizing import factorize
-from tacit.nn.scaled_convnets import ScaledConvNet
+from tacit.nn.scaled_convnets import ScaledConvNet, in_blocks
 from tacit.optim.decay_groups import decay_groups
 from tacit.training import engine, norms, optimizers
 from tacit.training.images import Augmented, LabelledImages
@@ -42,7 +42,7 @@ class Setting:
         """Return the network that both loops start from."""
         torch.manual_seed(0)
         dense = ScaledConvNet(self.layers, width=WIDTH, in_channels=3, num_classes=10, kaiming=True)
-        made = factorize(dense, select=lambda name, module: name.startswith("blocks."), rank_scale=self.rank_scale)
+        made = factorize(dense, select=in_blocks, rank_scale=self.rank_scale)
         return made.model.to(self.device)
 
     def plain(self, steps: int, *, moved: bool) -> tuple[list[float], list[list[float]]]:

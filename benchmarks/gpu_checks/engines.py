@@ -22,7 +22,7 @@ from tacit.nn import convnets, factorizations, resnets, untying
 from tacit.nn.factorized import factorized_layers
 from tacit.nn.factorizing import factorize
 from tacit.nn.pruning import Masks, kept_weights, maskable_layers, random_ticket
-from tacit.nn.scaled_convnets import ScaledConvNet
+from tacit.nn.scaled_convnets import ScaledConvNet, in_blocks
 from tacit.nn.tensor_layers import tensorize
 from tacit.nn.wide_resnets import WideResNet, in_groups
 from tacit.optim.decay_groups import decay_groups
@@ -199,9 +199,7 @@ def _run_residual(device: torch.device, *, kind: str) -> Numbers:
     model: nn.Module = ScaledConvNet(8, width=8, delta_exponent=exponent, in_channels=3, num_classes=10)
     if kind != "scaled":
         factors = 3 if kind == "deep" else 2
-        model = factorize(
-            model, select=lambda name, module: name.startswith("blocks."), rank_scale=0.3, factors=factors
-        ).model
+        model = factorize(model, select=in_blocks, rank_scale=0.3, factors=factors).model
     model = model.to(device)
     layers = list(factorized_layers(model).values())
     plan = decay_groups(model, 0.01, factors="frobenius") if layers else None

@@ -453,7 +453,7 @@ def test_settings_that_cannot_be_are_refused(changes, said):
     ("changes", "said"),
     [
         ({"source": "mnist"}, "source~mnist: the present settings have digits"),
-        ({"depth": 9}, "depth~9"),
+        ({"depth": 9}, "9 layers: this layout has"),
         ({"factors": "dense"}, "a dense network has the rank scale 0"),
         ({"rank_scale": 0.0, "factors": "dense", "initialization": "dense"}, "decay frobenius is of factors"),
         ({"decay": "replayed", "factors": "three"}, "recorded and replayed with two factors"),

@@ -91,5 +91,5 @@ def test_factors_start_with_the_deviation_of_the_layer():
 
 @pytest.mark.parametrize("layers", [0, 12, 18])
 def test_other_depths_are_refused(layers):
-    with pytest.raises(ValueError, match=f"{layers} layers: VGG has 11, 13, 16, 19"):
+    with pytest.raises(ValueError, match=f"{layers} layers: a VGG has 11, 13, 16, 19"):
         build(layers)

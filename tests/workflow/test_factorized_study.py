@@ -88,7 +88,10 @@ def test_a_run_waits_for_the_one_whose_norms_it_gets(project):
             "source~mnist/depth~8/rank_scale~0.2/factors~two/initialization~regular/decay~weight",
             "present settings have digits",
         ),
-        ("source~digits/depth~9/rank_scale~0.2/factors~two/initialization~regular/decay~weight", "6 n + 2 layers"),
+        (
+            "source~digits/depth~9/rank_scale~0.2/factors~two/initialization~regular/decay~weight",
+            "9 layers: this layout has 6 n + 2",
+        ),
         ("source~digits/depth~8/rank_scale~0.2/factors~dense/initialization~dense/decay~weight", "a dense network has"),
         ("source~digits/depth~8/rank_scale~1/factors~three/initialization~regular/decay~replayed", "with two factors"),
     ],

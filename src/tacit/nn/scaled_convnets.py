@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
+from tacit.settings import layouts
+
 
 class ScaledConvNet(nn.Module):
     """A network of `layers` = 6n + 2 layers with `width`, 2 `width`, 4 `width` channels; draws from torch's generator.
@@ -41,9 +43,8 @@ class ScaledConvNet(nn.Module):
         projected: bool = False,
     ):
         super().__init__()
-        blocks, rest = divmod(layers - 2, 6)
-        if rest or blocks < 1:
-            raise ValueError(f"{layers} layers: this layout has 6 n + 2 of them, 8, 14, 20, ...")
+        layouts.check("resnet", layers)
+        blocks = (layers - 2) // 6
         delta = blocks**-delta_exponent
         first = _convolution(in_channels, width, stride=1)
         self.stem = nn.Sequential(first, nn.BatchNorm2d(width), nn.ReLU())

@@ -15,15 +15,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from tacit.nn.factorized import factorized_layers
-
-CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-"""Convolutions of each stage, by the number of layers that gives a network its name: it counts three linear ones."""
-
-WIDTHS = (1, 2, 4, 8, 8)
-"""Channels of each stage, in widths."""
-
-LEAST_SIDE = 2
-"""Pixels of a side that a maximum must leave, so that a batch of one image can be normalised."""
+from tacit.settings import layouts
 
 
 class VGG(nn.Module):
@@ -38,13 +30,12 @@ class VGG(nn.Module):
         self, layers: int, *, width: int, side: int, in_channels: int, num_classes: int, kaiming: bool = False
     ):
         super().__init__()
-        if layers not in CONVOLUTIONS:
-            raise ValueError(f"{layers} layers: VGG has {', '.join(map(str, CONVOLUTIONS))} of them")
+        layouts.check("vgg", layers)
         modules: list[nn.Module] = []
         inputs = in_channels
-        for count, widths in zip(CONVOLUTIONS[layers], WIDTHS, strict=True):
+        for count, widths in zip(layouts.VGG_STAGES[layers], layouts.VGG_WIDTHS, strict=True):
             if modules:
-                halved = side // 2 >= LEAST_SIDE
+                halved = side // 2 >= layouts.LEAST_SIDE
                 side = side // 2 if halved else side
                 modules.append(nn.MaxPool2d(2) if halved else nn.Identity())
             for _ in range(count):

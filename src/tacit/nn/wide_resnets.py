@@ -16,6 +16,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from tacit.settings import layouts
+
 STEM = 16
 """Channels of the stem, whatever the factor of width."""
 
@@ -29,9 +31,8 @@ class WideResNet(nn.Module):
 
     def __init__(self, layers: int, *, width: int, in_channels: int, num_classes: int):
         super().__init__()
-        blocks, rest = divmod(layers - 4, 6)
-        if rest or blocks < 1:
-            raise ValueError(f"{layers} layers: this layout has 6 n + 4 of them, 10, 16, 22, 28, ...")
+        layouts.check("wide_resnet", layers)
+        blocks = (layers - 4) // 6
         if width < 1:
             raise ValueError(f"width = {width}: groups are 1 or more times as wide as the stem")
         self.stem = _convolution(in_channels, STEM)

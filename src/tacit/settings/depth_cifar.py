@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from tacit.paths import Axes
+from tacit.settings import layouts
 from tacit.settings.base import (
     Count,
     Distinct,
@@ -89,8 +90,8 @@ class DepthCifarSettings(RunSettings):
     @model_validator(mode="after")
     def _can_be_run(self) -> Self:
         check_runs(len(self.depths) * self.seeds)
-        if wrong := [depth for depth in self.depths if depth % 6 != 2]:
-            raise ValueError(f"depths: {wrong[0]} layers: this layout has 6 n + 2 of them, 8, 14, 20, ...")
+        for depth in self.depths:
+            layouts.check("resnet", depth)
         images, batch = self.images, self.training.batch_size
         self.power_law.check(self.training.epochs * -(-images.num_train_at_most // batch), what="steps")
         if self.training.padding > images.side:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from tacit.paths import Axes
-from tacit.settings import classifiers
+from tacit.settings import classifiers, layouts
 from tacit.settings.base import Distinct, NonNegativeInt, Seeds, Settings, Some, check_memory, check_runs
 from tacit.settings.images import Images, SourceName, check_side
 
@@ -157,8 +157,8 @@ class FactorizedSettings(Settings):
             if len({f"{value:g}" for value in values}) < len(values):
                 raise ValueError(f"{name}: {', '.join(map(str, values))}: two are equal in the six digits of claims")
         depths = {axes["depth"] for name in EXPERIMENTS for axes in self.runs(name)}
-        if wrong := sorted(depth for depth in depths if depth % 6 != 2):
-            raise ValueError(f"{wrong[0]} layers: this layout has 6 n + 2 of them, 8, 14, 20, ...")
+        for depth in sorted(depths):
+            layouts.check("resnet", depth)
         check_runs(sum(len(self.runs(name)) for name in EXPERIMENTS) * self.seeds)
         own = self.training
         for images in self.images:
@@ -267,8 +267,7 @@ class FactorizedSettings(Settings):
         sources = {images.source: images for images in self.images}
         if axes["source"] not in sources:
             raise ValueError(f"source~{axes['source']}: the present settings have {', '.join(sources)}")
-        if axes["depth"] % 6 != 2:
-            raise ValueError(f"depth~{axes['depth']}: this layout has 6 n + 2 layers, 8, 14, 20, ...")
+        layouts.check("resnet", axes["depth"])
         variant = Variant(*(axes[name] for name in Variant._fields))
         variant.check()
         made = {"factors": variant.factors, "initialization": variant.initialization}

@@ -15,6 +15,12 @@ Family = Literal["vgg", "resnet", "wide_resnet"]
 VGG_STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 """Convolutions of each stage by the number of layers, of which three were fully connected in the original."""
 
+VGG_WIDTHS = (1, 2, 4, 8, 8)
+"""Channels of each stage, in widths."""
+
+LEAST_SIDE = 2
+"""Pixels of a side that a maximum of a VGG must leave, so that a batch of one image can be normalised."""
+
 
 class Layer(NamedTuple):
     """A convolution, or the linear layer at the end, with a kernel of 1 and a side of 1."""
@@ -83,10 +89,9 @@ Layers = tuple[list[Layer], Sequence[int]]
 def _vgg(depth: int, width: int, side: int, channels: int) -> Layers:
     layers: list[Layer] = []
     inputs = channels
-    for stage, count in enumerate(VGG_STAGES[depth]):
-        # A pool that would leave fewer than 2 px is left out.
-        side = side // 2 if stage and side >= 4 else side
-        outputs = width * 2 ** min(stage, 3)
+    for count, widths in zip(VGG_STAGES[depth], VGG_WIDTHS, strict=True):
+        side = side // 2 if layers and side // 2 >= LEAST_SIDE else side
+        outputs = width * widths
         for _ in range(count):
             layers.append(Layer(outputs, inputs, 3, side, replaced=bool(layers)))
             inputs = outputs

@@ -127,3 +127,16 @@ def fit(
     logits = evaluation.predict(network, test, precision=own.precision)
     arrays["test_correct"] = (logits.argmax(1) == test.labels).cpu().numpy().astype(np.uint8)
     return Trained(arrays, np.stack(noted, 1) if noted else None, logits)
+
+
+def kernels(network: nn.Module, chosen: Callable[[str, nn.Module], bool]) -> dict[str, Tensor]:
+    """Return the kernels of chosen convolutions by name, as the matrices that factorized ones are."""
+    from torch import nn
+
+    from tacit.nn.factorized import matricised
+
+    return {
+        name: matricised(module.weight.detach())
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) and chosen(name, module)
+    }

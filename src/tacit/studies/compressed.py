@@ -8,7 +8,7 @@ of their weights are zero from the start (SNIP, GraSP, random tickets). Stages: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -264,8 +264,7 @@ def train(
             performance=_performance,
             decays=[start.masks.mask_gradients] if start.masks else [],
         )
-    kept = start.masks.kept() if start.masks else {}
-    arrays = trained.arrays | {"layer_parameters": np.array(list(_left(network, named, kept).values()))}
+    arrays = trained.arrays | {"layer_parameters": np.array(_left(network, named, start.masks))}
     return arrays, {
         "parameters": start.parameters,
         "dense_parameters": start.dense_parameters,
@@ -293,22 +292,6 @@ def plan(settings: RunSettings, variant: Variant, named: Named, start: Start) ->
     return decay_groups(start.network, settings.coefficient, factors=factors, **more)
 
 
-def _matrices(network: nn.Module, named: Named) -> dict[str, Any]:
-    """Return the layers that can be factorized, or have been: by name factors, or a kernel as a matrix."""
-    from torch import nn
-
-    from tacit.nn.factorized import factorized_layers, matricised
-
-    if layers := factorized_layers(network):
-        return dict(layers)
-    chosen = replaced(named)
-    return {
-        name: matricised(module.weight.detach())
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d) and chosen(name, module)
-    }
-
-
 def _norms(network: nn.Module, named: Named) -> dict[str, np.ndarray]:
     """Return Frobenius norms, and of two factors nuclear norms, their bounds, and how far from orthogonal they are."""
     import torch
@@ -318,7 +301,7 @@ def _norms(network: nn.Module, named: Named) -> dict[str, np.ndarray]:
 
     layers = list(factorized_layers(network).values())
     if not layers:
-        norms = torch.stack([matrix.norm() for matrix in _matrices(network, named).values()])
+        norms = torch.stack([kernel.norm() for kernel in classifiers.kernels(network, replaced(named)).values()])
         return {"frobenius_norms": norms.double().cpu().numpy()}
     matrices = [layer.factors() for layer in layers if isinstance(layer, FactorizedMatrix)]
     if matrices:
@@ -326,15 +309,15 @@ def _norms(network: nn.Module, named: Named) -> dict[str, np.ndarray]:
     return {"frobenius_norms": factor_norms.frobenius_norms(layers).double().cpu().numpy()}
 
 
-def _left(network: nn.Module, named: Named, kept: Mapping[str, int]) -> dict[str, int]:
+def _left(network: nn.Module, named: Named, masks: Masks | None) -> list[int]:
     """Return how many numbers of each layer that can be factorized are not zero for ever."""
-    found = {}
-    for name, layer in _matrices(network, named).items():
-        numbers = layer.numel() if not kept and not hasattr(layer, "parameters") else 0
-        if hasattr(layer, "parameters"):
-            numbers = sum(parameter.numel() for parameter in layer.parameters())
-        found[name] = kept.get(name, numbers)
-    return found
+    from tacit.nn.factorized import factorized_layers
+
+    if layers := factorized_layers(network):
+        return [sum(parameter.numel() for parameter in layer.parameters()) for layer in layers.values()]
+    kept = masks.kept() if masks else {}
+    kernels = classifiers.kernels(network, replaced(named))
+    return [kept.get(name, kernel.numel()) for name, kernel in kernels.items()]
 
 
 def _performance(logits: Tensor, labels: Tensor) -> dict[str, float]:

@@ -65,7 +65,7 @@ def build(settings: RunSettings, variant: Variant, *, depth: int, seed: int) -> 
     import torch
 
     from tacit.nn.factorizing import factorize
-    from tacit.nn.scaled_convnets import ScaledConvNet
+    from tacit.nn.scaled_convnets import ScaledConvNet, in_blocks
 
     torch.manual_seed(streams.torch_seed(STUDY, "train", seed, "init", depth))
     dense = ScaledConvNet(
@@ -77,13 +77,13 @@ def build(settings: RunSettings, variant: Variant, *, depth: int, seed: int) -> 
     )
     count = sum(parameter.numel() for parameter in dense.parameters())
     if variant.factors == "dense":
-        return Built(dense, [min(matrix.shape) for matrix in _matrices(dense)], count)
+        return Built(dense, [min(matrix.shape) for matrix in classifiers.kernels(dense, in_blocks).values()], count)
     generator = torch.Generator().manual_seed(
         streams.torch_seed(STUDY, "train", seed, "factors", depth, f"{variant.rank_scale:g}")
     )
     made = factorize(
         dense,
-        select=lambda name, module: name.startswith("blocks."),
+        select=in_blocks,
         rank_scale=variant.rank_scale,
         factors=3 if variant.factors == "three" else 2,
         spectral=variant.initialization == "spectral",
@@ -172,26 +172,17 @@ def _after(
     return norms.Recorded(layers) if variant.decay == "recorded" else None
 
 
-def _matrices(network: nn.Module) -> list[Tensor]:
-    """Return the kernels of all blocks of a dense network as matrices, as factorized ones are."""
-    from torch import nn
-
-    from tacit.nn.factorized import matricised
-
-    layers = (module for name, module in network.named_modules() if name.startswith("blocks."))
-    return [matricised(layer.weight.detach()) for layer in layers if isinstance(layer, nn.Conv2d)]
-
-
 def _norms(network: nn.Module) -> dict[str, np.ndarray]:
     """Return what is measured of the matrices of all layers inside blocks, but what they have none of."""
     from tacit.analysis import factor_norms
     from tacit.nn.factorized import FactorizedMatrix, factorized_layers
+    from tacit.nn.scaled_convnets import in_blocks
 
     layers = [
         layer.factors() if isinstance(layer, FactorizedMatrix) else layer.matrix()
         for layer in factorized_layers(network).values()
     ]
-    found = factor_norms.measure(layers or _matrices(network))
+    found = factor_norms.measure(layers or list(classifiers.kernels(network, in_blocks).values()))
     return {name: values for name, values in found.items() if not np.isnan(values).all()}
 
 
