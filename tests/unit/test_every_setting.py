@@ -67,7 +67,8 @@ WORDS = st.sampled_from(
      "skinny", "cnn", "lcn", "fcn", "random", "fixed", "top2", "train", "digits", "mnist", "mnist_5k", "string",
      "linear", "average", "constant", "ntrunc", "quad", "relu", "gelu", "elu", "sigmoid", "plain", "none",
      "published", "linear_skip", "inc_skip", "scaled", "dynamic", "dynamic_guarded", "trained", "trained_from_one",
-     "sin", True, False]
+     "sin", "dense", "weight", "frobenius", "tensor_train", "snip", "grasp", "vgg", "resnet", "wide_resnet", True,
+     False]
 )  # fmt: skip
 
 COSTLY = {
@@ -144,7 +145,8 @@ def others(value):
         return [value / 2, 1.5 * value, 0.1, 0.0, 1.0]
     return ["adam", "huber", "orthogonal", "identity", "layer", "product", "positive", "any", "sensing", "completion",
             "float64", "bfloat16", "lcn", "relu", "dynamic_guarded", "trained", "plain", "constant",
-            "readme", "random", "top2", "train", 1, 2, 0.5, True]  # fmt: skip
+            "readme", "random", "top2", "train", "published", "dense", "weight", "random_tickets", 1, 2,
+            0.5, True]  # fmt: skip
 
 
 @pytest.mark.slow
