@@ -440,3 +440,22 @@ def test_masks_that_do_not_fit_are_refused():
             Masks(small(), masks)
     dense = ScaledConvNet(8, width=4, in_channels=3, num_classes=10)
     assert list(maskable_layers(factorize(dense, rank_scale=0.5).model)) == ["stem.0", "head"]
+
+
+def test_scores_need_no_mode_and_no_use_of_every_layer():
+    model = nn.ModuleDict({"used": small(), "unused": nn.Linear(3, 3).double()})
+    model.forward = lambda images: model["used"](images)
+    images, labels = torch.randn(4, 1, 5, 5, dtype=torch.float64), torch.arange(4) % 2
+    for scores in (snip_scores, grasp_scores):
+        with torch.no_grad():
+            found = scores(model, images, labels)
+        assert not found["unused"].any() and found["used.0"].any()
+        for wrong in ({"chunk_size": 0}, {}):
+            with pytest.raises(ValueError, match="one image or more"):
+                scores(model, images if wrong else images[:0], labels if wrong else labels[:0], **wrong)
+
+
+def test_weights_that_are_computed_are_not_masked():
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+    with pytest.raises(ValueError, match="computed from other parameters"):
+        Masks(nn.Sequential(layer), {"0": torch.ones(4, 4).bool()})

@@ -422,7 +422,7 @@ def test_claims_on_compression_can_hold_and_fail():
 def test_claims_on_tensors_can_hold_and_fail():
     where = {"source": "digits", "network": "wide_resnet", "depth": 10, "width": 2}
     level = {"low_rank": 0.1, "tensor_train": 0.2, "tucker": 0.3}
-    about = {"where": where, "levels": [level]}
+    about = {"where": where, "levels": [level], "decays": ["weight", "frobenius"]}
 
     def rights(low, tensors):
         return {
@@ -439,6 +439,25 @@ def test_claims_on_tensors_can_hold_and_fail():
     assert len(held) == 5 and set(held.values()) == {"held"}
     failed = judged(results._judge_tensors, rights((0.7, 0.6), (0.9, 0.8)), **about)
     assert set(failed.values()) == {"not held"}
+    assert not judged(results._judge_tensors, rights((0.7, 0.6), (0.9, 0.8)), **about | {"decays": ["weight"]})
+    assert len(judged(results._judge_tensors, {}, **about | {"decays": ["scaled", "frobenius"]})) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "size", "said"),
+    [
+        ("tensor_train", 5.0, "scales of ranks are from 0.0001 to 1"), ("tucker", 0.0, "from 0.0001 to 1"),
+        ("snip", 2.0, "shares are from 0.00001 to below 1"), ("low_rank", 1.0, "to below 1"),
+        ("dense", 0.5, "a dense network has the size 1"),
+    ],
+)  # fmt: skip
+def test_sizes_have_the_bounds_of_settings(method, size, said):
+    start = "regular" if method in ("tensor_train", "tucker", "low_rank") else "dense"
+    with pytest.raises(ValueError, match=said):
+        Variant(method, size, start, "weight").check()
+    level = {"low_rank": 0.1, "tensor_train": 1.0, "tucker": 1.0}
+    own = load(compressed={"tensors": {"levels": [level]}})
+    assert len(own.asked("tensors")) == 13
 
 
 # Settings.
@@ -497,17 +516,22 @@ def test_what_is_asked_of_files_is_what_their_runs_depend_on(changes):
             assert run.kaiming == (changed and axes["network"] == "vgg")
 
 
+def network(**changes):
+    """Settings whose one network for compression is that of the smoke scale but for `changes`."""
+    own = {"family": "vgg", "depth": 11, "width": 4, "coefficient": 1e-3, "ratios": [0.2], "claimed": 0.2}
+    return {"compression": {"networks": [own | changes]}}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"compression": {"networks": [{"family": "vgg", "depth": 12, "width": 4, "coefficient": 1e-3, "ratios": [0.2],
-                                        "claimed": 0.2}]}}, "12 layers: a VGG has 11, 13, 16, 19"),
-        ({"compression": {"networks": [{"family": "vgg", "depth": 11, "width": 4, "coefficient": 1e-3, "ratios": [0.2],
-                                        "claimed": 0.3}]}}, "claimed = 0.3 is none of vgg's ratios for digits, 0.2"),
-        ({"compression": {"networks": [{"family": "vgg", "depth": 11, "width": 4, "coefficient": 1e-3,
-                                        "ratios": [0.001], "claimed": 0.001}]}}, "a ratio of 0.001: with factors"),
-        ({"compression": {"networks": [{"family": "wide_resnet", "depth": 10, "width": 1, "coefficient": 1e-3,
-                                        "ratios": [0.2], "claimed": 0.2}]}}, "could not be told apart"),
+        (network(depth=12), "12 layers: a VGG has 11, 13, 16, 19"),
+        (network(claimed=0.3), r"networks.0 \(vgg 11 of width 4\).claimed = 0.3 is none of the ratios for digits, 0.2"),
+        (network(ratios=[0.001], claimed=0.001), "networks.0 .* on digits: a ratio of 0.001: with factors"),
+        (network(family="wide_resnet", depth=10, width=1), "wide_resnet 10 of width 1 is there twice"),
+        (network(ratios_of=2 * [{"source": "digits", "ratios": [0.2]}]), "ratios_of: digits is there twice"),
+        ({"tensors": {"levels": [{"low_rank": 0.001, "tensor_train": 0.2, "tucker": 0.2}]}},
+         "levels.0.low_rank .*: a ratio of 0.001: with factors"),
         ({"compression": {"images": [{"source": "digits"}, {"source": "digits", "num_train": 50}]}}, "is there twice"),
         ({"compression": {"images": [{"source": "digits", "size": 4}]}}, "halves them twice, and needs 5 px"),
         ({"tensors": {"training": {"cutout": 9}}}, "training.cutout = 9: digits has images of 8 px"),
@@ -534,7 +558,10 @@ def test_settings_that_cannot_be_are_refused(changes, said):
         ({"method": "dense", "size": 1.0}, "factors start regular or spectral"),
         ({"method": "snip", "initialization": "dense"}, "decay frobenius is of factors"),
         ({"size": 0.01}, "a ratio of 0.01: with factors"),
-        ({"method": "snip", "initialization": "dense", "decay": "weight", "size": 1e-4}, "the smallest share is"),
+        (
+            {"method": "snip", "initialization": "dense", "decay": "weight", "size": 1e-4},
+            "a sparse network of this kind has",
+        ),
     ],
 )
 def test_runs_that_are_none_are_refused(changes, said):
@@ -611,6 +638,9 @@ def test_what_others_report_is_drawn_where_it_belongs(base):
     (both,) = there.query("initialization == 'spectral' and decay == 'frobenius'")["reported"]
     assert both == 0.9434 and set(there["method"]) == {"dense", "low_rank"}
     assert len(figure.axes) == 9
+    part = {"compression": {"images": [{"source": "cifar10", "num_train": 500}]}}
+    numbers, _ = drawn(figures.COMPRESSION, table, scale="paper", compressed=part)
+    assert numbers["reported"].isna().all()
     assert "reported" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 

@@ -85,7 +85,7 @@ rule compressed_plot_compression:
         asked=COMPRESSED_ASKED["compression"],
         accept_older_code=cfg.accept_older_code,
         collected=collected(COMPRESSED_RUNS["compression"]),
-        settings=drawn(cfg.compressed, "tensors"),
+        settings=drawn(cfg.compressed, "tensors", "tensor_frobenius", "tucker_core"),
         uses="tacit.figures.compressed.COMPRESSION",
         code=fingerprint("plot.py", "tacit.figures.compressed.COMPRESSION"),
     message:

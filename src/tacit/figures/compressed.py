@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -36,6 +35,7 @@ REPORTED = {
 }
 """Accuracies in % of the paper's table 1 that others quote: ratio, method, start, decay, by source, network, depth and
 width. What is known from memory alone is not among them."""
+REPORTED_EPOCHS = 200
 
 _FAMILIES = {"vgg": "VGG", "resnet": "ResNet", "wide_resnet": "WRN-"}
 
@@ -61,13 +61,19 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
         found = over_seeds_of(own["test_accuracy"].to_numpy(float))
         others = {name: own[f"{name}_accuracy"].mean() for name in ("best", "chosen", "test_top5")}
         rows.append(named | counts | {"share": own["share"].iloc[0]} | found | others | {"reported": np.nan})
-    numbers = pd.DataFrame(rows)
-    return _with_reported(numbers)
+    return _with_reported(pd.DataFrame(rows), settings.get("compression", {}))
 
 
-def _with_reported(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Write what others quote of the paper beside the networks that it is about."""
+def _with_reported(numbers: pd.DataFrame, own: Settings) -> pd.DataFrame:
+    """Write what others quote of the paper beside the networks that it is about, of whole image sets and trainings."""
+    whole = {
+        images["source"]
+        for images in own.get("images", ())
+        if not any(images.get(part) for part in ("size", "classes", "num_train", "train_fraction", "num_test"))
+    }
     for place, lines in REPORTED.items():
+        if place[0] not in whole or own["training"]["epochs"] != REPORTED_EPOCHS:
+            continue
         here = dict(zip(("source", "network", "depth", "width"), place, strict=True))
         for size, method, start, decay, accuracy in lines:
             wanted = here | {"method": method, "size": size, "initialization": start, "decay": decay}
@@ -114,9 +120,12 @@ def _draw_compression(numbers: pd.DataFrame, *, settings: Settings, missing: int
         line[0].set_ylabel("test accuracy (%)")
     for place in axes[-1]:
         place.set_xlabel("share of parameters (%)")
-    handles = [_handle(label_of(*variant), looks) for variant, looks in LOOKS.items()]
-    handles += [_handle(NAMES[name], looks) for name, looks in _SPARSE.items() if name in set(numbers["method"])]
-    handles.append(Line2D([], [], color=DENSE, linewidth=1, label="dense"))
+    there = {tuple(row) for row in numbers[["initialization", "decay"]].to_numpy()}
+    handles = [_handle(label_of(*variant), looks) for variant, looks in LOOKS.items() if variant in there]
+    methods = set(numbers["method"])
+    handles += [_handle(NAMES[name], looks) for name, looks in _SPARSE.items() if name in methods]
+    if "dense" in methods:
+        handles.append(Line2D([], [], color=DENSE, linewidth=1, label="dense"))
     if numbers["reported"].notna().any():
         handles.append(Line2D([], [], color="k", marker="_", markersize=9, linestyle="none", label="reported"))
     most = 5 if figure.get_figwidth() > style.COLUMN else 3
@@ -154,9 +163,26 @@ def _panel(place: Any, here: pd.DataFrame) -> None:
     place.set_xscale("log")
     if ratios:
         place.set_xlim(100 * ratios[0] / 1.4, 100 * ratios[-1] * 1.4)
-    place.set_xticks([100 * ratio for ratio in ratios], labels=[f"{100 * ratio:g}" for ratio in ratios])
+    _ticks(place, [100 * ratio for ratio in ratios], [f"{100 * ratio:.3g}" for ratio in ratios])
+    _within(place)
+
+
+def _ticks(place: Any, values: Sequence[float], labels: Sequence[str]) -> None:
+    """Mark ascending values of a logarithmic axis, and name those that are far enough from the one named before."""
+    low, high = np.log(place.get_xlim())
+    said, last = [], -np.inf
+    for value, label in zip(np.log(values), labels, strict=True):
+        far = value - last > 0.14 * (high - low)
+        said.append(label if far else "")
+        last = value if far else last
+    place.set_xticks(values, labels=said)
     place.set_xticks([], minor=True)
-    place.set_ylim(top=min(place.get_ylim()[1], 100.5))
+
+
+def _within(place: Any) -> None:
+    """Let an axis in % end at 0 and 100, beyond which intervals may reach."""
+    low, high = place.get_ylim()
+    place.set_ylim(max(low, -0.5), min(high, 100.5))
 
 
 def _handle(label: str, looks: Mapping[str, Any]) -> Line2D:
@@ -204,18 +230,17 @@ def _draw_tensors(numbers: pd.DataFrame, *, settings: Settings, missing: int) ->
         place.set(xscale="log", xlabel="parameters", title=NAMES[method])
         if sizes:
             place.set_xlim(sizes[0] / 1.6, sizes[-1] * 1.6)
-            place.set_xticks(sizes, labels=[_short(size) for size in sizes])
-        place.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+            _ticks(place, sizes, [_short(size) for size in sizes])
     axes[0].set_ylabel("test error (%)")
-    axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], -0.5))
-    there = set(numbers.loc[numbers["method"] != "dense", "decay"])
+    _within(axes[0])
+    there = {tuple(row) for row in numbers[["initialization", "decay"]].to_numpy()}
     handles = [
         _handle(f"{'SI' if start == 'spectral' else 'regular'}, {_DECAYS[decay]}", looks)
         for (start, decay), looks in _VARIANTS.items()
-        if decay in there
+        if (start, decay) in there
     ]
-    size = f" ({_short(int(dense['parameters'].iloc[0]))})" if len(dense) else ""
-    handles.append(Line2D([], [], color=DENSE, linewidth=1, label=f"dense{size}"))
+    for row in dense.itertuples():
+        handles.append(Line2D([], [], color=DENSE, linewidth=1, label=f"dense ({_short(row.parameters)})"))
     figure.legend(handles=handles, loc="outside upper center", ncols=4, handlelength=2.6, columnspacing=1.2)
     network = own["network"]
     said = _named(network["family"], network["depth"], network["width"])

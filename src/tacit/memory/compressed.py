@@ -22,6 +22,10 @@ def train(settings: RunSettings, family: Family, depth: int, width: int, variant
     # Tensors have a map between depthwise and pointwise part, and factors one of fewer channels.
     times = 2 if variant.is_factorized or variant.method == "grasp" else 1
     content = FLOAT * (6 * own.parameters + 5 * times * batch * sum(maps) + 8 * EVALUATED * max(maps))
+    if variant.method in ("snip", "grasp"):
+        # The images that they look at, as bytes become numbers of which there are copies.
+        sample = min(settings.samples_per_class * images.num_classes, images.num_train_at_most)
+        content += 3 * FLOAT * sample * images.channels * images.side**2
     return training(3 * image_set(images.source, images.side) + content, gpu=gpu)
 
 

@@ -63,6 +63,7 @@ def kept_weights(model: nn.Module, ratio: float) -> int:
     return keep
 
 
+@torch.enable_grad()
 def snip_scores(
     model: nn.Module, images: Tensor, labels: Tensor, *, chunk_size: int | None = None
 ) -> dict[str, Tensor]:
@@ -79,6 +80,7 @@ def snip_scores(
     }
 
 
+@torch.enable_grad()
 def grasp_scores(
     model: nn.Module,
     images: Tensor,
@@ -98,19 +100,25 @@ def grasp_scores(
     *others, last = chunks
     gradients = _mean_gradients(network, weights, others, temperature=temperature)
     (loss,) = _losses(network, [last], temperature)
-    slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+    slopes = _slopes(loss, weights, create_graph=True)
     _add(gradients, [slope.detach() for slope in slopes])
     products = _along(slopes, gradients, weights)
     for loss in _losses(network, others, temperature):
-        slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        slopes = _slopes(loss, weights, create_graph=True)
         _add(products, _along(slopes, gradients, weights))
     return {name: -weight.detach() * product for (name, weight), product in zip(weights.items(), products, strict=True)}
+
+
+def _slopes(value: Tensor, weights: Mapping[str, Tensor], *, create_graph: bool = False) -> list[Tensor]:
+    """Return the gradient by each weight, 0 of those that nothing depends on."""
+    found = torch.autograd.grad(value, list(weights.values()), create_graph=create_graph, materialize_grads=True)
+    return list(found)
 
 
 def _along(slopes: Sequence[Tensor], gradients: Sequence[Tensor], weights: Mapping[str, Tensor]) -> list[Tensor]:
     """Return the Hessian whose `slopes` are given times `gradients`."""
     product = torch.stack([(slope * gradient).sum() for slope, gradient in zip(slopes, gradients, strict=True)]).sum()
-    return list(torch.autograd.grad(product, list(weights.values())))
+    return _slopes(product, weights)
 
 
 Chunks = Sequence[tuple[Tensor, Tensor, float]]
@@ -121,9 +129,11 @@ def _prepared(
     model: nn.Module, images: Tensor, labels: Tensor, chunk_size: int | None
 ) -> tuple[nn.Module, dict[str, Tensor], Chunks]:
     """Return a copy in training mode of which only the weights are differentiated, these by name, and the chunks."""
+    size = len(labels) if chunk_size is None else chunk_size
+    if not len(labels) or size < 1:
+        raise ValueError(f"{len(labels)} images, chunk_size = {chunk_size}: scores are of one image or more at a time")
     network = copy.deepcopy(model).train().requires_grad_(False)
     weights = {name: layer.weight.requires_grad_() for name, layer in maskable_layers(network).items()}
-    size = len(labels) if chunk_size is None else chunk_size
     pairs = zip(images.split(size), labels.split(size), strict=True)
     return network, weights, [(some, of_some, len(of_some) / len(labels)) for some, of_some in pairs]
 
@@ -139,7 +149,7 @@ def _mean_gradients(
 ) -> list[Tensor]:
     found = [torch.zeros_like(weight) for weight in weights.values()]
     for loss in _losses(network, chunks, temperature):
-        _add(found, torch.autograd.grad(loss, list(weights.values())))
+        _add(found, _slopes(loss, weights))
     return found
 
 
@@ -241,7 +251,8 @@ class Masks:
 
     The weights left out are set to zero once. With their gradients set to zero before each step they stay at exactly
     zero, as momentum and weight decay of what is zero are zero, too: nothing is multiplied in forward passes. That
-    holds for optimizers whose step is zero where gradient and weight have always been. Layers hold their masks as
+    holds for optimizers whose step is zero where gradient and weight have always been, and as long as no other weights
+    are put in their place. Layers hold their masks as
     buffers, `mask`, of the precision of weights, so that a training that is resumed has those that it began with.
     """
 
@@ -253,6 +264,8 @@ class Masks:
         layers = maskable_layers(model)
         for name, mask in masks.items():
             shape = tuple(layers[name].weight.shape) if name in layers else None
+            if name in layers and not isinstance(layers[name].weight, nn.Parameter):
+                raise ValueError(f"a mask of {name!r}, {layers[name]}: its weight is computed from other parameters")
             if tuple(mask.shape) != shape or mask.dtype != torch.bool:
                 raise ValueError(f"a mask {tuple(mask.shape)}, {mask.dtype}, of {name!r}: it is {shape}, torch.bool")
         self._layers = {name: layers[name] for name in masks}

@@ -191,6 +191,8 @@ def decompose(
     form: type[Any] = TensorTrain if kind == "tensor_train" else Tucker if core == "dense" else TuckerTrain
     if matrix.is_meta:
         return form(*(matrix.new_empty(shape) for shape in made.values()))
+    if not matrix.is_floating_point():
+        raise ValueError(f"a matrix of {matrix.dtype}: parts would have its precision, and are real numbers")
     if not matrix.isfinite().all():
         raise ValueError(f"a matrix {outputs} x {inputs} that is not finite has no decomposition")
     tensor = matrix.detach().double().cpu().reshape(dims)

@@ -31,6 +31,8 @@ class VGG(nn.Module):
     ):
         super().__init__()
         layouts.check("vgg", layers)
+        if width < 1:
+            raise ValueError(f"width = {width}: the first stage has 1 channel or more")
         modules: list[nn.Module] = []
         inputs = in_channels
         for count, widths in zip(layouts.VGG_STAGES[layers], layouts.VGG_WIDTHS, strict=True):

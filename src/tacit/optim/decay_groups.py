@@ -108,5 +108,5 @@ def _check(weight_decay: float, factors: str, ratio: float | None) -> None:
         raise ValueError(f"factors = {factors!r}: they decay by 'weight', 'frobenius', 'scaled' or 'none'")
     if not 0 <= weight_decay < float("inf"):
         raise ValueError(f"weight_decay = {weight_decay}: it is 0 or larger")
-    if (factors == "scaled") != (ratio is not None) or (ratio is not None and not ratio > 0):
+    if (factors == "scaled") != (ratio is not None) or (ratio is not None and not 0 < ratio < float("inf")):
         raise ValueError(f"factors = {factors!r}, ratio = {ratio}: scaled decay, and no other, has a ratio above 0")

@@ -6,7 +6,8 @@ low rank beside tensor decompositions.
 
 from __future__ import annotations
 
-import math
+import contextlib
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -68,8 +69,14 @@ class Variant(NamedTuple):
 
     def check(self) -> None:
         """Raise ValueError if there is no such network."""
-        if (self.method == "dense") != (self.size == 1):
-            raise ValueError(f"method {self.method}, size {self.size:g}: a dense network has the size 1, no other has")
+        if self.method == "dense":
+            if self.size != 1:
+                raise ValueError(f"method dense, size {self.size:g}: a dense network has the size 1")
+        elif self.method in TENSORS:
+            if not 1e-4 <= self.size <= 1:
+                raise ValueError(f"method {self.method}, size {self.size:g}: scales of ranks are from 0.0001 to 1")
+        elif not 1e-5 <= self.size < 1:
+            raise ValueError(f"method {self.method}, size {self.size:g}: shares are from 0.00001 to below 1")
         if self.is_factorized != (self.initialization != "dense"):
             raise ValueError(
                 f"method {self.method}, initialization {self.initialization}: factors start regular or spectral, and "
@@ -112,6 +119,10 @@ class Network(Settings):
     def axes(self) -> dict[str, Any]:
         """What tells its runs from those of other networks."""
         return {"network": self.family, "depth": self.depth, "width": self.width}
+
+    def __str__(self) -> str:
+        """Name the network."""
+        return f"{self.family} {self.depth} of width {self.width}"
 
     def layout(self, images: Images) -> Layout:
         """Return its layers."""
@@ -171,12 +182,42 @@ class RunSettings(Settings):
 class Compression(Settings):
     """Factors of low rank, sparse networks and dense ones."""
 
-    images: Annotated[tuple[Images, ...], Field(min_length=1, max_length=4)]
-    networks: Annotated[tuple[Compared, ...], Field(min_length=1, max_length=6)]
+    images: Annotated[tuple[Images, ...], Field(min_length=1, max_length=3)]
+    networks: Annotated[tuple[Compared, ...], Field(min_length=1, max_length=4)]
     sparse: Annotated[tuple[Sparse, ...], Distinct] = SPARSE
     samples_per_class: Annotated[int, Field(ge=1, le=1000)] = 10
     kaiming: bool = False
     training: Training
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        sources = [images.source for images in self.images]
+        for source in sources:
+            if sources.count(source) > 1:
+                raise ValueError(f"images: {source} is there twice; runs are told apart by their source")
+        for number, network in enumerate(self.networks):
+            where = f"networks.{number} ({network})"
+            others = [own.source for own in network.ratios_of]
+            for source in others:
+                if others.count(source) > 1:
+                    raise ValueError(f"{where}.ratios_of: {source} is there twice")
+            for images in self.images:
+                ratios = network.ratios_for(images.source)
+                if network.claimed not in ratios:
+                    there = ", ".join(map(str, ratios))
+                    raise ValueError(
+                        f"{where}.claimed = {network.claimed:g} is none of the ratios for {images.source}, {there}"
+                    )
+                layout = _check(images, network, self.training, where=where)
+                for ratio in ratios:
+                    with _naming(f"{where} on {images.source}"):
+                        layout.check_low_rank(ratio)
+                        if self.sparse:
+                            layout.check_sparse(ratio, random_tickets="random_tickets" in self.sparse)
+                sample = min(self.samples_per_class * images.num_classes, images.num_train_at_most)
+                pixels = 3 * sample * images.channels * images.side**2
+                check_memory(pixels, each=4, what=f"samples_per_class = {self.samples_per_class}: {images.source}")
+        return self
 
 
 class Level(Settings):
@@ -198,9 +239,17 @@ class TensorLayers(Settings):
 
     images: Images
     network: Network
-    levels: Annotated[tuple[Level, ...], Field(min_length=1, max_length=6), Distinct]
+    levels: Annotated[tuple[Level, ...], Field(min_length=1, max_length=4), Distinct]
     decays: Annotated[tuple[Decay, ...], Some, Distinct] = ("weight", "scaled", "frobenius")
     training: Training
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        layout = _check(self.images, self.network, self.training, where=f"network ({self.network})")
+        for number, level in enumerate(self.levels):
+            with _naming(f"levels.{number}.low_rank ({self.network})"):
+                layout.check_low_rank(level.low_rank)
+        return self
 
 
 class CompressedSettings(Settings):
@@ -216,25 +265,11 @@ class CompressedSettings(Settings):
 
     @model_validator(mode="after")
     def _can_be_run(self) -> Self:
-        one, other = self.compression, self.tensors
-        sources = [images.source for images in one.images]
-        if len(set(sources)) < len(sources):
-            raise ValueError(f"compression.images: {sources[0]} is there twice; runs are told apart by their source")
-        names = [tuple(network.axes.values()) for network in (*one.networks, other.network)]
-        if len(set(names)) < len(names):
-            raise ValueError("two networks are of one family, depth and width; their runs could not be told apart")
-        for network in one.networks:
-            for source in sources:
-                if network.claimed not in (ratios := network.ratios_for(source)):
-                    raise ValueError(
-                        f"compression.networks: claimed = {network.claimed:g} is none of {network.family}'s ratios for "
-                        f"{source}, {', '.join(map(str, ratios))}"
-                    )
+        names = [str(network) for network in (*self.compression.networks, self.tensors.network)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name} is there twice among networks; runs of both could not be told apart")
         check_runs(sum(len(self.runs(name)) for name in EXPERIMENTS) * self.seeds)
-        for images in one.images:
-            for network in one.networks:
-                _check(images, network, one.training, network.ratios_for(images.source), sparse=bool(one.sparse))
-        _check(other.images, other.network, other.training, [level.low_rank for level in other.levels], sparse=False)
         return self
 
     def runs(self, experiment: str) -> list[dict[str, Any]]:
@@ -277,7 +312,7 @@ class CompressedSettings(Settings):
         if experiment == "tensors":
             own = self.tensors
             where = {"source": own.images.source, **own.network.axes}
-            return {"where": where, "levels": [level.plain() for level in own.levels]}
+            return {"where": where, "levels": [level.plain() for level in own.levels], "decays": list(own.decays)}
         panels = [
             {"source": images.source, **network.axes, "ratio": network.claimed}
             for images in self.compression.images
@@ -295,10 +330,11 @@ class CompressedSettings(Settings):
             raise ValueError(f"source~{axes['source']}: the present settings have {there} for this network")
         variant = Variant(*(axes[name] for name in Variant._fields))
         variant.check()
-        if variant.method != "low_rank" and variant.method not in TENSORS and variant.size < 1:
-            _check_sparse(network.layout(images), variant.size)
+        if variant.method in SPARSE:
+            random_tickets = variant.method == "random_tickets"
+            network.layout(images).check_sparse(variant.size, random_tickets=random_tickets)
         if variant.method == "low_rank":
-            _check_low_rank(network.layout(images), variant.size)
+            network.layout(images).check_low_rank(variant.size)
         return self._run(images, network, own, variant)
 
     def _network(self, axes: dict[str, Any]) -> tuple[Compression | TensorLayers, Network]:
@@ -309,7 +345,7 @@ class CompressedSettings(Settings):
         if self.tensors.network.axes == axes:
             return self.tensors, self.tensors.network
         there = (*self.compression.networks, self.tensors.network)
-        names = ", ".join(f"{one.family} {one.depth} of width {one.width}" for one in there)
+        names = ", ".join(map(str, there))
         asked = f"network~{axes['network']} depth~{axes['depth']} width~{axes['width']}"
         raise ValueError(f"{asked}: the present settings have {names}")
 
@@ -338,37 +374,26 @@ def _axes(images: Images, network: Network, variant: Variant) -> dict[str, Any]:
     return {"source": images.source, **network.axes, **variant._asdict()}
 
 
-def _check(images: Images, network: Network, own: Training, ratios: Any, *, sparse: bool) -> None:
-    """Raise ValueError if a network cannot be trained so, or not be made so small."""
-    own.check_images(images)
-    check_side(images)
-    if own.cutout > images.side:
-        raise ValueError(f"training.cutout = {own.cutout}: {images.source} has images of {images.side} px")
+def _check(images: Images, network: Network, own: Training, *, where: str) -> Layout:
+    """Return the layout of a network; raises ValueError if it cannot be trained so."""
+    with _naming(f"training, with {images.source}"):
+        own.check_images(images)
+        if own.cutout > images.side:
+            raise ValueError(f"training.cutout = {own.cutout}: {images.source} has images of {images.side} px")
+    with _naming(f"images: {images.source}"):
+        check_side(images)
     layout = network.layout(images)
-    for ratio in ratios:
-        _check_low_rank(layout, ratio)
-        if sparse:
-            _check_sparse(layout, ratio)
-    places = sum(layer.outputs * layer.side**2 for layer in layout.layers)
-    check_memory(
-        3 * places * min(own.batch_size, images.num_train_at_most),
-        each=4,
-        what=f"batch_size = {own.batch_size:,}: a batch",
-    )
-    check_memory(6 * layout.parameters, each=4, what=f"width = {network.width}: a network of such a depth")
+    batch = 3 * sum(layer.outputs * layer.side**2 for layer in layout.layers)
+    batch *= min(own.batch_size, images.num_train_at_most)
+    check_memory(batch, each=4, what=f"training.batch_size = {own.batch_size:,}: a batch of {where}")
+    check_memory(6 * layout.parameters, each=4, what=f"{where}: a network of this depth and width")
+    return layout
 
 
-def _check_low_rank(layout: Layout, ratio: float) -> None:
-    least, most = (layout.factorized(most=which) / layout.parameters for which in (False, True))
-    if not least <= ratio <= most:
-        raise ValueError(f"a ratio of {ratio:g}: with factors this network has shares from {least:.6f} to {most:.6f}")
-
-
-def _check_sparse(layout: Layout, ratio: float) -> None:
-    # What is never pruned, and the three tenths of the linear layer that a random ticket keeps.
-    least = layout.others + max(1, math.ceil(0.3 * layout.layers[-1].weights))
-    if round(ratio * layout.parameters) < least:
-        raise ValueError(
-            f"a ratio of {ratio:g}: the smallest share is {least / layout.parameters:.6f} of a sparse network of this "
-            "kind, as normalisations, biases and some of the linear layer stay"
-        )
+@contextlib.contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Say before what is wrong with a value where it stands."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None

@@ -7,6 +7,7 @@ holds them against this.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -54,6 +55,24 @@ class Layout(NamedTuple):
     def parameters(self) -> int:
         """Parameters of the dense network."""
         return self.others + sum(layer.weights for layer in self.layers)
+
+    def check_low_rank(self, ratio: float) -> None:
+        """Raise ValueError if factors do not lead to a share of `ratio` of the parameters."""
+        least, most = (self.factorized(most=which) / self.parameters for which in (False, True))
+        if not least <= ratio <= most:
+            raise ValueError(
+                f"a ratio of {ratio:g}: with factors this network has shares from {least:.6f} to {most:.6f}"
+            )
+
+    def check_sparse(self, ratio: float, *, random_tickets: bool) -> None:
+        """Raise ValueError if a share of `ratio` leaves no weight, or less of the linear layer than a ticket keeps."""
+        kept = math.ceil(0.3 * self.layers[-1].weights) if random_tickets else 1
+        least = self.others + kept
+        if round(ratio * self.parameters) < least:
+            raise ValueError(
+                f"a ratio of {ratio:g}: a sparse network of this kind has {least / self.parameters:.6f} or more, as "
+                "normalisations and biases stay" + (" and three tenths of the linear layer" if random_tickets else "")
+            )
 
     def factorized(self, *, most: bool) -> int:
         """Return the parameters with factors of rank 1, or, if `most`, of as many ranks as a matrix has rows."""

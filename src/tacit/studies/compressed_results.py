@@ -138,9 +138,16 @@ NAMES = {
 
 
 def _judge_tensors(
-    book: ledger.Ledger, answers: Answers, *, where: Mapping[str, Any], levels: Sequence[Mapping[str, float]]
+    book: ledger.Ledger,
+    answers: Answers,
+    *,
+    where: Mapping[str, Any],
+    levels: Sequence[Mapping[str, float]],
+    decays: Sequence[str],
 ) -> None:
-    """Judge that low rank with both beats tensors, and that both help tensors too."""
+    """Judge that low rank with both beats tensors, and that both help tensors too; of the decays that there are."""
+    if "frobenius" not in decays:
+        return
     place = [where[name] for name in ("source", "network", "depth", "width")]
     for number, level in enumerate(levels, start=1):
         words = f"{where['source']}, {where['network']} {where['depth']} of width {where['width']}, size {number}"
@@ -155,7 +162,7 @@ def _judge_tensors(
             both = [variants[name, "spectral", "frobenius"] for name in ("low_rank", method)]
             found = _combined(answers, place, {both[0]: -1, both[1]: 1})
             book.judge(f"less_than_{method}_{number}", SOURCE, text, found, below=0, unit="percentage points")
-        for method in level:
+        for method in level if "weight" in decays else ():
             text = f"{words}: {NAMES[method]} errs less with spectral start and Frobenius decay than with neither"
             one, other = variants[method, "spectral", "frobenius"], variants[method, "regular", "weight"]
             found = _combined(answers, place, {one: -1, other: 1})
