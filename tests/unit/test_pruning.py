@@ -1,6 +1,7 @@
 """Scores of weights against finite differences, sparsity to the weight, and training that keeps it."""
 
 import logging
+from collections import OrderedDict
 from fractions import Fraction
 
 import numpy as np
@@ -443,9 +444,12 @@ def test_masks_that_do_not_fit_are_refused():
 
 
 def test_scores_need_no_mode_and_no_use_of_every_layer():
-    model = nn.ModuleDict({"used": small(), "unused": nn.Linear(3, 3).double()})
-    model.forward = lambda images: model["used"](images)
-    images, labels = torch.randn(4, 1, 5, 5, dtype=torch.float64), torch.arange(4) % 2
+    class Idle(nn.Sequential):
+        def forward(self, images):
+            return self.used(images)
+
+    model = Idle(OrderedDict(used=small(), unused=nn.Linear(3, 3).double()))
+    images, labels = torch.randn(4, 1, 6, 6, dtype=torch.float64), torch.arange(4) % 2
     for scores in (snip_scores, grasp_scores):
         with torch.no_grad():
             found = scores(model, images, labels)
