@@ -44,6 +44,16 @@ class Factors(NamedTuple):
         return ((self.U.mT @ self.U) * (right @ right.mT)).sum((-2, -1)).clamp(min=0)
 
 
+def heads_by_rows(weight: Tensor, heads: int) -> Tensor:
+    """Return the part of each head (H, d, D) of the weight (H d, D) of queries, keys or values, as a view."""
+    return weight.unflatten(0, (heads, -1))
+
+
+def heads_by_columns(weight: Tensor, heads: int) -> Tensor:
+    """Return the part of each head (H, D, d) of the weight (D, H d) by which attention writes, as a view."""
+    return weight.unflatten(1, (heads, -1)).transpose(0, 1)
+
+
 Product = TypeVar("Product", bound=tuple[Any, ...])
 """Named parts of a product, tensors or None: factors of a matrix, or the parts of a tensor network."""
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.nn.factorized import Factorized, FactorizedMatrix
-from tacit.nn.factors import Factors, each
+from tacit.nn.factors import Factors, each, heads_by_columns, heads_by_rows
 
 
 class Part(NamedTuple):
@@ -92,16 +92,16 @@ def term(layer: Factorized) -> Term | TensorTerm:
 def query_key(query: nn.Linear, key: nn.Linear, *, heads: int) -> Term:
     """Return the products Q_h^T K_h (H, D, D), by which the heads of attention compare, from weights (H d, D)."""
     return Term(
-        Part(query, "weight", lambda weight: weight.unflatten(0, (heads, -1)).mT),
-        Part(key, "weight", lambda weight: weight.unflatten(0, (heads, -1))),
+        Part(query, "weight", lambda weight: heads_by_rows(weight, heads).mT),
+        Part(key, "weight", lambda weight: heads_by_rows(weight, heads)),
     )
 
 
 def output_value(output: nn.Linear, value: nn.Linear, *, heads: int) -> Term:
     """Return the products O_h V_h (H, D, D), by which the heads of attention write; output (D, H d), value (H d, D)."""
     return Term(
-        Part(output, "weight", lambda weight: weight.unflatten(1, (heads, -1)).transpose(0, 1)),
-        Part(value, "weight", lambda weight: weight.unflatten(0, (heads, -1))),
+        Part(output, "weight", lambda weight: heads_by_columns(weight, heads)),
+        Part(value, "weight", lambda weight: heads_by_rows(weight, heads)),
     )
 
 
