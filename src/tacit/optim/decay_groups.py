@@ -74,24 +74,39 @@ def decay_groups(
     if factors != "weight" and not layers:
         raise ValueError(f"factors = {factors!r}: no layer of this model is factorized")
     decayed = [name for name in layers if factors == "frobenius" or (also_frobenius and also_frobenius(name))]
-    owners = {id(part): name for name, layer in layers.items() for part in layer.factors() if part is not None}
+    of_layers = {id(part) for layer in layers.values() for part in layer.factors() if part is not None}
     of_factors = {"weight": weight_decay, "scaled": weight_decay * (ratio or 0.0)}.get(factors, 0.0)
+
+    def shrinks(name: str, parameter: nn.Parameter) -> tuple[FactorDecay, float]:
+        of_layer = id(parameter) in of_layers
+        kept = not (without_weight_decay and without_weight_decay(name))
+        return factors if of_layer else "weight", kept * (of_factors if of_layer else weight_decay)
+
+    return planned(model, shrinks, FrobeniusDecay([layers[name] for name in decayed], weight_decay))
+
+
+def planned(
+    model: nn.Module,
+    shrinks: Callable[[str, nn.Parameter], tuple[FactorDecay, float]],
+    frobenius: FrobeniusDecay,
+) -> DecayPlan:
+    """Return the plan in which parameters shrink by themselves as `shrinks` says, and products by `frobenius`.
+
+    `shrinks` returns kind and coefficient of the weight decay of a parameter, given its name too.
+    """
+    in_products = {id(part.parameter()) for term in frobenius.terms for part in term.parts()}
     groups: dict[float, list[nn.Parameter]] = {}
     report: list[Row] = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             report.append(Row(name, "none", 0.0))
             continue
-        layer = owners.get(id(parameter))
-        kind: FactorDecay = "weight" if layer is None else factors
-        coefficient = weight_decay if layer is None else of_factors
-        if without_weight_decay and without_weight_decay(name):
-            coefficient = 0.0
+        kind, coefficient = shrinks(name, parameter)
         groups.setdefault(coefficient, []).append(parameter)
-        report += _rows(name, kind, coefficient, weight_decay if layer in decayed else 0.0)
+        report += _rows(name, kind, coefficient, frobenius.coefficient if id(parameter) in in_products else 0.0)
     return DecayPlan(
         [{"params": members, "weight_decay": coefficient} for coefficient, members in groups.items()],
-        FrobeniusDecay([layers[name] for name in decayed], weight_decay),
+        frobenius,
         report,
     )
 
