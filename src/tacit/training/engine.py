@@ -82,12 +82,12 @@ class Step(Protocol):
 
 
 class Minimize:
-    """Steps of an optimizer on an objective, of images from `data`.
+    """Steps of an optimizer on an objective, of images or sentences from `data`.
 
     `optimizer` is one over the parameters of `network`, which is moved to the order in memory that suits it. `rate`
     gives the learning rate from the time in epochs; without it that of the optimizer stays. `decays` are called before
-    each step of the optimizer, to add to the gradients, and `after` after it. A compiled network cannot be
-    differentiated twice.
+    each step of the optimizer, one after the other, to add to the gradients or, the last, to clip them, and `after`
+    after it. A compiled network cannot be differentiated twice.
     """
 
     def __init__(
@@ -124,7 +124,10 @@ class Minimize:
 
     def take(self, step: int, numbers: Tensor) -> Tensor:
         """Take a step; return what the objective records of it."""
-        images = self.data.batch(numbers, self.format).to(self.dtype)
+        images = self.data.batch(numbers, self.format)
+        if isinstance(images, Tensor):
+            # Numbers of tokens stay what they are.
+            images = images.to(self.dtype)
         with precisions.autocast(self.precision, self.device):
             value = self.objective(self.forward, images, self.data.labels[numbers], self.drawn[step])
         if self.rate is not None:

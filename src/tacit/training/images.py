@@ -6,7 +6,7 @@ Whatever can be learned from has `labels` (N,) and gives normalised images by th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -31,8 +31,11 @@ class Examples(Protocol):
         """Draw what is random in the images of an epoch; mostly nothing is."""
         ...
 
-    def batch(self, numbers: Tensor, memory_format: torch.memory_format) -> Tensor:
-        """Return the images (B, C, H, W) with these numbers, normalised; valid until the next call."""
+    def batch(self, numbers: Tensor, memory_format: torch.memory_format) -> Any:
+        """Return the images (B, C, H, W) with these numbers, normalised; valid until the next call.
+
+        Sentences are `objectives.Tokens`, of which the labels are how many tokens each target has, its end included.
+        """
         ...
 
 

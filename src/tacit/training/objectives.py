@@ -1,7 +1,8 @@
 """What networks are trained to make small, of one batch.
 
 An objective is called with a network, images (B, C, H, W), labels (B,) and what it has drawn for the step. It returns
-the scalar to differentiate and what is recorded of the step, its `columns`, of which `loss` and `accuracy` are two.
+the scalar to differentiate and what is recorded of the step, its `columns`, of which `loss` is one and, of images,
+`accuracy` another. Of translations it is called with sentences (`Tokens`) in place of images.
 """
 
 from __future__ import annotations
@@ -17,10 +18,21 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from tacit import streams
 from tacit.optim.long_range import Patch, regularizer
 
-Network = Callable[[Tensor], Tensor]
-"""Gives logits of images, (B, K) or (B,); a module, or one that was compiled."""
+Network = Callable[..., Tensor]
+"""Gives logits of images, (B, K) or (B,), or of the parts of `Tokens`; a module, or one that was compiled."""
 
 PatchSampler = Callable[[np.random.Generator], tuple[Patch, Patch]]
+
+
+class Tokens(NamedTuple):
+    """Sentences and their translations as numbers of tokens (int64), with padding where they are shorter."""
+
+    source: Tensor
+    """(B, S), padded on the left."""
+    previous: Tensor
+    """(B, T), padded on the right: the target behind its end, so that each token stands under the one before it."""
+    target: Tensor
+    """(B, T), padded on the right."""
 
 
 class Value(NamedTuple):
@@ -44,7 +56,7 @@ class Objective(Protocol):
         """Return what is drawn at random for each step of an epoch, from streams named by the epoch."""
         ...
 
-    def __call__(self, network: Network, images: Tensor, labels: Tensor, drawn: Any) -> Value:
+    def __call__(self, network: Network, images: Any, labels: Tensor, drawn: Any) -> Value:
         """Return the objective on a batch; raises nothing for what is not finite, which the engine looks for."""
         ...
 
@@ -112,6 +124,41 @@ class LongRangeBinaryCrossEntropy:
             return Value(loss, (loss, correct, torch.zeros_like(loss)))
         penalty = regularizer(network, images, logits, *drawn)
         return Value(loss + self.coefficient * penalty, (loss, correct, penalty))
+
+
+class LabelSmoothedCrossEntropy:
+    """Cross-entropy of tokens with a share of each label spread over all V of them, mean over those of the targets.
+
+        (1 - smoothing) (-log p_y) + smoothing / V sum_v (-log p_v),
+
+    in nats, without padding. `likelihood` records the part -log p_y. The labels, which are of a batch of translations
+    how many tokens each has, are not needed. Raises ValueError for a share that is none.
+    """
+
+    columns: tuple[str, ...] = ("loss", "likelihood")
+
+    def __init__(self, *, smoothing: float, padding: int):
+        if not 0 <= smoothing < 1:
+            raise ValueError(f"smoothing = {smoothing}: a share of the label that is spread is 0 or more, below 1")
+        self.smoothing, self.padding = smoothing, padding
+
+    def draw(self, epoch: int, steps: int) -> Sequence[None]:
+        """Draw nothing."""
+        return [None] * steps
+
+    def __call__(self, network: Network, images: Tokens, labels: Tensor, drawn: None) -> Value:
+        """Return the loss; of the step are recorded loss and negative log-likelihood a token."""
+        source, previous, target = images
+        loss, likelihood, tokens = self.sums(network(source, previous), target)
+        return Value(loss / tokens, (loss / tokens, likelihood / tokens))
+
+    def sums(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return loss and negative log-likelihood, sums over tokens, and the number of tokens, of logits (B, T, V)."""
+        there = target != self.padding
+        log_p = full(logits).log_softmax(-1)
+        likelihood = -(log_p.gather(-1, target[..., None]).squeeze(-1) * there).sum()
+        spread = -(log_p.mean(-1) * there).sum()
+        return (1 - self.smoothing) * likelihood + self.smoothing * spread, likelihood, there.sum()
 
 
 def full(logits: Tensor) -> Tensor:

@@ -59,3 +59,35 @@ def stepwise(
         return learning_rate / falls_by**passed
 
     return rate
+
+
+def inverse_square_root(learning_rate: float, *, steps: int, constant: int) -> Callable[[float], float]:
+    """Return the rate, as a function of the time in epochs of so many `steps`, that falls with the root of time.
+
+    After t steps it is learning_rate sqrt(constant / t), and `learning_rate` for the first `constant` of them. Raises
+    ValueError if there is not one at least of both.
+    """
+    if steps < 1 or constant < 1:
+        raise ValueError(f"steps = {steps}, constant = {constant}: both are 1 or more")
+
+    def rate(time: float) -> float:
+        done = round(time * steps)
+        return learning_rate * (constant / max(done, constant)) ** 0.5
+
+    return rate
+
+
+def clipping(parameters: Iterable[nn.Parameter], norm: float) -> Callable[[], None]:
+    """Return what shortens the gradient of all `parameters` together to `norm`, in the Euclidean norm, if it is longer.
+
+    Among the decays of a step it comes last, so that they are clipped with the gradient of the loss. Nothing is read
+    back from a GPU.
+    """
+    if not norm > 0:
+        raise ValueError(f"norm = {norm}: it is larger than 0")
+    parameters = list(parameters)
+
+    def clip() -> None:
+        nn.utils.clip_grad_norm_(parameters, norm)
+
+    return clip
