@@ -9,11 +9,11 @@ from torch import nn
 
 from tacit import checkpoints
 from tacit.settings.untied import log_spaced
-from tacit.training import engine, evaluation, resumable
+from tacit.training import engine, evaluation, optimizers, resumable
 from tacit.training.batches import Batches
 from tacit.training.images import LabelledImages
 from tacit.training.keeping import Keeper
-from tacit.training.objectives import CrossEntropy
+from tacit.training.objectives import CrossEntropy, LabelSmoothedCrossEntropy, Tokens
 
 COUNT, SIZE = 23, 5
 STEPS = math.ceil(COUNT / SIZE)
@@ -80,6 +80,105 @@ def test_decays_add_to_the_gradients_before_the_step():
 
     finished(training(network, decays=[decay]))
     torch.testing.assert_close(vector(network), written_out(rate=lambda time: 0.1, decay=0.3))
+
+
+def test_clipping_comes_after_decays():
+    """The gradient of the loss and that of the decay are shortened together, if they are too long."""
+    for norm in (0.05, 1e3):
+        network, by_hand, data = model(), model(), task()
+
+        def decay(network=network):
+            for parameter in network.parameters():
+                parameter.grad.add_(parameter.detach(), alpha=0.3)
+
+        clip = optimizers.clipping(network.parameters(), norm)
+        step = training(network, decays=[decay, clip]).moving
+        step.begin(0, 1)
+        step.take(0, torch.arange(COUNT))
+        images = data.batch(torch.arange(COUNT), torch.contiguous_format)
+        loss = nn.functional.cross_entropy(by_hand(images), data.labels)
+        penalty = 0.15 * sum(parameter.square().sum() for parameter in by_hand.parameters())
+        gradient = torch.cat([part.flatten() for part in torch.autograd.grad(loss + penalty, by_hand.parameters())])
+        assert 0.05 < gradient.norm() < 1e3
+        moved = vector(by_hand) - 0.1 * gradient * min(1.0, norm / gradient.norm())
+        torch.testing.assert_close(vector(network), moved, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="norm = 0"):
+        optimizers.clipping(network.parameters(), 0.0)
+
+
+def test_the_published_rate_of_translation():
+    rate = optimizers.inverse_square_root(0.25, steps=1_037, constant=4_000)
+    by_step = [rate(step // 1_037 + step % 1_037 / 1_037) for step in (0, 3_999, 4_000, 4_001, 16_000, 100_000)]
+    assert by_step[:3] == [0.25] * 3
+    assert by_step[3] == pytest.approx(0.25 * math.sqrt(4_000 / 4_001), rel=1e-14) and by_step[3] < 0.25
+    assert by_step[4:] == [0.125, pytest.approx(0.05, rel=1e-14)]
+    for steps, constant in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match=f"steps = {steps}, constant = {constant}"):
+            optimizers.inverse_square_root(0.25, steps=steps, constant=constant)
+
+
+class Sentences:
+    """Three pairs, each of its own length."""
+
+    labels = torch.tensor([4, 2, 3])
+
+    def begin(self, epoch):
+        pass
+
+    def batch(self, numbers, memory_format):
+        target = torch.tensor([[4, 5, 6, 2], [7, 2, 1, 1], [4, 4, 2, 1]])
+        previous = torch.tensor([[2, 4, 5, 6], [2, 7, 1, 1], [2, 4, 4, 1]])
+        return Tokens(torch.tensor([[3, 4, 2], [1, 5, 2], [1, 1, 2]])[numbers], previous[numbers], target[numbers])
+
+
+class Translating(nn.Module):
+    """Logits of the token before and the first of the source."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.source, self.previous = nn.Embedding(8, 8), nn.Embedding(8, 8)
+
+    def forward(self, source, previous):
+        return 3 * (self.source(source[:, :1]) + self.previous(previous))
+
+
+def smoothed_by_hand(network, smoothing):
+    """Token by token."""
+    source, previous, target = Sentences().batch(torch.arange(3), None)
+    losses, likelihoods = [], []
+    for row, length in enumerate(Sentences.labels.tolist()):
+        p = network(source[row : row + 1], previous[row : row + 1])[0].softmax(-1)
+        for place in range(length):
+            nll = -p[place].log()
+            likelihoods.append(nll[target[row, place]])
+            losses.append((1 - smoothing) * likelihoods[-1] + smoothing * sum(nll) / 8)
+    return sum(losses) / 9, sum(likelihoods) / 9
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+def test_labels_are_smoothed_over_tokens_without_padding(smoothing):
+    network, by_hand = Translating(), Translating()
+    objective = LabelSmoothedCrossEntropy(smoothing=smoothing, padding=1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
+    step = engine.Minimize(network, Sentences(), objective, optimizer)
+    step.begin(0, 1)
+    recorded = step.take(0, torch.arange(3))
+    loss, likelihood = smoothed_by_hand(by_hand, smoothing)
+    torch.testing.assert_close(recorded, torch.stack([loss, likelihood]).detach().double(), rtol=1e-6, atol=1e-6)
+    loss.backward()
+    with torch.no_grad():
+        for parameter in by_hand.parameters():
+            parameter -= 0.5 * parameter.grad
+    torch.testing.assert_close(vector(network), vector(by_hand))
+    assert step.columns == ("loss", "likelihood")
+    assert (loss == likelihood) == (smoothing == 0)
+
+
+def test_a_label_that_is_spread_altogether_is_refused():
+    for smoothing in (1.0, -0.1):
+        with pytest.raises(ValueError, match=f"smoothing = {smoothing}"):
+            LabelSmoothedCrossEntropy(smoothing=smoothing, padding=1)
 
 
 def test_means_of_an_epoch_are_over_examples_not_batches():

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, relu
+from torch.nn.functional import relu
 
 from tacit.nn.attention import HIDDEN, Attention, KeysValues
 from tacit.nn.factorizing import FactorizedModel, factorize
@@ -196,6 +196,7 @@ class Transformer(nn.Module):
         self.source_positions = nn.Embedding(shape.positions, shape.width, padding_idx=padding)
         self.target_embedding = nn.Embedding(target_tokens, shape.width, padding_idx=padding)
         self.target_positions = nn.Embedding(shape.positions, shape.width, padding_idx=padding)
+        self.dropout = nn.Dropout(shape.dropout)
         self.encoder = nn.ModuleList(EncoderLayer(shape, head_width) for _ in range(shape.layers))
         self.encoder_norm = LayerNorm(shape.width)
         self.decoder = nn.ModuleList(DecoderLayer(shape, head_width) for _ in range(shape.layers))
@@ -264,7 +265,7 @@ class Transformer(nn.Module):
         return self.encoder_norm(x)
 
     def _embed(self, tokens: Tensor, embedding: nn.Module, table: nn.Module, positions: Tensor) -> Tensor:
-        return dropout(embedding(tokens) + table(positions), self.shape.dropout, self.training)
+        return self.dropout(embedding(tokens) + table(positions))
 
     def _positions(self, tokens: Tensor) -> Tensor:
         """Return the position of each token, counted from padding + 1 without padding, whose own is `padding`."""
