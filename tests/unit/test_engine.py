@@ -143,6 +143,13 @@ class Translating(nn.Module):
         return 3 * (self.source(source[:, :1]) + self.previous(previous))
 
 
+class Dropping(Translating):
+    """The same, of which half is dropped in training."""
+
+    def forward(self, source, previous):
+        return nn.functional.dropout(super().forward(source, previous), 0.5, self.training)
+
+
 def smoothed_by_hand(network, smoothing):
     """Token by token."""
     source, previous, target = Sentences().batch(torch.arange(3), None)
@@ -173,6 +180,18 @@ def test_labels_are_smoothed_over_tokens_without_padding(smoothing):
     torch.testing.assert_close(vector(network), vector(by_hand))
     assert step.columns == ("loss", "likelihood")
     assert (loss == likelihood) == (smoothing == 0)
+
+
+def test_losses_of_a_set_are_means_over_its_tokens():
+    """However they are shared out to batches; without what is dropped in training."""
+    network = Dropping().train()
+    objective = LabelSmoothedCrossEntropy(smoothing=0.1, padding=1)
+    expected = [part.item() for part in smoothed_by_hand(Translating(), 0.1)]
+    for batches in ([[0, 1, 2]], [[2], [0, 1]]):
+        numbers = [torch.tensor(batch) for batch in batches]
+        found = evaluation.token_losses(network, Sentences(), numbers, objective)
+        assert list(found.values()) == pytest.approx(expected, rel=1e-6)
+        assert list(found) == ["loss", "likelihood"] and network.training
 
 
 def test_a_label_that_is_spread_altogether_is_refused():

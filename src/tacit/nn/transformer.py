@@ -168,7 +168,7 @@ class Transformer(nn.Module):
         source_tokens: number of tokens in the dictionary of the source.
         target_tokens: V, the same of the target.
         shape: all sizes.
-        rank_scale: narrows heads to int(rank_scale D / H) if above 0 (`transformer` factorizes the rest).
+        rank_scale: narrows heads to int(rank_scale D / H) if above 0; `compressed` factorizes the rest.
         padding: number of the token that is none; it has an embedding, which is not learned.
         masks: whether the decoder sees padding of sources. With "published" it does, but not in `step`: the original
             decodes sentences of one length together, and so has none.

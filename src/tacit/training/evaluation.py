@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
@@ -9,6 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from tacit.nn import layout
 from tacit.training import precision as precisions
 from tacit.training.images import Examples
+from tacit.training.objectives import LabelSmoothedCrossEntropy
 
 BATCH = 256
 """Images that are predicted together."""
@@ -29,6 +32,31 @@ def predict(
         logits = [network(examples.batch(batch, order).to(dtype)) for batch in numbers.split(BATCH)]
     network.train(training)
     return torch.cat(logits)
+
+
+@torch.no_grad()
+def token_losses(
+    network: nn.Module,
+    examples: Examples,
+    batches: Iterable[Tensor],
+    objective: LabelSmoothedCrossEntropy,
+    *,
+    precision: str = "float32",
+) -> dict[str, float]:
+    """Return `loss` and `likelihood` (negative, of a token, nats) of translations, by a network in evaluation mode.
+
+    `batches` are the numbers of the pairs that are passed together; means are over the tokens of all of them.
+    """
+    training = network.training
+    network.eval()
+    totals = torch.zeros(3, dtype=torch.float64, device=examples.labels.device)
+    for numbers in batches:
+        source, previous, target = examples.batch(numbers, torch.contiguous_format)
+        with precisions.autocast(precision, source.device):
+            totals += torch.stack([part.double() for part in objective.sums(network(source, previous), target)])
+    network.train(training)
+    loss, likelihood, tokens = totals.tolist()
+    return {"loss": loss / tokens, "likelihood": likelihood / tokens}
 
 
 def performance(logits: Tensor, labels: Tensor) -> dict[str, float]:

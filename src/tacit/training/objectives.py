@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, nll_loss
 
 from tacit import streams
 from tacit.optim.long_range import Patch, regularizer
@@ -156,7 +156,8 @@ class LabelSmoothedCrossEntropy:
         """Return loss and negative log-likelihood, sums over tokens, and the number of tokens, of logits (B, T, V)."""
         there = target != self.padding
         log_p = full(logits).log_softmax(-1)
-        likelihood = -(log_p.gather(-1, target[..., None]).squeeze(-1) * there).sum()
+        # Reproducible on a GPU, as what gathers is not.
+        likelihood = nll_loss(log_p.flatten(0, 1), target.flatten(), ignore_index=self.padding, reduction="sum")
         spread = -(log_p.mean(-1) * there).sum()
         return (1 - self.smoothing) * likelihood + self.smoothing * spread, likelihood, there.sum()
 
