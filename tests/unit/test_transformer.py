@@ -14,7 +14,11 @@ from tacit.nn.attention import Attention, balance
 from tacit.nn.factorized import FactorizedEmbedding, FactorizedLinear, factorized_layers
 from tacit.nn.transformer import LayerNorm, Shape, Transformer, compressed, compressible, narrowed
 from tacit.optim.decay_groups import Row
+from tacit.optim.nesterov import Nesterov
 from tacit.optim.transformer_decay import transformer_decay
+from tacit.training import engine, optimizers
+from tacit.training.decoding import Search, left_padded, translate
+from tacit.training.objectives import LabelSmoothedCrossEntropy, Tokens
 
 SMALL = Shape(width=24, inner_width=40, heads=3, layers=2, positions=16)
 SOURCE = torch.tensor([[1, 1, 5, 6, 2], [9, 8, 7, 6, 2], [1, 1, 1, 3, 2]])
@@ -399,3 +403,65 @@ def test_coefficients_and_flags_that_are_none_are_refused():
     ):
         with pytest.raises(ValueError, match=said):
             transformer_decay(model, **options)
+
+
+# All of it together
+
+
+class Turned:
+    """Sentences of two to four words out of six, whose translations are the same words in reverse."""
+
+    def __init__(self, count, *, seed):
+        generator = torch.Generator().manual_seed(seed)
+        lengths = torch.randint(2, 5, (count,), generator=generator).tolist()
+        self.words = [torch.randint(4, 10, (length,), generator=generator).tolist() for length in lengths]
+        self.sources = [[*words, 2] for words in self.words]
+        self.labels = torch.tensor(lengths) + 1
+
+    def begin(self, epoch):
+        pass
+
+    def batch(self, numbers, memory_format):
+        words = [self.words[number][::-1] for number in numbers.tolist()]
+        longest = max(map(len, words)) + 1
+        previous = [[2, *target] + [1] * (longest - len(target) - 1) for target in words]
+        target = [[*target, 2] + [1] * (longest - len(target) - 1) for target in words]
+        sources = left_padded([self.sources[number] for number in numbers.tolist()], 1)
+        return Tokens(sources, torch.tensor(previous), torch.tensor(target))
+
+
+def learning(steps):
+    """A compressed network with all that the paper trains by: spectral starts, decay of products, clipping."""
+    torch.manual_seed(0)
+    shape = Shape(width=48, inner_width=96, heads=4, layers=2, positions=16, dropout=0.0, inner_dropout=0.0)
+    model = compressed(Transformer(10, 10, shape, rank_scale=0.5), 0.5, spectral=True).model
+    balance(model)
+    plan = transformer_decay(model, frobenius_decay=1e-5, linear=True, query_key=True, output_value=True)
+    step = engine.Minimize(
+        model,
+        Turned(2_000, seed=0),
+        LabelSmoothedCrossEntropy(smoothing=0.1, padding=1),
+        Nesterov(plan.groups, lr=0.25, momentum=0.99),
+        rate=optimizers.inverse_square_root(0.25, steps=steps, constant=steps // 2),
+        decays=[plan.frobenius.add_gradients, optimizers.clipping(model.parameters(), 0.1)],
+    )
+    step.begin(0, steps)
+    return model, step
+
+
+def test_it_learns_and_goes_on_where_it_was_left(tmp_path):
+    steps, batches = 200, torch.arange(2_000).split(50)
+    model, step = learning(steps)
+    for number in range(steps):
+        if number == steps - 20:
+            torch.save(step.state(), tmp_path / "state.pt")
+        step.take(number, batches[number % len(batches)])
+    again, resumed = learning(steps)
+    resumed.load_state(torch.load(tmp_path / "state.pt", weights_only=True))
+    for number in range(steps - 20, steps):
+        resumed.take(number, batches[number % len(batches)])
+    for one, other in zip(again.parameters(), model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    test = Turned(60, seed=1)
+    found = translate(model, test.sources, Search(beams=3, longest=10))
+    assert sum(best.tokens == words[::-1] for best, words in zip(found, test.words, strict=True)) > 50
