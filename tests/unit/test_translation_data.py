@@ -28,6 +28,10 @@ def silent(count):
     pass
 
 
+def begin(pairs):
+    return silent
+
+
 def parse(**values):
     return Translation.from_plain({"merges": 20} | values)
 
@@ -114,7 +118,7 @@ def prepared(archive, monkeypatch):
     monkeypatch.setattr(translation_sources, "read_archive", tiny)
 
     def prepare(**values):
-        arrays = translation.make(parse(source="iwslt14", **values), texts_folder=archive.folder, advance=silent)
+        arrays = translation.make(parse(source="iwslt14", **values), texts_folder=archive.folder, begin=begin)
         path = archive.folder / "corpus.h5"
         store.write(path, arrays, kind=translation.DATASET, settings={})
         return translation.read(path)
@@ -200,7 +204,7 @@ def test_a_missing_archive_is_described(tmp_path):
     for said in (f"{tmp_path}/{ARCHIVE}: missing", "IWSLT'14", "fbaipublicfiles", "texts_folder"):
         assert said in message
     with pytest.raises(TextSourceError) as error:
-        translation.make(parse(source="iwslt14"), texts_folder=tmp_path, advance=silent)
+        translation.make(parse(source="iwslt14"), texts_folder=tmp_path, begin=begin)
     assert str(error.value) == message
     (tmp_path / ARCHIVE).mkdir()
     assert "is no file but a folder" in translation_sources.archive_shortage(tmp_path)
@@ -303,7 +307,7 @@ def own(tmp_path):
 
     def make(**values):
         return translation.make(
-            parse(source="folder", folder="mine", **values), texts_folder="nowhere", root=tmp_path, advance=silent
+            parse(source="folder", folder="mine", **values), texts_folder="nowhere", root=tmp_path, begin=begin
         )
 
     return folder, make
@@ -444,7 +448,7 @@ import hashlib
 from tacit.data import translation
 from tacit.settings.translation import Translation
 corpus = Translation(source="numbers", merges=100, num_train=300, num_valid=20, num_test=20)
-arrays = translation.make(corpus, texts_folder="", advance=lambda count: None)
+arrays = translation.make(corpus, texts_folder="", begin=lambda pairs: lambda count: None)
 print(hashlib.sha256(b"".join(name.encode() + array.tobytes() for name, array in arrays.items())).hexdigest())
 """
 
@@ -517,7 +521,7 @@ def test_the_english_of_a_sentence_follows_from_its_german(made):
 
 def test_what_is_made_is_cut_and_known(tmp_path, made):
     settings = parse(source="numbers", merges=200, num_train=800, num_valid=50, num_test=50)
-    arrays = translation.make(settings, texts_folder="nowhere", advance=silent)
+    arrays = translation.make(settings, texts_folder="nowhere", begin=begin)
     corpus = read_back(arrays, tmp_path)
     assert [len(getattr(corpus, split)) for split in SPLITS] == [800, 50, 50]
     # Words that training never had are put together of its pieces.
@@ -529,6 +533,26 @@ def test_what_is_made_is_cut_and_known(tmp_path, made):
 
 
 # Files and settings.
+
+
+def test_progress_hears_of_all_pairs_and_of_no_more(own, archive, monkeypatch, tmp_path):
+    archive.pack()
+    tiny = functools.partial(translation_sources.read_archive, test_sets=TINY)
+    monkeypatch.setattr(translation_sources, "read_archive", tiny)
+    for settings, expected in (
+        (parse(source="folder", folder="mine"), 47),
+        (parse(source="iwslt14"), 70),
+        (parse(source="numbers", num_train=20, num_valid=3, num_test=4), 27),
+    ):
+        announced, heard = [], []
+
+        def noting(pairs, announced=announced, heard=heard):
+            announced.append(pairs)
+            return heard.append
+
+        translation.make(settings, texts_folder=archive.folder, root=tmp_path, begin=noting)
+        assert announced == [expected]
+        assert sum(heard) == expected
 
 
 def test_the_file_says_which_corpus_it_is_and_damage_is_found(own, tmp_path):

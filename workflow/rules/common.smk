@@ -112,6 +112,7 @@ except UserError as error:
     raise refusal(error, "Wrong settings:\n") from None
 
 IMAGES_FOLDER = str(Path(cfg.images_folder).expanduser().absolute())
+TEXTS_FOLDER = str(Path(cfg.texts_folder).expanduser().absolute())
 
 try:
     getpass.getuser()
@@ -127,6 +128,7 @@ os.environ.update(
     TACIT_CHECKPOINT_SECONDS=str(cfg.checkpoint_seconds),
     TACIT_IMAGES_FOLDER=IMAGES_FOLDER,
     TACIT_DOWNLOAD_IMAGES=str(cfg.download_images),
+    TACIT_TEXTS_FOLDER=TEXTS_FOLDER,
 )
 # Before any job loads a library, on the host where it runs: a job that is submitted reads this file there.
 if cfg.processor == "common":

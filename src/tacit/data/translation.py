@@ -23,7 +23,7 @@ import numpy as np
 from tacit import store, streams
 from tacit.data import number_words, translation_sources
 from tacit.data.subwords import Dictionary, Segmenter, learn
-from tacit.data.translation_sources import Advance, Pair, TextSourceError
+from tacit.data.translation_sources import Advance, Begin, Pair, TextSourceError
 from tacit.settings.translation import SPLITS, Translation
 
 SIDES = ("source", "target")
@@ -88,15 +88,16 @@ class Corpus(NamedTuple):
 
 
 def make(
-    settings: Translation, *, texts_folder: str | Path, root: str | Path = ".", advance: Advance
+    settings: Translation, *, texts_folder: str | Path, root: str | Path = ".", begin: Begin
 ) -> dict[str, np.ndarray]:
     """Return a corpus as arrays to be stored.
 
     The archive of IWSLT'14 is looked for in `texts_folder`; a user's own folder, if it is relative, is one in `root`.
-    `advance` hears how many more pairs have been made words of. Raises TextSourceError if files are missing, cannot be
-    read or are not what they should be, or if there are fewer pairs than asked for.
+    `begin` hears how many pairs there are to make words of, and gives what hears of each. Raises
+    TextSourceError if files are missing, cannot be read or are not what they should be, or if there are fewer pairs
+    than asked for.
     """
-    words = _WORDS[settings.source](settings, Path(texts_folder), Path(root), advance)
+    words = _WORDS[settings.source](settings, Path(texts_folder), Path(root), begin)
     for split in SPLITS:
         if not words[split].source:
             raise TextSourceError(
@@ -182,8 +183,9 @@ def _cleaned(settings: Translation, pairs: _Tokenised) -> _Tokenised:
     return pairs.where(kept)
 
 
-def _of_iwslt14(settings: Translation, texts_folder: Path, root: Path, advance: Advance) -> dict[str, _Tokenised]:
+def _of_iwslt14(settings: Translation, texts_folder: Path, root: Path, begin: Begin) -> dict[str, _Tokenised]:
     train, test = translation_sources.read_archive(texts_folder, settings.languages)
+    advance = begin(len(train.source) + len(test.source))
     return published_split(_tokenised(settings, train, advance), _tokenised(settings, test, advance), settings)
 
 
@@ -196,8 +198,9 @@ def published_split(train: _Tokenised, test: _Tokenised, settings: Translation) 
     return {"train": cleaned.where(rest), "valid": cleaned.where(valid), "test": test}
 
 
-def _of_folder(settings: Translation, texts_folder: Path, root: Path, advance: Advance) -> dict[str, _Tokenised]:
+def _of_folder(settings: Translation, texts_folder: Path, root: Path, begin: Begin) -> dict[str, _Tokenised]:
     lines = translation_sources.read_own(settings, root=root)
+    advance = begin(sum(len(pair.source) for pair in lines.values()))
     found = {split: _tokenised(settings, lines[split], advance) for split in SPLITS}
     for split in ("valid", "test"):
         _check_not_empty(settings, split, found[split])
@@ -223,11 +226,12 @@ MOST_WORDS = 1000
 """Of a sentence that is to be translated; models have a place for about as many pieces."""
 
 
-def _of_numbers(settings: Translation, texts_folder: Path, root: Path, advance: Advance) -> dict[str, _Tokenised]:
+def _of_numbers(settings: Translation, texts_folder: Path, root: Path, begin: Begin) -> dict[str, _Tokenised]:
     try:
         made = number_words.make(settings.sizes, seed=settings.seed, advance=lambda count: None)
     except ValueError as error:
         raise TextSourceError(str(error)) from error
+    advance = begin(sum(settings.sizes.values()))
     order = (0, 1) if settings.languages == ("de", "en") else (1, 0)
     return {
         split: _tokenised(settings, Pair(*([sentence[side] for sentence in made[split]] for side in order)), advance)
@@ -235,7 +239,7 @@ def _of_numbers(settings: Translation, texts_folder: Path, root: Path, advance: 
     }
 
 
-_WORDS: Mapping[str, Callable[[Translation, Path, Path, Advance], dict[str, _Tokenised]]] = {
+_WORDS: Mapping[str, Callable[[Translation, Path, Path, Begin], dict[str, _Tokenised]]] = {
     "iwslt14": _of_iwslt14,
     "folder": _of_folder,
     "numbers": _of_numbers,

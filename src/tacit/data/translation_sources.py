@@ -37,7 +37,10 @@ _TAGS = re.compile(r"</?(?:title|description)>")
 _SEGMENT = re.compile(r'<seg id="[0-9]*">\s*|\s*</seg>\s*')
 
 Advance = Callable[[int], None]
-"""Hears how many more pairs have been read."""
+"""Hears how many more pairs have been made words of."""
+
+Begin = Callable[[int], Advance]
+"""Hears how many pairs there are before the first."""
 
 
 class TextSourceError(UserError):

@@ -40,6 +40,7 @@ class Configuration(Settings):
     accept_older_code: bool
     images_folder: Folder
     download_images: bool
+    texts_folder: Folder
     pathfinder: PathfinderSettings
     same_class: SameClassSettings
     rank_dynamics: RankDynamicsSettings

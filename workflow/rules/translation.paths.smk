@@ -1,0 +1,67 @@
+# Parallel corpora, shared by scales and studies, so what decides on one is in the path. Each study adds those that it
+# learns from.
+
+from tacit.data import translation_sources as _translation_sources
+from tacit.memory import translation as _translation_memory
+from tacit.settings import translation as _translation
+
+TRANSLATION = files("results/data/translation", _translation.PREPARED)
+# By source and identity.
+TRANSLATION_CORPORA = {}
+
+
+def translation_dataset(corpus):
+    """The file of a corpus of the present settings, which is thereby known."""
+    TRANSLATION_CORPORA[corpus.source, corpus.identity] = corpus
+    return TRANSLATION.of(source=corpus.source, corpus=corpus.identity)
+
+
+def translation_corpus(wildcards):
+    """What a corpus depends on; the path must be that of the present settings."""
+    return _known_corpus(wildcards).plain()
+
+
+def translation_prepare_memory(wildcards):
+    """Text, words and pieces of the corpus that the path names."""
+    corpus = _known_corpus(wildcards)
+    return _translation_memory.prepare(corpus, own=sum(path.stat().st_size for path in _own_files(corpus)))
+
+
+def translation_source(wildcards):
+    """A user's own files, whose edits make the corpus anew; an error before the first job if files are missing.
+
+    The published archive is no file that Snakemake should watch, as it never changes.
+    """
+    corpus = _known_corpus(wildcards)
+    # One made of own files would be deleted to be made anew of those that are left.
+    made = corpus.source != "folder" and Path(TRANSLATION.of(**wildcards)).exists()
+    planned_only = workflow.executor_plugin is None or workflow.dryrun
+    if not (made or planned_only) and (complaint := _translation_shortage(corpus)):
+        # As in images.paths.smk.
+        os.environ[provenance.SHORTAGE_VARIABLE] = complaint
+        raise WorkflowError(complaint)
+    return [str(path) for path in _own_files(corpus)]
+
+
+def _own_files(corpus):
+    """Those of a user's own files that are there."""
+    own = _translation_sources.own_files(corpus) if corpus.source == "folder" else []
+    return [path for path in own if os.path.exists(path)]
+
+
+def _translation_shortage(corpus):
+    if corpus.source == "folder":
+        return _translation_sources.own_shortage(corpus)
+    return _translation_sources.archive_shortage(TEXTS_FOLDER) if corpus.source == "iwslt14" else None
+
+
+def _known_corpus(wildcards):
+    try:
+        return TRANSLATION_CORPORA[wildcards.source, wildcards.corpus]
+    except KeyError:
+        known = [identity for source, identity in TRANSLATION_CORPORA if source == wildcards.source]
+        there = f"it is corpus~{' or corpus~'.join(known)} that" if known else "no corpus"
+        raise WorkflowError(
+            f"corpus~{wildcards.corpus}: with the present settings {there} is made of {wildcards.source}; change the "
+            "settings to get another"
+        ) from None
