@@ -117,7 +117,7 @@ def test_what_is_learned_is_the_same_in_every_process():
 
 
 def test_dictionaries_are_by_frequency_and_then_by_spelling():
-    dictionary = Dictionary.of([["b", "a", "c"], ["c", "b", "c", "ä"]])
+    dictionary = Dictionary.of([["b", "ä", "c"], ["c", "b", "c", "a"]])
     assert dictionary.pieces == ("<s>", "<pad>", "</s>", "<unk>", "c", "b", "a", "ä")
     assert len(dictionary) == 8
     ids = dictionary.encode(["c", "never", "ä"])
@@ -132,6 +132,14 @@ def test_text_is_never_taken_for_what_is_no_piece():
     ids = dictionary.encode(["</s>", "<pad>", "x"])
     assert min(ids[:3]) > subwords.UNKNOWN
     assert dictionary.decode(ids) == "</s> <pad> x"
+    assert Dictionary.of([["x"]]).encode(["</s>", "<pad>"]).tolist() == [3, 3, 2]
+
+
+@pytest.mark.parametrize("merges", range(1, 12))
+def test_no_more_is_learned_than_asked_for(merges):
+    # Spelt like the mark of an end, so that pieces are made that are there already.
+    words = {"qa</w>q": 50, "ra</w>r": 40, "a": 30, "ba": 20}
+    assert len(learn(words, merges=merges)) <= merges
 
 
 def test_reading_ends_with_the_sentence_and_passes_over_padding():
