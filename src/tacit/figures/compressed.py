@@ -40,13 +40,6 @@ REPORTED_EPOCHS = 200
 _FAMILIES = {"vgg": "VGG", "resnet": "ResNet", "wide_resnet": "WRN-"}
 
 
-def _named(network: str, depth: int, width: int) -> str:
-    """Return the name of a network."""
-    if network == "wide_resnet":
-        return f"WRN-{depth}-{width}"
-    return f"{_FAMILIES[network]}{depth}, width {width}"
-
-
 def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataFrame:
     """Return mean accuracy and error of each network with 95 % intervals over seeds, its size, and what is reported."""
     runs = tables["runs"]
@@ -115,8 +108,11 @@ def _draw_compression(numbers: pd.DataFrame, *, settings: Settings, missing: int
     for first, line in zip(rows, axes, strict=True):
         for second, place in zip(columns, line, strict=True):
             network, source = (first, second) if len(sources) > 1 else (second, first)
-            _panel(place, rows_with(_of_network(numbers, network), source=source))
-            place.set_title(f"{_named(*network)}, {FACTS[source].title}")
+            here = rows_with(_of_network(numbers, network), source=source)
+            _panel(place, here)
+            # Widths are told apart by sizes, in which networks of one depth differ by four.
+            sizes = "".join(f" ({_short(size)})" for size in here["dense_parameters"].unique()[:1])
+            place.set_title(f"{_FAMILIES[network[0]]}{network[1]}{sizes}, {FACTS[source].title}", fontsize=7.5)
         line[0].set_ylabel("test accuracy (%)")
     for place in axes[-1]:
         place.set_xlabel("share of parameters (%)")
@@ -127,7 +123,10 @@ def _draw_compression(numbers: pd.DataFrame, *, settings: Settings, missing: int
     if "dense" in methods:
         handles.append(Line2D([], [], color=DENSE, linewidth=1, label="dense"))
     if numbers["reported"].notna().any():
-        handles.append(Line2D([], [], color="k", marker="_", markersize=9, linestyle="none", label="reported"))
+        line = style.line(2)
+        handles.append(
+            Line2D([], [], color="k", marker="_", markersize=9, linewidth=0.8, linestyle=line, label="reported")
+        )
     most = 5 if figure.get_figwidth() > style.COLUMN else 3
     figure.legend(handles=handles, loc="outside upper center", ncols=most, handlelength=2.6, columnspacing=1.2)
     style.note(figure, _described(settings, own, numbers["seeds"], missing))
@@ -243,7 +242,8 @@ def _draw_tensors(numbers: pd.DataFrame, *, settings: Settings, missing: int) ->
         handles.append(Line2D([], [], color=DENSE, linewidth=1, label=f"dense ({_short(row.parameters)})"))
     figure.legend(handles=handles, loc="outside upper center", ncols=4, handlelength=2.6, columnspacing=1.2)
     network = own["network"]
-    said = _named(network["family"], network["depth"], network["width"])
+    width = f"-{network['width']}" if network["family"] == "wide_resnet" else f" of width {network['width']}"
+    said = f"{_FAMILIES[network['family']]}{network['depth']}{width}"
     style.note(figure, f"{said}, {_described(settings, own, numbers['seeds'], missing)}")
     return figure
 

@@ -176,6 +176,8 @@ def _obstacle(layer: Factorizable) -> str | None:
         return f"{type(layer).__name__} has a forward pass of its own"
     if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
         return "it has hooks, which would be lost"
+    if layer._buffers:
+        return f"it has buffers, which would be lost: {', '.join(layer._buffers)}"
     if not isinstance(layer.weight, nn.Parameter) or nn.utils.parametrize.is_parametrized(layer):
         return "its weight is computed from other parameters"
     if isinstance(layer, nn.Embedding):

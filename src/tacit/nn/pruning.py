@@ -88,14 +88,22 @@ def grasp_scores(
     *,
     temperature: float = TEMPERATURE,
     chunk_size: int | None = None,
+    redraw: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
     """Return -w (H g) of each weight; those with the largest are to be removed.
+
+    With a generator `redraw`, of the CPU, weights of linear layers are drawn anew for this (Xavier, normal), as the
+    published code does: of a head that starts small little would be left to see.
 
     The loss is the mean cross-entropy of logits divided by `temperature`, of images (B, C, H, W) with labels (B,).
     Computed on a copy of `model` in training mode, `chunk_size` images at a time (all by default), each with its own
     statistics: g is the mean over all, then H g is summed chunk by chunk.
     """
     network, weights, chunks = _prepared(model, images, labels, chunk_size)
+    for layer in maskable_layers(network).values():
+        if redraw is not None and isinstance(layer, nn.Linear):
+            drawn = nn.init.xavier_normal_(torch.empty(layer.weight.shape), generator=redraw)
+            layer.weight.data.copy_(drawn)
     # The last chunk is differentiated once for both, so that a batch in one chunk is passed through once.
     *others, last = chunks
     gradients = _mean_gradients(network, weights, others, temperature=temperature)

@@ -167,6 +167,8 @@ class RunSettings(Settings):
     """VGG starts as He et al. have it, not as published."""
     samples_per_class: Count = 10
     """Images that SNIP and GraSP look at."""
+    redraw_head: bool = False
+    """GraSP draws the linear layer anew to look at them, as published."""
     matricisation: Behaviour = "repaired"
     """How a kernel becomes a matrix for the spectral initialisation: as layers read it, or scrambled as published."""
     decay_groups: Behaviour = "repaired"
@@ -186,6 +188,7 @@ class Compression(Settings):
     networks: Annotated[tuple[Compared, ...], Field(min_length=1, max_length=4)]
     sparse: Annotated[tuple[Sparse, ...], Distinct] = SPARSE
     samples_per_class: Annotated[int, Field(ge=1, le=1000)] = 10
+    redraw_head: bool = True
     kaiming: bool = False
     training: Training
 
@@ -359,6 +362,7 @@ class CompressedSettings(Settings):
         if isinstance(own, Compression):
             more["kaiming"] = own.kaiming and network.family == "vgg"
             more |= {"samples_per_class": own.samples_per_class} if scored else {}
+            more["redraw_head"] = own.redraw_head and variant.method == "grasp"
         if low_rank and variant.initialization == "spectral":
             more["matricisation"] = self.matricisation
         if low_rank and variant.decay in leaks:

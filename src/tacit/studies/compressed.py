@@ -201,13 +201,13 @@ def _sparse(
         numbers = sample(images.labels.cpu().numpy(), settings.samples_per_class, generator)
         numbers = numbers.to(images.labels.device)
         batch = images.batch(numbers, layout.memory_format(network, images.labels.device))
+        seen: dict[str, Any] = {"chunk_size": settings.training.batch_size}
         # SNIP keeps what matters most to the loss, GraSP removes what holds gradients back most.
-        score, chosen = {
-            "snip": (pruning.snip_scores, pruning.highest),
-            "grasp": (pruning.grasp_scores, pruning.lowest),
-        }[variant.method]
-        scores = score(network, batch, images.labels[numbers], chunk_size=settings.training.batch_size)
-        masks = chosen(scores, keep)
+        if variant.method == "snip":
+            masks = pruning.highest(pruning.snip_scores(network, batch, images.labels[numbers], **seen), keep)
+        else:
+            seen["redraw"] = generator if settings.redraw_head else None
+            masks = pruning.lowest(pruning.grasp_scores(network, batch, images.labels[numbers], **seen), keep)
     return Start(network, count, masks=pruning.Masks(network, masks))
 
 

@@ -94,7 +94,8 @@ def _judge_compression(
     for panel in panels:
         where, ratio = [panel[name] for name in ("source", "network", "depth", "width")], panel["ratio"]
         name = "_".join(map(str, where))
-        words = f"{panel['source']}, {panel['network']} {panel['depth']} of width {panel['width']} at {ratio:g}"
+        name_of = f"{panel['network']} {panel['depth']} of width {panel['width']}"
+        words = f"{panel['source']}, {name_of} at {ratio:g} of its parameters, or what ranks allow"
         low = {
             (start, decay): Variant("low_rank", ratio, start, decay)
             for start in ("regular", "spectral")
@@ -150,7 +151,8 @@ def _judge_tensors(
         return
     place = [where[name] for name in ("source", "network", "depth", "width")]
     for number, level in enumerate(levels, start=1):
-        words = f"{where['source']}, {where['network']} {where['depth']} of width {where['width']}, size {number}"
+        name_of = f"{where['network']} {where['depth']} of width {where['width']}"
+        words = f"{where['source']}, {name_of}, about {level['low_rank']:g} of its parameters"
         variants = {
             (method, start, decay): Variant(method, size, start, decay)  # type: ignore[arg-type]
             for method, size in level.items()
