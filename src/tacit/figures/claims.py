@@ -20,8 +20,8 @@ _LOOKS = {
 }
 """Colour, mark and filling of each verdict; told apart without colour too."""
 
-_ROW = 0.145
-"""Inches a claim."""
+_ROW, _HEIGHT = 0.145, 9.4
+"""Inches a claim, fewer where so many would be higher than a page."""
 _COLUMN, _LETTER, _AXIS = style.PAGE / 2, 0.04, 0.58
 """Inches of a column, of a letter of the names in it, and of the axis beside them; the numbers have the rest."""
 _TOP, _BOTTOM = 0.32, 0.68
@@ -40,14 +40,15 @@ def draw(claims: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     half = _split(lines)
     columns = [lines[:half], lines[half:]]
     rows = max(map(len, columns))
-    height = _TOP + _BOTTOM + _ROW * rows
+    row = min(_ROW, (_HEIGHT - _TOP - _BOTTOM) / max(rows, 1))
+    height = _TOP + _BOTTOM + row * rows
     figure = style.blank(2 * _COLUMN, height)
     figure.set_layout_engine("none")
     for number, own in enumerate(columns):
         if own:
             names = _width_of_names(own)
             left = number * _COLUMN + names
-            box = (left / (2 * _COLUMN), _BOTTOM / height, _AXIS / (2 * _COLUMN), _ROW * rows / height)
+            box = (left / (2 * _COLUMN), _BOTTOM / height, _AXIS / (2 * _COLUMN), row * rows / height)
             _draw_column(figure.add_axes(box), own, rows=rows, names=names)
     handles = [
         Line2D([], [], color=colour, marker=mark, markerfacecolor=filling, linewidth=0.9, markersize=4, label=verdict)
