@@ -495,14 +495,14 @@ def test_claims_on_compression_can_hold_and_fail():
     # A gap of 0.3 points is a recovery, one of 2 is none.
     close = judged(results._judge_compression, rights(0.6, 0.5, 0.5, 0.797, 0.8, 0.7), **about)
     far = judged(results._judge_compression, rights(0.6, 0.5, 0.5, 0.74, 0.8, 0.7), **about)
-    assert close["recovered_digits_vgg_11_4"] != "not held" and far["recovered_digits_vgg_11_4"] == "not held"
+    assert close["recovered_vgg_11_4"] != "not held" and far["recovered_vgg_11_4"] == "not held"
     thresholds = results.ledger.Ledger("compressed", missing=0)
     results._judge_compression(thresholds, {}, **about)
-    recovered = thresholds.table().query("id == 'recovered_digits_vgg_11_4'").iloc[0]
+    recovered = thresholds.table().query("id == 'recovered_vgg_11_4'").iloc[0]
     assert (recovered["side"], recovered["threshold"]) == ("above", -0.5)
     # Both alone help, and together no more than their sum.
     mixed = judged(results._judge_compression, rights(0.5, 0.7, 0.7, 0.8, 0.8, 0.9), **about)
-    assert mixed["both_digits_vgg_11_4"] == "held" and mixed["together_digits_vgg_11_4"] == "not held"
+    assert mixed["both_vgg_11_4"] == "held" and mixed["together_vgg_11_4"] == "not held"
 
 
 def test_claims_on_tensors_can_hold_and_fail():
