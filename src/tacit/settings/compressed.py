@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from tacit.paths import Axes
 from tacit.settings import classifiers, layouts
 from tacit.settings.base import Count, Distinct, NonNegativeInt, Seeds, Settings, Some, check_memory, check_runs
-from tacit.settings.images import Images, SourceName, check_side
+from tacit.settings.images import Images, SourceName, check_side, check_sources
 from tacit.settings.layouts import Family, Layout
 
 Ratio = Annotated[float, Field(ge=1e-5, lt=1)]
@@ -194,10 +194,7 @@ class Compression(Settings):
 
     @model_validator(mode="after")
     def _can_be_run(self) -> Self:
-        sources = [images.source for images in self.images]
-        for source in sources:
-            if sources.count(source) > 1:
-                raise ValueError(f"images: {source} is there twice; runs are told apart by their source")
+        check_sources(self.images)
         for number, network in enumerate(self.networks):
             where = f"networks.{number} ({network})"
             others = [own.source for own in network.ratios_of]
@@ -380,10 +377,9 @@ def _axes(images: Images, network: Network, variant: Variant) -> dict[str, Any]:
 
 def _check(images: Images, network: Network, own: Training, *, where: str) -> Layout:
     """Return the layout of a network; raises ValueError if it cannot be trained so."""
-    with _naming(f"training, with {images.source}"):
-        own.check_images(images)
-        if own.cutout > images.side:
-            raise ValueError(f"training.cutout = {own.cutout}: {images.source} has images of {images.side} px")
+    own.check_images(images)
+    if own.cutout > images.side:
+        raise ValueError(f"training.cutout = {own.cutout}: {images.source} has images of {images.side} px")
     with _naming(f"images: {images.source}"):
         check_side(images)
     layout = network.layout(images)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from tacit.paths import Axes
 from tacit.settings import classifiers, layouts
 from tacit.settings.base import Distinct, NonNegativeInt, Seeds, Settings, Some, check_memory, check_runs
-from tacit.settings.images import Images, SourceName, check_side
+from tacit.settings.images import Images, SourceName, check_side, check_sources
 
 Depth = Annotated[int, Field(ge=8, le=2000)]
 """6 n + 2 layers."""
@@ -149,9 +149,7 @@ class FactorizedSettings(Settings):
 
     @model_validator(mode="after")
     def _can_be_run(self) -> Self:
-        sources = [images.source for images in self.images]
-        if len(set(sources)) < len(sources):
-            raise ValueError(f"images: {sources[0]} is there twice; runs are told apart by their source")
+        check_sources(self.images)
         shown = {"resnet.rank_scales": self.resnet.rank_scales, "decay.coefficients": self.decay.coefficients}
         for name, values in shown.items():
             if len({f"{value:g}" for value in values}) < len(values):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -155,3 +156,11 @@ def check_side(images: Images) -> None:
     """
     if images.side < 5:
         raise ValueError(f"images of {images.side} px: the network halves them twice, and needs 5 px or more")
+
+
+def check_sources(sets: Sequence[Images]) -> None:
+    """Raise ValueError if two image sets have one source, by which alone their runs are told apart."""
+    sources = [images.source for images in sets]
+    for source in sources:
+        if sources.count(source) > 1:
+            raise ValueError(f"images: {source} is there twice; runs are told apart by their source")

@@ -1,4 +1,4 @@
-"""What the studies on factorized layers share: images on a device, some held out, and a training that is looked at."""
+"""What the studies on factorized layers share: images that are held out, a training that is looked at, accuracies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from tacit import store, streams
 from tacit.errors import UserError
 from tacit.settings.classifiers import Training
+from tacit.studies import ledger
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -140,3 +141,30 @@ def kernels(network: nn.Module, chosen: Callable[[str, nn.Module], bool]) -> dic
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d) and chosen(name, module)
     }
+
+
+# Of all runs.
+
+Answers = Mapping[tuple[Any, ...], np.ndarray]
+"""By axes of a run, the seed last: right or not, (test images,) of 0 and 1."""
+
+
+def combined(answers: Answers, weights: Mapping[tuple[Any, ...], float]) -> ledger.Estimate | None:
+    """Estimate a sum of accuracies of networks, by their axes without the seed, times weights, in percentage points.
+
+    None if there is no seed of which all are there.
+    """
+    seeds = sorted({key[-1] for key in answers})
+    there = [seed for seed in seeds if all((*network, seed) in answers for network in weights)]
+    if not there:
+        return None
+    block = np.stack([sum(weight * answers[*network, seed] for network, weight in weights.items()) for seed in there])
+    return ledger.scaled(ledger.contrast([block]), 100)
+
+
+def best_and_chosen(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return `best_accuracy` on the test set of all epochs, and `chosen_accuracy` of the best by what was held out."""
+    accuracy, chosen = arrays["test_accuracy"], np.nan
+    if "held_out_accuracy" in arrays:
+        chosen = accuracy[int(arrays["held_out_accuracy"].argmax())]
+    return {"best_accuracy": accuracy.max(), "chosen_accuracy": chosen}

@@ -15,7 +15,8 @@ import pandas as pd
 
 from tacit import store
 from tacit.settings.compressed import DENSE, Variant
-from tacit.studies import ledger
+from tacit.studies import classifiers, ledger
+from tacit.studies.classifiers import Answers
 from tacit.studies.compressed import AXES, RUN, STUDY
 
 _SIZES = ("parameters", "dense_parameters", "rank_scale", "empty_layers")
@@ -58,33 +59,20 @@ def tables(runs: Iterable[str | Path], *, experiment: str, missing: int, **of_cl
 
 def _ends(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Return what a run came to."""
-    accuracy = arrays["test_accuracy"]
     steps = len(arrays["step_loss"]) // max(int(arrays["epoch"][-1]), 1)
     found = {name: arrays[name][-1] for name in ("test_accuracy", "test_top5_accuracy", "test_loss")}
-    found |= {"best_accuracy": accuracy.max(), "train_loss": arrays["step_loss"][-steps:].mean()}
-    found |= {"frobenius_norm": arrays["frobenius_norms"][-1].mean(), "chosen_accuracy": np.nan}
-    if "held_out_accuracy" in arrays:
-        found["chosen_accuracy"] = accuracy[int(arrays["held_out_accuracy"].argmax())]
+    found |= {"train_loss": arrays["step_loss"][-steps:].mean(), "frobenius_norm": arrays["frobenius_norms"][-1].mean()}
     orthogonality = arrays.get("non_orthogonality")
-    return found | {"non_orthogonality": np.nan if orthogonality is None else orthogonality[-1].mean()}
+    found["non_orthogonality"] = np.nan if orthogonality is None else orthogonality[-1].mean()
+    return found | classifiers.best_and_chosen(arrays)
 
 
 # Claims.
 
-Answers = Mapping[tuple[Any, ...], np.ndarray]
-"""By AXES: right or not, (test images,) of 0 and 1."""
-
 
 def _combined(answers: Answers, where: Sequence[Any], weights: Mapping[Variant, float]) -> ledger.Estimate | None:
-    """Estimate a sum of accuracies of variants, each times its weight, in percentage points."""
-    seeds = sorted({key[-1] for key in answers})
-    there = [seed for seed in seeds if all((*where, *variant, seed) in answers for variant in weights)]
-    if not there:
-        return None
-    block = np.stack(
-        [sum(weight * answers[*where, *variant, seed] for variant, weight in weights.items()) for seed in there]
-    )
-    return ledger.scaled(ledger.contrast([block]), 100)
+    """Estimate a sum of accuracies of variants of one network, each times its weight, in percentage points."""
+    return classifiers.combined(answers, {(*where, *variant): weight for variant, weight in weights.items()})
 
 
 def _judge_compression(

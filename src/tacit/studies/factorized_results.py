@@ -16,7 +16,8 @@ import pandas as pd
 
 from tacit import store
 from tacit.settings.factorized import Variant
-from tacit.studies import ledger
+from tacit.studies import classifiers, ledger
+from tacit.studies.classifiers import Answers
 from tacit.studies.factorized import AXES, RUN, STUDY
 from tacit.studies.tables import rows_with
 
@@ -63,12 +64,9 @@ def tables(runs: Iterable[str | Path], *, experiment: str, missing: int, **of_cl
         answers[tuple(axes.values())] = arrays["test_correct"].astype(float)
         own = _curve(arrays)
         curves.append(own.assign(**axes))
-        chosen = np.nan
-        if "held_out_accuracy" in arrays:
-            chosen = arrays["test_accuracy"][int(arrays["held_out_accuracy"].argmax())]
         last = own.iloc[-1]
         ends = {name: last[name] for name in ("test_accuracy", "test_loss", "train_loss")}
-        ends |= {"best_accuracy": own["test_accuracy"].max(), "chosen_accuracy": chosen}
+        ends |= classifiers.best_and_chosen(arrays)
         rows.append(axes | ends | {name: run.attributes[name] for name in _SIZES})
     found = pd.DataFrame(rows, columns=[*AXES, *RUNS.numbers, *RUNS.others]).sort_values([*AXES], ignore_index=True)
     columns = [*CURVES.keys, *CURVES.numbers, *CURVES.others]
@@ -98,9 +96,6 @@ def _curve(arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 # Claims.
 
-Answers = Mapping[tuple[Any, ...], np.ndarray]
-"""By AXES: right or not, (test images,) of 0 and 1."""
-
 
 def _better(
     answers: Answers, one: tuple[Any, ...], other: tuple[Any, ...], *, along: Sequence[float] = ()
@@ -110,12 +105,9 @@ def _better(
     With coefficients `along`, in place of those of both variants, it is the mean over these.
     """
     pairs = [(one, other)] if not along else [((*one[:-1], value), (*other[:-1], value)) for value in along]
-    seeds = sorted({key[-1] for key in answers})
-    there = [seed for seed in seeds if all((*key, seed) in answers for pair in pairs for key in pair)]
-    if not there:
-        return None
-    block = np.stack([np.mean([answers[*a, seed] - answers[*b, seed] for a, b in pairs], 0) for seed in there])
-    return ledger.scaled(ledger.contrast([block]), 100)
+    signs = {network: sign for pair in pairs for network, sign in zip(pair, (1, -1), strict=True)}
+    found = classifiers.combined(answers, signs)
+    return found and ledger.scaled(found, 1 / len(pairs))
 
 
 def _judge_resnet(
