@@ -195,8 +195,12 @@ def untied(device: torch.device, steps: int) -> Iterator[Case]:
 def _of_classifier(kind: str, precision: str, data, steps: int) -> tuple[float, float]:
     model = engines.classifier(kind, 64).to(data.labels.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    stepping = engine.Minimize(model, data, CrossEntropy(), optimizer, precision=precision)
-    batches = torch.arange(len(data.labels), device=data.labels.device).split(250)
+    return _of_steps(engine.Minimize(model, data, CrossEntropy(), optimizer, precision=precision), data, 250, steps)
+
+
+def _of_steps(stepping: engine.Minimize, data, batch_size: int, steps: int) -> tuple[float, float]:
+    """Return milliseconds a step and GiB of a training that goes through its batches again and again."""
+    batches = torch.arange(len(data.labels), device=data.labels.device).split(batch_size)
     stepping.begin(0, len(batches))
 
     def work() -> None:
@@ -255,14 +259,7 @@ def _of_compressed(named: study.Named, variant: compressed.Variant, data, steps:
     augmented = Augmented(data, padding=4, flips=True, cutout=16, stream=engines.STREAM)
     decays = [plan.frobenius.add_gradients] if plan.frobenius.terms else []
     stepping = engine.Minimize(start.network, augmented, CrossEntropy(), optimizer, decays=decays)
-    batches = torch.arange(len(data.labels), device=data.labels.device).split(128)
-    stepping.begin(0, len(batches))
-
-    def work() -> None:
-        for step in range(steps):
-            stepping.take(step % len(batches), batches[step % len(batches)])
-
-    return measured(work, steps)
+    return _of_steps(stepping, data, 128, steps)
 
 
 def factorizations(device: torch.device, share: float) -> Iterator[Case]:

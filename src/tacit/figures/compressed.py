@@ -12,11 +12,11 @@ from matplotlib.lines import Line2D
 
 from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
-from tacit.figures.factorized import DENSE, LOOKS, SPREAD, label_of
+from tacit.figures.factorized import DENSE, LOOKS, SPREAD, band, bars, grid, label_of, legend, percent, summary
 from tacit.settings.images import FACTS
 from tacit.studies.compressed import AXES
 from tacit.studies.compressed_results import NAMES, RUNS
-from tacit.studies.tables import MissingRunsError, over_seeds_of, rows_with
+from tacit.studies.tables import MissingRunsError, rows_with
 
 _SPARSE: dict[str, dict[str, Any]] = {
     "snip": {"color": style.GREEN, "marker": "v", "linestyle": style.line(3)},
@@ -45,16 +45,14 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
     runs = tables["runs"]
     if runs.empty:
         raise MissingRunsError("no compressed network is there yet; without partial they are trained")
-    rows = []
-    keys = [name for name in AXES if name != "seed"]
-    for axes, own in runs.groupby(keys, sort=True):
-        named = dict(zip(keys, axes, strict=True))
+    numbers = summary(
+        runs,
+        AXES,
         # Those of SNIP, GraSP and random tickets are the same for all seeds too.
-        counts = {name: int(own[name].iloc[0]) for name in ("parameters", "dense_parameters")}
-        found = over_seeds_of(own["test_accuracy"].to_numpy(float))
-        others = {name: own[f"{name}_accuracy"].mean() for name in ("best", "chosen", "test_top5")}
-        rows.append(named | counts | {"share": own["share"].iloc[0]} | found | others | {"reported": np.nan})
-    return _with_reported(pd.DataFrame(rows), settings.get("compression", {}))
+        of_network=("parameters", "dense_parameters", "share"),
+        accuracies=("best", "chosen", "test_top5"),
+    ).assign(reported=np.nan)
+    return _with_reported(numbers, settings.get("compression", {}))
 
 
 def _with_reported(numbers: pd.DataFrame, own: Settings) -> pd.DataFrame:
@@ -74,14 +72,6 @@ def _with_reported(numbers: pd.DataFrame, own: Settings) -> pd.DataFrame:
     return numbers
 
 
-def _bars(place: Any, x: Any, own: pd.DataFrame, *, error: bool = False, **looks: Any) -> None:
-    """Draw mean accuracies or errors in % with their intervals."""
-    spread = np.nan_to_num(np.stack([own["mean"] - own["low"], own["high"] - own["mean"]])).clip(0)
-    middle = 1 - own["mean"] if error else own["mean"]
-    spread = spread[::-1] if error else spread
-    place.errorbar(x, 100 * middle, 100 * spread, linewidth=1.1, capsize=2, elinewidth=0.8, markersize=4, **looks)
-
-
 def _described(settings: Settings, block: Mapping[str, Any], seeds: pd.Series, missing: int) -> str:
     sets = block["images"] if isinstance(block["images"], list | tuple) else [block["images"]]
     said = [", ".join(images["source"] for images in sets), f"{block['training']['epochs']} epochs"]
@@ -98,13 +88,7 @@ def _draw_compression(numbers: pd.DataFrame, *, settings: Settings, missing: int
     networks = [(one["family"], one["depth"], one["width"]) for one in own["networks"]]
     networks = [one for one in networks if len(_of_network(numbers, one))]
     rows, columns = (networks, sources) if len(sources) > 1 else (sources, networks)
-    figure, axes = style.new(
-        style.PAGE if len(columns) > 1 else style.COLUMN,
-        0.8 + 1.95 * len(rows),
-        nrows=len(rows),
-        ncols=len(columns),
-        squeeze=False,
-    )
+    figure, axes = grid(rows, columns, height=1.95)
     for first, line in zip(rows, axes, strict=True):
         for second, place in zip(columns, line, strict=True):
             network, source = (first, second) if len(sources) > 1 else (second, first)
@@ -127,8 +111,7 @@ def _draw_compression(numbers: pd.DataFrame, *, settings: Settings, missing: int
         handles.append(
             Line2D([], [], color="k", marker="_", markersize=9, linewidth=0.8, linestyle=line, label="reported")
         )
-    most = 5 if figure.get_figwidth() > style.COLUMN else 3
-    figure.legend(handles=handles, loc="outside upper center", ncols=most, handlelength=2.6, columnspacing=1.2)
+    legend(figure, handles, most=5)
     style.note(figure, _described(settings, own, numbers["seeds"], missing))
     return figure
 
@@ -140,10 +123,7 @@ def _of_network(numbers: pd.DataFrame, network: Sequence[Any]) -> pd.DataFrame:
 def _panel(place: Any, here: pd.DataFrame) -> None:
     """Draw all networks of one kind on one image set."""
     dense = rows_with(here, method="dense")
-    for row in dense.itertuples():
-        place.axhline(100 * row.mean, color=DENSE, linewidth=1, zorder=1)
-        if np.isfinite(row.low):
-            place.axhspan(100 * row.low, 100 * row.high, color=DENSE, alpha=0.12, linewidth=0, zorder=0)
+    band(place, dense)
     kinds = [
         ({"method": "low_rank", "initialization": start, "decay": decay}, looks)
         for (start, decay), looks in LOOKS.items()
@@ -153,7 +133,7 @@ def _panel(place: Any, here: pd.DataFrame) -> None:
         own = rows_with(here, **of).sort_values("size")
         # Aside, as all have nearly the same sizes.
         moved = 100 * own["share"] * 1.03 ** (number - 3)
-        _bars(place, moved, own, **looks)
+        bars(place, own, moved, **looks)
         place.plot(moved, 100 * own["reported"], "_", color=looks["color"], markersize=9, zorder=4)
     for row in dense.itertuples():
         if np.isfinite(row.reported):
@@ -163,7 +143,7 @@ def _panel(place: Any, here: pd.DataFrame) -> None:
     if ratios:
         place.set_xlim(100 * ratios[0] / 1.4, 100 * ratios[-1] * 1.4)
     _ticks(place, [100 * ratio for ratio in ratios], [f"{100 * ratio:.3g}" for ratio in ratios])
-    _within(place)
+    percent(place)
 
 
 def _ticks(place: Any, values: Sequence[float], labels: Sequence[str]) -> None:
@@ -178,14 +158,8 @@ def _ticks(place: Any, values: Sequence[float], labels: Sequence[str]) -> None:
     place.set_xticks([], minor=True)
 
 
-def _within(place: Any) -> None:
-    """Let an axis in % end at 0 and 100, beyond which intervals may reach."""
-    low, high = place.get_ylim()
-    place.set_ylim(max(low, -0.5), min(high, 100.5))
-
-
 def _handle(label: str, looks: Mapping[str, Any]) -> Line2D:
-    return Line2D([], [], linewidth=1.1, markersize=4, label=label, **looks)
+    return Line2D([], [], linewidth=1.2, markersize=4, label=label, **looks)
 
 
 COMPRESSION = Drawing({"runs": RUNS}, _numbers, _draw_compression)
@@ -217,38 +191,30 @@ def _draw_tensors(numbers: pd.DataFrame, *, settings: Settings, missing: int) ->
     dense = rows_with(numbers, method="dense")
     for method, place in zip(methods, axes, strict=True):
         here = rows_with(numbers, method=method)
-        for row in dense.itertuples():
-            place.axhline(100 - 100 * row.mean, color=DENSE, linewidth=1, zorder=1)
-            if np.isfinite(row.low):
-                place.axhspan(100 - 100 * row.high, 100 - 100 * row.low, color=DENSE, alpha=0.12, linewidth=0, zorder=0)
+        band(place, dense, error=True)
         for number, ((start, decay), looks) in enumerate(_VARIANTS.items()):
             lines = rows_with(here, initialization=start, decay=decay).sort_values("parameters")
             # Aside, as all have the same sizes.
-            _bars(place, lines["parameters"] * 1.04 ** (number - 2.5), lines, error=True, **looks)
+            bars(place, lines, lines["parameters"] * 1.04 ** (number - 2.5), error=True, **looks)
         sizes = sorted(here["parameters"].unique())
         place.set(xscale="log", xlabel="parameters", title=NAMES[method])
         if sizes:
             place.set_xlim(sizes[0] / 1.6, sizes[-1] * 1.6)
             _ticks(place, sizes, [_short(size) for size in sizes])
     axes[0].set_ylabel("test error (%)")
-    _within(axes[0])
+    percent(axes[0])
     there = {tuple(row) for row in numbers[["initialization", "decay"]].to_numpy()}
     handles = [
-        _handle(f"{'SI' if start == 'spectral' else 'regular'}, {_DECAYS[decay]}", looks)
-        for (start, decay), looks in _VARIANTS.items()
-        if (start, decay) in there
+        _handle(label_of(start, decay), looks) for (start, decay), looks in _VARIANTS.items() if (start, decay) in there
     ]
     for row in dense.itertuples():
         handles.append(Line2D([], [], color=DENSE, linewidth=1, label=f"dense ({_short(row.parameters)})"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, handlelength=2.6, columnspacing=1.2)
+    legend(figure, handles, most=4)
     network = own["network"]
     width = f"-{network['width']}" if network["family"] == "wide_resnet" else f" of width {network['width']}"
     said = f"{_FAMILIES[network['family']]}{network['depth']}{width}"
     style.note(figure, f"{said}, {_described(settings, own, numbers['seeds'], missing)}")
     return figure
-
-
-_DECAYS = {"weight": "WD", "scaled": "CRS", "frobenius": "FD"}
 
 
 def _short(count: int) -> str:

@@ -34,7 +34,7 @@ LOOKS: dict[tuple[str, str], dict[str, Any]] = {
 }
 """Of a start and a decay."""
 DENSE = "0.35"
-_NAMES = {"regular": "regular", "spectral": "SI", "weight": "WD", "frobenius": "FD"}
+_NAMES = {"regular": "regular", "spectral": "SI", "weight": "WD", "scaled": "CRS", "frobenius": "FD"}
 
 
 def label_of(initialization: str, decay: str) -> str:
@@ -44,15 +44,22 @@ def label_of(initialization: str, decay: str) -> str:
 
 def numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataFrame:
     """Return mean accuracy of each network with its 95 % interval over seeds, and how large it is."""
-    runs = there(tables["runs"])
+    return summary(there(tables["runs"]), AXES, of_network=_COUNTS, accuracies=("best", "chosen", "deployed"))
+
+
+def summary(
+    runs: pd.DataFrame, axes: Sequence[str], *, of_network: Sequence[str], accuracies: Sequence[str]
+) -> pd.DataFrame:
+    """Return of each network mean test accuracy with its 95 % interval over seeds, and means of other accuracies.
+
+    What is `of_network` is the same for all seeds.
+    """
     rows = []
-    keys = [name for name in AXES if name != "seed"]
-    for axes, own in runs.groupby(keys, sort=True):
-        named = dict(zip(keys, axes, strict=True))
-        counts = {name: int(own[name].iloc[0]) for name in _COUNTS}
+    keys = [name for name in axes if name != "seed"]
+    for place, own in runs.groupby(keys, sort=True):
+        named = dict(zip(keys, place, strict=True)) | {name: own[name].iloc[0] for name in of_network}
         found = over_seeds_of(own["test_accuracy"].to_numpy(float))
-        others = {name: own[f"{name}_accuracy"].mean() for name in ("best", "chosen", "deployed")}
-        rows.append(named | counts | found | others)
+        rows.append(named | found | {name: own[f"{name}_accuracy"].mean() for name in accuracies})
     return pd.DataFrame(rows)
 
 
@@ -71,38 +78,41 @@ def described(settings: Settings, seeds: pd.Series, missing: int) -> str:
     return style.described(settings["scale"], *said, seeds=seeds, missing=missing, spread=SPREAD)
 
 
-def _bars(place: Any, own: pd.DataFrame, by: str, **looks: Any) -> None:
-    """Draw mean accuracies in % with their intervals."""
+def bars(place: Any, own: pd.DataFrame, x: Any, *, error: bool = False, **looks: Any) -> None:
+    """Draw mean accuracies, or errors, in % with their intervals, at x."""
     spread = 100 * np.nan_to_num(np.stack([own["mean"] - own["low"], own["high"] - own["mean"]])).clip(0)
-    place.errorbar(own[by], 100 * own["mean"], spread, linewidth=1.2, capsize=2, elinewidth=0.8, markersize=4, **looks)
+    middle = 100 - 100 * own["mean"] if error else 100 * own["mean"]
+    spread = spread[::-1] if error else spread
+    place.errorbar(x, middle, spread, linewidth=1.2, capsize=2, elinewidth=0.8, markersize=4, **looks)
 
 
-def _percent(place: Any) -> None:
-    """Let an axis of accuracies in % end at 100, beyond which intervals may reach."""
-    place.set_ylim(top=min(place.get_ylim()[1], 100.5))
+def percent(place: Any) -> None:
+    """Let an axis in % end at 0 and 100, beyond which intervals may reach."""
+    low, high = place.get_ylim()
+    place.set_ylim(max(low, -0.5), min(high, 100.5))
 
 
-def _band(place: Any, dense: pd.DataFrame) -> None:
-    """Draw the accuracy of a dense network in % as a line, its interval as a band."""
+def band(place: Any, dense: pd.DataFrame, *, error: bool = False) -> None:
+    """Draw the accuracy, or error, of a dense network in % as a line, its interval as a band."""
     for row in dense.itertuples():
-        place.axhline(100 * row.mean, color=DENSE, linewidth=1, zorder=1)
+        middle, *ends = (100 - 100 * value if error else 100 * value for value in (row.mean, row.low, row.high))
+        place.axhline(middle, color=DENSE, linewidth=1, zorder=1)
         if np.isfinite(row.low):
-            place.axhspan(100 * row.low, 100 * row.high, color=DENSE, alpha=0.12, linewidth=0, zorder=0)
+            place.axhspan(min(ends), max(ends), color=DENSE, alpha=0.12, linewidth=0, zorder=0)
 
 
-def _grid(rows: Sequence[Any], columns: Sequence[Any], *, height: float) -> tuple[Figure, np.ndarray]:
+def grid(rows: Sequence[Any], columns: Sequence[Any], *, height: float) -> tuple[Figure, np.ndarray]:
+    """Return a figure of a page's width, or of a column's for one column, with rows of `height` inches."""
     width = style.PAGE if len(columns) > 1 else style.COLUMN
     return style.new(width, 0.75 + height * len(rows), nrows=len(rows), ncols=len(columns), squeeze=False)
 
 
-def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    most = 6 if figure.get_figwidth() > style.COLUMN else 3
+def legend(figure: Figure, handles: Sequence[Line2D], *, most: int = 6) -> None:
+    """Put a legend above all panels, `most` names side by side, or 3 in a figure of one column."""
+    most = most if figure.get_figwidth() > style.COLUMN else 3
     figure.legend(
         handles=handles, loc="outside upper center", ncols=min(len(handles), most), handlelength=2.6, columnspacing=1.2
     )
-
-
-_DENSE_LINE = Line2D([], [], color=DENSE, linewidth=1, label="dense")
 
 
 # Accuracy by size.
@@ -112,25 +122,25 @@ def _draw_resnet(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> 
     """Draw accuracy against parameters, a line for each start and decay; a panel a depth and image set."""
     shown = [depth for depth in settings["resnet"]["depths"] if depth in set(numbers["depth"])]
     sources = [images["source"] for images in settings["images"] if images["source"] in set(numbers["source"])]
-    figure, axes = _grid(sources, shown, height=2.1)
+    figure, axes = grid(sources, shown, height=2.1)
     for source, row in zip(sources, axes, strict=True):
         for depth, place in zip(shown, row, strict=True):
             here = rows_with(numbers, source=source, depth=depth)
-            _band(place, rows_with(here, factors="dense"))
+            band(place, rows_with(here, factors="dense"))
             for number, ((start, decay), looks) in enumerate(LOOKS.items()):
                 own = rows_with(here, factors="two", initialization=start, decay=decay).sort_values("parameters")
                 # Aside, as all have the same sizes.
                 moved = own.assign(parameters=own["parameters"] * 1.025 ** (number - 1.5))
-                _bars(place, moved, "parameters", **looks)
+                bars(place, moved, moved["parameters"], **looks)
             dense = rows_with(here, factors="dense")
             place.plot(dense["parameters"], 100 * dense["mean"], "*", color=DENSE, markersize=8, zorder=3)
             place.set(xscale="log", xlabel="parameters", title=f"{depth} layers, {FACTS[source].title}")
             place.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
             place.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
             place.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-            _percent(place)
+            percent(place)
         row[0].set_ylabel("test accuracy (%)")
-    _legend(figure, [*_handles(), Line2D([], [], color=DENSE, marker="*", markersize=8, linewidth=1, label="dense")])
+    legend(figure, [*_handles(), Line2D([], [], color=DENSE, marker="*", markersize=8, linewidth=1, label="dense")])
     style.note(figure, described(settings, numbers["seeds"], missing))
     return figure
 
@@ -153,14 +163,14 @@ def _draw_decay(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> F
     figure, place = style.new(style.COLUMN, 2.6)
     for decay in ("weight", "frobenius"):
         own = rows_with(numbers, decay=decay).sort_values("coefficient")
-        _bars(place, own, "coefficient", **LOOKS["regular", decay])
+        bars(place, own, own["coefficient"], **LOOKS["regular", decay])
     place.set(xscale="log", xlabel="coefficient $\\lambda$ of decay", ylabel="test accuracy (%)")
-    _percent(place)
+    percent(place)
     handles = [
         Line2D([], [], linewidth=1.2, markersize=4, label=name, **LOOKS["regular", decay])
         for decay, name in (("weight", "weight decay"), ("frobenius", "Frobenius decay"))
     ]
-    _legend(figure, handles)
+    legend(figure, handles)
     style.note(figure, described(settings, numbers["seeds"], missing))
     return figure
 
@@ -201,24 +211,18 @@ def _draw_distillation(numbers: pd.DataFrame, *, settings: Settings, missing: in
     axes = above.subplots(ncols=len(sources), squeeze=False)[0]
     for source, place in zip(sources, axes, strict=True):
         here = rows_with(numbers, source=source)
-        _bars(
-            place,
-            rows_with(here, factors="dense").sort_values("depth"),
-            "depth",
-            color=DENSE,
-            marker="*",
-            linestyle="-",
-        )
+        plain = rows_with(here, factors="dense").sort_values("depth")
+        bars(place, plain, plain["depth"], color=DENSE, marker="*", linestyle="-")
         for number, (kind, axes_of) in enumerate(_kinds(settings).items()):
             for decay, line in _BY_DECAY.items():
                 own = rows_with(here, decay=decay, **axes_of).sort_values("depth")
                 # Aside, as all are at the same depths.
                 moved = own.assign(depth=own["depth"] * 1.012 ** (2 * number - 2))
-                _bars(place, moved, "depth", **{**_KINDS[kind], **line})
+                bars(place, moved, moved["depth"], **{**_KINDS[kind], **line})
         place.set(xlabel="layers", title=FACTS[source].title, xscale="log")
         place.set_xticks(depths, labels=[str(depth) for depth in depths])
         place.set_xticks([], minor=True)
-        _percent(place)
+        percent(place)
     axes[0].set_ylabel("test accuracy (%)")
     handles = [Line2D([], [], color=DENSE, marker="*", linewidth=1.2, markersize=5, label="dense")]
     handles += [
