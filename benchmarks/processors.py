@@ -101,8 +101,8 @@ def classification(kind: str, *, images: int = 400) -> Iterator[np.ndarray]:
     from tacit.nn import convnets, untying
     from tacit.settings.untied import Architecture
     from tacit.training.batches import Batches
-    from tacit.training.classification import fit
     from tacit.training.evaluation import predict
+    from tacit.training.fitting import fit
     from tacit.training.images import LabelledImages
 
     random = streams.numpy_generator("benchmark", "processors", "classes")

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from comparison import Case, arguments, best_time, chosen_device, report
 from plain import translation as plain
-from tacit.nn.transformer import END, PADDING, Shape, Transformer
+from tacit.data.subwords import END, PAD
+from tacit.nn.transformer import Shape, Transformer
 from tacit.optim.nesterov import Nesterov
 from tacit.training import engine, optimizers
 from tacit.training.decoding import Search, beam_search, left_padded, translate
@@ -47,10 +48,10 @@ class Sentences:
         """Return the batch with this number."""
         pairs = self.batches[int(numbers)]
         longest = max(len(target) for _, target in pairs)
-        targets = torch.tensor([target + [PADDING] * (longest - len(target)) for _, target in pairs])
+        targets = torch.tensor([target + [PAD] * (longest - len(target)) for _, target in pairs])
         # The end of each goes to its front.
-        previous = torch.tensor([[END, *target[:-1]] + [PADDING] * (longest - len(target)) for _, target in pairs])
-        return Tokens(left_padded([source for source, _ in pairs], PADDING), previous, targets)
+        previous = torch.tensor([[END, *target[:-1]] + [PAD] * (longest - len(target)) for _, target in pairs])
+        return Tokens(left_padded([source for source, _ in pairs], PAD), previous, targets)
 
 
 def network(vocabulary: int, *, dropout: bool) -> Transformer:
@@ -65,7 +66,7 @@ def copied(ours: Transformer) -> plain.PlainTransformer:
     state = {name: tensor.detach() for name, tensor in ours.state_dict().items()}
     shape = ours.shape
     rest = {"dropout": shape.dropout, "inner_dropout": shape.inner_dropout}
-    return plain.PlainTransformer(state, heads=shape.heads, padding=PADDING, **rest)
+    return plain.PlainTransformer(state, heads=shape.heads, padding=PAD, **rest)
 
 
 class Steps:
@@ -79,7 +80,7 @@ class Steps:
         """Return our training at its start."""
         made = network(self.vocabulary, dropout=dropout)
         optimizer = Nesterov(made.parameters(), lr=RATE, momentum=MOMENTUM)
-        objective = LabelSmoothedCrossEntropy(smoothing=SMOOTHING, padding=PADDING)
+        objective = LabelSmoothedCrossEntropy(smoothing=SMOOTHING, padding=PAD)
         clip = optimizers.clipping(made.parameters(), CLIP)
         step = engine.Minimize(made, self.data, objective, optimizer, decays=[clip])
         step.begin(0, len(self.data.labels))
@@ -91,7 +92,7 @@ class Steps:
         optimizer = plain.PlainNesterov(list(made.parameters()), lr=RATE, momentum=MOMENTUM, clip=CLIP)
         for number in self.data.labels:
             source, previous, target = self.data.batch(number, torch.contiguous_format)
-            loss = plain.smoothed_loss(made(source, previous), target, smoothing=SMOOTHING, padding=PADDING)
+            loss = plain.smoothed_loss(made(source, previous), target, smoothing=SMOOTHING, padding=PAD)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
@@ -129,7 +130,7 @@ def decoding(vocabulary: int, *, sentences: int, plain_sentences: int, length: i
     search = Search(longest=2 * length)
     limits = {"beams": search.beams, "shortest": search.shortest, "longest": search.longest, "end": search.end}
     few = sources[:: sentences // plain_sentences]
-    made = beam_search(ours, left_padded(few, PADDING), search)
+    made = beam_search(ours, left_padded(few, PAD), search)
     difference = 0.0
     for source, found in zip(few, made, strict=True):
         for (tokens, score), own in zip(plain.beam_search(theirs, source, **limits), found, strict=True):

@@ -31,8 +31,9 @@ from tacit.settings.factorizations import Descent
 from tacit.settings.mode_trees import mode_tree
 from tacit.settings.networks import LongRangeRegularizer, Network, Training
 from tacit.settings.untied import Architecture, String
-from tacit.training import chain, classification, descent, engine, networks, norms, optimizers, resumable
+from tacit.training import chain, descent, engine, networks, norms, optimizers, resumable
 from tacit.training.batches import Batches
+from tacit.training.fitting import fit
 from tacit.training.images import Augmented, LabelledImages
 from tacit.training.objectives import CrossEntropyWithOmega, LongRangeBinaryCrossEntropy
 from tacit.training.observations import Entries, Loss
@@ -175,7 +176,7 @@ def _run_classifier(device: torch.device, *, kind: str) -> Numbers:
     model = classifier(kind, 8).to(device)
     start = weights_of(model)
     with tempfile.TemporaryDirectory() as folder:
-        trained = classification.fit(
+        trained = fit(
             model,
             data,
             torch.optim.SGD(model.parameters(), lr=0.1),
@@ -205,7 +206,7 @@ def _run_residual(device: torch.device, *, kind: str) -> Numbers:
     plan = decay_groups(model, 0.01, factors="frobenius") if layers else None
     start = weights_of(model)
     with tempfile.TemporaryDirectory() as folder:
-        trained = classification.fit(
+        trained = fit(
             model,
             Augmented(data, padding=2, flips=True, stream=STREAM),
             optimizers.optimizer(plan.groups if plan else model.parameters(), "sgd", learning_rate=0.01, momentum=0.9),
@@ -254,7 +255,7 @@ def _run_compressed(device: torch.device, *, kind: str) -> Numbers:
     start = weights_of(model)
     decays = [masks.mask_gradients] if masks else [plan.frobenius.add_gradients]
     with tempfile.TemporaryDirectory() as folder:
-        trained = classification.fit(
+        trained = fit(
             model,
             Augmented(data, padding=2, flips=True, cutout=8, stream=STREAM),
             optimizers.optimizer(plan.groups, "sgd", learning_rate=0.01, momentum=0.9),

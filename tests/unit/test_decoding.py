@@ -5,12 +5,12 @@ import itertools
 import pytest
 import torch
 
+from tacit.data.subwords import END, PAD
 from tacit.errors import DivergenceError
 from tacit.nn.transformer import Shape, Transformer, compressed
 from tacit.training.decoding import Search, beam_search, left_padded, translate
 
 SHAPE = Shape(width=16, inner_width=24, heads=2, layers=2, positions=64)
-PADDING, END = 1, 2
 
 
 def network(*, target_tokens=12, ends=0.0, seed=0, **options):
@@ -21,7 +21,7 @@ def network(*, target_tokens=12, ends=0.0, seed=0, **options):
         model.logits.weight.mul_(6)
         model.logits.bias[END] += ends
         # What may never be chosen is the likeliest.
-        model.logits.bias[PADDING] += 4
+        model.logits.bias[PAD] += 4
         # So that much depends on the source.
         model.source_embedding.weight.mul_(5)
         for layer in model.decoder:
@@ -58,7 +58,7 @@ def search_one(model, source, search):
             row = log_p(model, source, tokens)[-1]
             for token, value in enumerate(row.tolist()):
                 may_end = length >= search.shortest
-                if (token == END and may_end) or (token not in (END, PADDING) and length < search.longest):
+                if (token == END and may_end) or (token not in (END, PAD) and length < search.longest):
                     candidates.append(([*tokens, token], total + value))
         candidates = sorted(candidates, key=lambda candidate: -candidate[1])[: 2 * search.beams]
         for tokens, total in candidates[: search.beams]:
@@ -89,13 +89,13 @@ SEARCHES = [
 def test_all_hypotheses_are_those_of_a_plain_search(search, ends):
     """Of sentences of different lengths, searched together, of which some are done before others."""
     model, sources = network(ends=ends), sentences(12)
-    made = beam_search(model, left_padded(sources, PADDING), search)
+    made = beam_search(model, left_padded(sources, PAD), search)
     for source, found in zip(sources, made, strict=True):
         same(found, search_one(model, source, search))
         for tokens, score in found:
             assert rescored(model, source, tokens, search.length_power) == pytest.approx(score, rel=1e-9)
             assert search.shortest <= len(tokens) <= search.longest
-            assert not {END, PADDING} & set(tokens)
+            assert not {END, PAD} & set(tokens)
     lengths = {len(tokens) for found in made for tokens, _ in found}
     # So that both limits, and ends between them, are seen.
     if ends == 0:
@@ -126,7 +126,7 @@ def test_one_beam_is_greedy():
         tokens = []
         while True:
             row = log_p(model, source, tokens)[-1]
-            row[PADDING] = -torch.inf
+            row[PAD] = -torch.inf
             if not tokens:
                 row[END] = -torch.inf
             if row.argmax() == END or len(tokens) == 12:
@@ -152,7 +152,7 @@ def test_compressed_networks_are_searched_too():
     model = compressed(network(rank_scale=0.5), 0.5, spectral=True).model
     search = Search(beams=3, longest=8)
     sources = sentences(5)
-    for source, found in zip(sources, beam_search(model, left_padded(sources, PADDING), search), strict=True):
+    for source, found in zip(sources, beam_search(model, left_padded(sources, PAD), search), strict=True):
         same(found, search_one(model, source, search))
 
 

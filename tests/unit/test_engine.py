@@ -1,5 +1,6 @@
 """Parts of the engine that no study has by itself: schedules, decays, the rule of stopping, what is kept when."""
 
+import copy
 import math
 
 import numpy as np
@@ -8,12 +9,15 @@ import torch
 from torch import nn
 
 from tacit import checkpoints
+from tacit.data.translation import Lines, Pairs
 from tacit.settings.untied import log_spaced
 from tacit.training import engine, evaluation, optimizers, resumable
 from tacit.training.batches import Batches
 from tacit.training.images import LabelledImages
-from tacit.training.keeping import Keeper
+from tacit.training.keeping import Best, Keeper
 from tacit.training.objectives import CrossEntropy, LabelSmoothedCrossEntropy, Tokens
+from tacit.training.sentences import Sentences as TextSentences
+from tacit.training.sentences import TokenBatches
 
 COUNT, SIZE = 23, 5
 STEPS = math.ceil(COUNT / SIZE)
@@ -207,6 +211,70 @@ def test_means_of_an_epoch_are_over_examples_not_batches():
     for epoch in range(2):
         losses = moving.column("loss")[epoch * STEPS : (epoch + 1) * STEPS]
         assert moving.means[epoch]["loss"] == pytest.approx(np.average(losses, weights=weights), rel=1e-14)
+
+
+def test_the_best_weights_are_those_of_the_least_measure_and_the_earliest_of_equal_ones():
+    values = [5.0, 2.0, 3.0, 2.0, 4.0]
+
+    def begun(network):
+        best = Best("valid_loss")
+        moving = training(
+            network, epochs=4, measure=lambda: {"valid_loss": values[moving.epoch]}, measured=range(5), best=best
+        )
+        return moving, best
+
+    network = model()
+    moving, best = begun(network)
+    moving.advance()
+    first = vector(network).clone()
+    saved = copy.deepcopy(moving.state())
+    finished(moving)
+    assert (best.epoch, best.value) == (1, 2.0)
+    kept = torch.cat([weights.flatten() for weights in best.weights.values()])
+    assert torch.equal(kept, first) and not torch.equal(kept, vector(network))
+    # Who comes later knows of it too.
+    again = model()
+    moving, resumed = begun(again)
+    moving.load_state(saved)
+    finished(moving)
+    assert (resumed.epoch, resumed.value) == (1, 2.0)
+    assert torch.equal(vector(again), vector(network))
+    assert all(torch.equal(resumed.weights[name], weights) for name, weights in best.weights.items())
+
+
+def test_an_epoch_may_be_cut_short_and_batches_count_as_they_say():
+    """Seven updates of batches of tokens, three an epoch; the rate goes by whole epochs."""
+    lengths = np.array([2, 3, 3, 4, 5, 5])
+    rates = []
+
+    def rate(time):
+        rates.append(time)
+        return 0.1
+
+    def begun():
+        batches = TokenBatches(lengths, lengths, most_tokens=10, stream=("test",), updates=7)
+        assert batches.steps == 3
+        network, objective = Translating(), LabelSmoothedCrossEntropy(smoothing=0.1, padding=1)
+        pairs = Lines(np.concatenate([[4] * (length - 1) + [2] for length in lengths]), np.cumsum([0, *lengths]))
+        step = engine.Minimize(
+            network,
+            TextSentences(torch.device("cpu"), Pairs(pairs, pairs)),
+            objective,
+            torch.optim.SGD(network.parameters(), lr=0.1),
+            rate=rate,
+        )
+        return engine.Engine(step, batches, epochs=batches.epochs, run="a test", advice="none")
+
+    moving = finished(begun())
+    assert [len(rows) for rows in moving.rows] == [3, 3, 1] and moving.epoch == 3
+    assert rates == pytest.approx([number / 3 for number in range(7)])
+    for epoch in range(3):
+        weights = moving.batches.weights(epoch)
+        assert moving.means[epoch]["loss"] == pytest.approx(np.average(moving.rows[epoch][:, 0], weights=weights))
+    assert sum(moving.batches.weights(0)) == lengths.sum()
+    again = begun()
+    again.load_state(moving.state())
+    assert again.finished and again.means == moving.means
 
 
 def test_it_stops_when_the_rule_says_so():

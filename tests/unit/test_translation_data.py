@@ -1,6 +1,5 @@
 """Parallel corpora: a tiny archive in the published format, a user's own files, and what is made by rule."""
 
-import functools
 import gzip
 import io
 import os
@@ -16,11 +15,9 @@ import powerless
 from tacit import store
 from tacit.data import number_words, translation, translation_sources
 from tacit.data.number_words import Sentences, date, money, time_of_day
-from tacit.data.translation_sources import ARCHIVE, TalkSet, TextSourceError
+from tacit.data.translation_sources import ARCHIVE, TEST_SETS, TextSourceError
 from tacit.settings.base import SettingsError
-from tacit.settings.translation import SPLITS, Translation
-
-TINY = tuple(TalkSet(one.name, 2) for one in translation_sources.TEST_SETS)
+from tacit.settings.corpora import SPLITS, ParallelText
 
 
 def silent(count):
@@ -32,7 +29,7 @@ def begin(pairs):
 
 
 def parse(**values):
-    return Translation.from_plain({"merges": 20} | values)
+    return ParallelText.from_plain({"merges": 20} | values)
 
 
 # The archive.
@@ -56,13 +53,13 @@ class Archive:
             german += f" Das ist Satz {k} & er heißt \u201eSo\u201c. \n"
             english += f"This is sentence {k} & it's called it. \n"
         self.members = {"de-en/train.tags.de-en.de": german, "de-en/train.tags.de-en.en": english}
-        for number, one in enumerate(TINY):
+        for number, one in enumerate(TEST_SETS):
             for language, word, known in (
                 ("de", "Geht\u2019s", f"Das ist Satz {number}"),
                 ("en", "What\u2019s", f"This is sentence {number}"),
             ):
                 text = f'<doc docid="1">\n<title>Not a sentence</title>\n<seg id="1"> {word} NUMBER{number} </seg>'
-                self.members[f"de-en/{one.name}.de-en.{language}.xml"] = f'{text}\n<seg id="2">{known}</seg>\n</doc>\n'
+                self.members[f"de-en/{one}.de-en.{language}.xml"] = f'{text}\n<seg id="2">{known}</seg>\n</doc>\n'
         self.members["de-en/README"] = "none of our business"
         self.odd = {}
 
@@ -81,7 +78,7 @@ class Archive:
 
     def read(self, languages=("de", "en")):
         self.pack()
-        return translation_sources.read_archive(self.folder, languages, test_sets=TINY)
+        return translation_sources.read_archive(self.folder, languages)
 
 
 @pytest.fixture
@@ -105,16 +102,10 @@ def test_either_language_may_be_the_source(archive):
     assert [side for pair in one for side in pair] == [side for pair in other for side in pair[::-1]]
 
 
-def test_the_published_test_sets_have_the_published_size():
-    assert sum(one.sentences for one in translation_sources.TEST_SETS) == 6750
-
-
 @pytest.fixture
-def prepared(archive, monkeypatch):
+def prepared(archive):
     """The corpus of the tiny archive, as the rule makes it."""
     archive.pack()
-    tiny = functools.partial(translation_sources.read_archive, test_sets=TINY)
-    monkeypatch.setattr(translation_sources, "read_archive", tiny)
 
     def prepare(**values):
         arrays = translation.make(parse(source="iwslt14", **values), texts_folder=archive.folder, begin=begin)
@@ -213,7 +204,7 @@ def test_an_archive_that_may_not_be_read_is_not_called_damaged(archive):
     archive.pack()
     (archive.folder / ARCHIVE).chmod(0)
     with powerless.for_a_while(), pytest.raises(TextSourceError, match="permission denied") as error:
-        translation_sources.read_archive(archive.folder, ("de", "en"), test_sets=TINY)
+        translation_sources.read_archive(archive.folder, ("de", "en"))
     assert "damaged" not in str(error.value)
 
 
@@ -224,15 +215,15 @@ def test_every_cut_and_flip_of_an_archive_is_found(archive):
     for cut in (0, 1, 10, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:cut])
         with pytest.raises(TextSourceError, match="damaged or not the published file"):
-            translation_sources.read_archive(archive.folder, ("de", "en"), test_sets=TINY)
+            translation_sources.read_archive(archive.folder, ("de", "en"))
     # But for what stands before the content: when, how and under which name it was packed.
     for place in range(len(f"0123456789{ARCHIVE}."), len(whole), 41):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
         with pytest.raises(TextSourceError, match="damaged or not the published file"):
-            translation_sources.read_archive(archive.folder, ("de", "en"), test_sets=TINY)
+            translation_sources.read_archive(archive.folder, ("de", "en"))
     path.write_bytes(gzip.compress(b"no tar"))
     with pytest.raises(TextSourceError, match="no whole tar archive"):
-        translation_sources.read_archive(archive.folder, ("de", "en"), test_sets=TINY)
+        translation_sources.read_archive(archive.folder, ("de", "en"))
 
 
 GERMAN = "de-en/train.tags.de-en.de"
@@ -247,9 +238,9 @@ TEST = "de-en/IWSLT14.TED.tst2011.de-en.en.xml"
         (GERMAN, "Ein Satz.\n", "the two languages have 1 and 60 lines"),
         (GERMAN, b"Gut\nSchlecht \xff\n", f"{GERMAN}: line 2 is no UTF-8 (byte 0xff)"),
         (GERMAN, "x" * 30_000, f"{GERMAN}: line 1 has 30,000 letters"),
-        (TEST, "<title>a</title>", f"{TEST}: has 0 sentences in place of 2"),
-        (TEST, '<seg id="1">a</seg>\n' * 3, f"{TEST}: has 3 sentences in place of 2"),
-        (TEST, "", f"{TEST}: has 0 sentences in place of 2"),
+        (TEST, "<title>a</title>", "tst2011.de-en.de.xml and en: have 2 and 0 sentences"),
+        (TEST, '<seg id="1">a</seg>\n' * 3, "have 2 and 3 sentences"),
+        (TEST, "", "tst2011.de-en.de.xml and en: have 2 and 0 sentences"),
     ],
 )
 def test_odd_members_are_named(archive, name, content, said):
@@ -445,8 +436,8 @@ def test_fewer_are_the_first_of_many_and_seeds_differ(made):
 PROGRAM = """
 import hashlib
 from tacit.data import translation
-from tacit.settings.translation import Translation
-corpus = Translation(source="numbers", merges=100, num_train=300, num_valid=20, num_test=20)
+from tacit.settings.corpora import ParallelText
+corpus = ParallelText(source="numbers", merges=100, num_train=300, num_valid=20, num_test=20)
 arrays = translation.make(corpus, texts_folder="", begin=lambda pairs: lambda count: None)
 print(hashlib.sha256(b"".join(name.encode() + array.tobytes() for name, array in arrays.items())).hexdigest())
 """
@@ -539,10 +530,8 @@ def test_what_is_made_is_cut_and_known(tmp_path, made):
 # Files and settings.
 
 
-def test_progress_hears_of_all_pairs_and_of_no_more(own, archive, monkeypatch, tmp_path):
+def test_progress_hears_of_all_pairs_and_of_no_more(own, archive, tmp_path):
     archive.pack()
-    tiny = functools.partial(translation_sources.read_archive, test_sets=TINY)
-    monkeypatch.setattr(translation_sources, "read_archive", tiny)
     for settings, expected in (
         (parse(source="folder", folder="mine"), 47),
         (parse(source="iwslt14"), 70),
@@ -631,7 +620,7 @@ def test_settings_that_mean_the_same_have_one_identity():
 
 
 def test_planning_needs_neither_torch_nor_what_cuts_words():
-    program = "import sys, tacit.settings.translation, tacit.data.translation_sources, tacit.memory.translation\n"
+    program = "import sys, tacit.settings.corpora, tacit.data.translation_sources, tacit.memory.translation\n"
     program += "print([name for name in ('torch', 'tokenizers', 'sacremoses', 'num2words') if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60, text=True)
     assert found.stdout.strip() == "[]"

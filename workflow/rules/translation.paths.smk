@@ -3,9 +3,9 @@
 
 from tacit.data import translation_sources as _translation_sources
 from tacit.memory import translation as _translation_memory
-from tacit.settings import translation as _translation
+from tacit.settings import corpora as _corpora
 
-TRANSLATION = files("results/data/translation", _translation.PREPARED)
+TRANSLATION_DATA = files("results/data/translation", _corpora.PREPARED)
 # By source and identity.
 TRANSLATION_CORPORA = {}
 
@@ -13,7 +13,7 @@ TRANSLATION_CORPORA = {}
 def translation_dataset(corpus):
     """The file of a corpus of the present settings, which is thereby known."""
     TRANSLATION_CORPORA[corpus.source, corpus.identity] = corpus
-    return TRANSLATION.of(source=corpus.source, corpus=corpus.identity)
+    return TRANSLATION_DATA.of(source=corpus.source, corpus=corpus.identity)
 
 
 def translation_corpus(wildcards):
@@ -34,7 +34,7 @@ def translation_source(wildcards):
     """
     corpus = _known_corpus(wildcards)
     # One made of own files would be deleted to be made anew of those that are left.
-    made = corpus.source != "folder" and Path(TRANSLATION.of(**wildcards)).exists()
+    made = corpus.source != "folder" and Path(TRANSLATION_DATA.of(**wildcards)).exists()
     planned_only = workflow.executor_plugin is None or workflow.dryrun
     if not (made or planned_only) and (complaint := _translation_shortage(corpus)):
         # As in images.paths.smk.

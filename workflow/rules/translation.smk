@@ -9,11 +9,11 @@ rule translation_prepare:
     input:
         translation_source,
     output:
-        TRANSLATION.output,
+        TRANSLATION_DATA.output,
     log:
-        TRANSLATION.log,
+        TRANSLATION_DATA.log,
     benchmark:
-        TRANSLATION.benchmark
+        TRANSLATION_DATA.benchmark
     # Before any training of any study, so that text that is not as it should be is known of at once.
     priority: 10
     threads: 1

@@ -5,11 +5,11 @@ import os
 
 from tacit import jobs, runlog, store
 from tacit.data import translation
-from tacit.settings.translation import Translation
+from tacit.settings.corpora import ParallelText
 
 
 def main(out: str, *, settings: dict, texts_folder: str) -> None:
-    corpus = Translation.from_plain(settings)
+    corpus = ParallelText.from_plain(settings)
     with contextlib.ExitStack() as stack:
 
         def begin(pairs: int):

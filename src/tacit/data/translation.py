@@ -24,7 +24,7 @@ from tacit import store, streams
 from tacit.data import number_words, translation_sources
 from tacit.data.subwords import Dictionary, Segmenter, learn
 from tacit.data.translation_sources import Advance, Begin, Pair, TextSourceError
-from tacit.settings.translation import SPLITS, Translation
+from tacit.settings.corpora import SPLITS, ParallelText
 
 SIDES = ("source", "target")
 
@@ -88,7 +88,7 @@ class Corpus(NamedTuple):
 
 
 def make(
-    settings: Translation, *, texts_folder: str | Path, root: str | Path = ".", begin: Begin
+    settings: ParallelText, *, texts_folder: str | Path, root: str | Path = ".", begin: Begin
 ) -> dict[str, np.ndarray]:
     """Return a corpus as arrays to be stored.
 
@@ -128,7 +128,7 @@ def _pair(line: str) -> tuple[str, str]:
 # Words.
 
 
-def tokeniser(settings: Translation, language: str) -> Callable[[str], Words]:
+def tokeniser(settings: ParallelText, language: str) -> Callable[[str], Words]:
     """Return what makes words of a sentence: the Moses tokeniser of a language, and lower case if that is asked for."""
     if settings.source == "numbers":
         return lambda line: (line.lower() if settings.lower_case else line).split()
@@ -163,7 +163,7 @@ class _Tokenised(NamedTuple):
         return _Tokenised(*([side[number] for number in numbers] for side in self))
 
 
-def _tokenised(settings: Translation, pair: Pair, advance: Advance) -> _Tokenised:
+def _tokenised(settings: ParallelText, pair: Pair, advance: Advance) -> _Tokenised:
     source, target = (tokeniser(settings, language) for language in settings.languages)
     found = _Tokenised([], [])
     for first, second in zip(*pair, strict=True):
@@ -173,7 +173,7 @@ def _tokenised(settings: Translation, pair: Pair, advance: Advance) -> _Tokenise
     return found
 
 
-def _cleaned(settings: Translation, pairs: _Tokenised) -> _Tokenised:
+def _cleaned(settings: ParallelText, pairs: _Tokenised) -> _Tokenised:
     kept = [
         number
         for number, (source, target) in enumerate(zip(*pairs, strict=True))
@@ -183,13 +183,13 @@ def _cleaned(settings: Translation, pairs: _Tokenised) -> _Tokenised:
     return pairs.where(kept)
 
 
-def _of_iwslt14(settings: Translation, texts_folder: Path, root: Path, begin: Begin) -> dict[str, _Tokenised]:
+def _of_iwslt14(settings: ParallelText, texts_folder: Path, root: Path, begin: Begin) -> dict[str, _Tokenised]:
     train, test = translation_sources.read_archive(texts_folder, settings.languages)
     advance = begin(len(train.source) + len(test.source))
     return published_split(_tokenised(settings, train, advance), _tokenised(settings, test, advance), settings)
 
 
-def published_split(train: _Tokenised, test: _Tokenised, settings: Translation) -> dict[str, _Tokenised]:
+def published_split(train: _Tokenised, test: _Tokenised, settings: ParallelText) -> dict[str, _Tokenised]:
     """Clean the training pairs, and put every 23rd of what is left aside for validation."""
     cleaned = _cleaned(settings, train)
     count = len(cleaned.source)
@@ -198,7 +198,7 @@ def published_split(train: _Tokenised, test: _Tokenised, settings: Translation) 
     return {"train": cleaned.where(rest), "valid": cleaned.where(valid), "test": test}
 
 
-def _of_folder(settings: Translation, texts_folder: Path, root: Path, begin: Begin) -> dict[str, _Tokenised]:
+def _of_folder(settings: ParallelText, texts_folder: Path, root: Path, begin: Begin) -> dict[str, _Tokenised]:
     lines = translation_sources.read_own(settings, root=root)
     advance = begin(sum(len(pair.source) for pair in lines.values()))
     found = {split: _tokenised(settings, lines[split], advance) for split in SPLITS}
@@ -207,7 +207,7 @@ def _of_folder(settings: Translation, texts_folder: Path, root: Path, begin: Beg
     return found | {"train": _cleaned(settings, found["train"])}
 
 
-def _check_not_empty(settings: Translation, split: str, pairs: _Tokenised) -> None:
+def _check_not_empty(settings: ParallelText, split: str, pairs: _Tokenised) -> None:
     for name, side in zip(settings.files(split), pairs, strict=True):
         for number, words in enumerate(side, 1):
             if not words:
@@ -226,7 +226,7 @@ MOST_WORDS = 1000
 """Of a sentence that is to be translated; models have a place for about as many pieces."""
 
 
-def _of_numbers(settings: Translation, texts_folder: Path, root: Path, begin: Begin) -> dict[str, _Tokenised]:
+def _of_numbers(settings: ParallelText, texts_folder: Path, root: Path, begin: Begin) -> dict[str, _Tokenised]:
     try:
         made = number_words.make(settings.sizes, seed=settings.seed, advance=lambda count: None)
     except ValueError as error:
@@ -239,14 +239,14 @@ def _of_numbers(settings: Translation, texts_folder: Path, root: Path, begin: Be
     }
 
 
-_WORDS: Mapping[str, Callable[[Translation, Path, Path, Begin], dict[str, _Tokenised]]] = {
+_WORDS: Mapping[str, Callable[[ParallelText, Path, Path, Begin], dict[str, _Tokenised]]] = {
     "iwslt14": _of_iwslt14,
     "folder": _of_folder,
     "numbers": _of_numbers,
 }
 
 
-def _subset(settings: Translation, split: str, pairs: _Tokenised) -> _Tokenised:
+def _subset(settings: ParallelText, split: str, pairs: _Tokenised) -> _Tokenised:
     """Return as many pairs as are asked for, the beginning of a random order, in the order in which they come."""
     number, there = getattr(settings, f"num_{split}"), len(pairs.source)
     if number is None or settings.source == "numbers":

@@ -4,23 +4,26 @@ Archives are read in place, and by the names that must be in them; nothing is un
 file is taken than can be meant. Whatever is wrong ends in one message: which file, why, and what to do.
 
 Of the archive no checksum was ever published. Gzip has one of its own, over all of the content; besides, all members
-must be there, the two sides of each must have as many lines, and the test sets as many as are known of them.
+must be there, and the two sides of each must have as many lines.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import logging
 import re
 import stat
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from tacit import files
 from tacit.errors import UserError
-from tacit.settings.translation import SPLITS, Translation
+from tacit.settings.corpora import SPLITS, ParallelText
+
+log = logging.getLogger("tacit")
 
 ARCHIVE = "de-en.tgz"
 """Name of the published archive."""
@@ -54,21 +57,14 @@ class Pair(NamedTuple):
     target: list[str]
 
 
-class TalkSet(NamedTuple):
-    """A published test set: how its file is named, and how many sentences it has."""
-
-    name: str
-    sentences: int
-
-
 TEST_SETS = (
-    TalkSet("IWSLT14.TED.dev2010", 887),
-    TalkSet("IWSLT14.TEDX.dev2012", 1165),
-    TalkSet("IWSLT14.TED.tst2010", 1565),
-    TalkSet("IWSLT14.TED.tst2011", 1433),
-    TalkSet("IWSLT14.TED.tst2012", 1700),
+    "IWSLT14.TED.dev2010",
+    "IWSLT14.TEDX.dev2012",
+    "IWSLT14.TED.tst2010",
+    "IWSLT14.TED.tst2011",
+    "IWSLT14.TED.tst2012",
 )
-"""In the order in which they make up the test split."""
+"""Published test sets, in the order in which they make up the test split."""
 
 
 # The archive.
@@ -81,9 +77,7 @@ def archive_shortage(folder: str | Path) -> str | None:
     return None if complaint is None else _archive_advice(path, complaint)
 
 
-def read_archive(
-    folder: str | Path, languages: tuple[str, str], *, test_sets: Sequence[TalkSet] = TEST_SETS
-) -> tuple[Pair, Pair]:
+def read_archive(folder: str | Path, languages: tuple[str, str]) -> tuple[Pair, Pair]:
     """Return the training lines of the archive in `folder`, without tags, and the test lines, as they are.
 
     `languages` are source and target. Of training lines those that are no speech are left out, before the two sides
@@ -94,17 +88,18 @@ def read_archive(
     if complaint := archive_shortage(folder):
         raise TextSourceError(complaint)
     try:
-        members = _members(path, languages, test_sets)
+        members = _members(path, languages)
         train = Pair(*([spoken(line) for line in lines if not is_tag(line)] for lines in members["train"]))
         _check_equal(members["train"], train, f"{_BASE}/train.tags.{_BASE}")
         test = Pair([], [])
-        for one in test_sets:
-            sides = [[segment(line) for line in lines if "<seg id" in line] for lines in members[one.name]]
-            for language, found, lines in zip(languages, sides, test, strict=True):
-                if len(found) != one.sentences:
-                    name = _test_member(one.name, language)
-                    raise _Odd(f"{name}: has {len(found):,} sentences in place of {one.sentences:,}")
+        for name in TEST_SETS:
+            sides = [[segment(line) for line in lines if "<seg id" in line] for lines in members[name]]
+            if not sides[0] or len(sides[0]) != len(sides[1]):
+                counts = " and ".join(f"{len(side):,}" for side in sides)
+                raise _Odd(f"{_test_member(name, languages[0])} and {languages[1]}: have {counts} sentences")
+            for found, lines in zip(sides, test, strict=True):
                 lines += found
+            log.info("%s: %d sentences", name, len(sides[0]))
     except _Odd as error:
         raise TextSourceError(_archive_advice(path, f"{error}; damaged or not the published file")) from error
     return train, test
@@ -129,12 +124,10 @@ def segment(line: str) -> str:
     return _SEGMENT.sub("", line).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
 
 
-def _members(
-    path: Path, languages: tuple[str, str], test_sets: Sequence[TalkSet]
-) -> dict[str, tuple[list[str], list[str]]]:
+def _members(path: Path, languages: tuple[str, str]) -> dict[str, tuple[list[str], list[str]]]:
     """Return the lines of each pair of members, by what the pair is; raises _Odd or TextSourceError."""
     wanted = {f"{_BASE}/train.tags.{_BASE}.{language}": ("train", language) for language in languages}
-    wanted |= {_test_member(one.name, language): (one.name, language) for one in test_sets for language in languages}
+    wanted |= {_test_member(name, language): (name, language) for name in TEST_SETS for language in languages}
     found: dict[tuple[str, str], list[str]] = {}
     with _reading(path), gzip.open(path) as packed, tarfile.open(fileobj=packed, mode="r|") as tar:
         for member in tar:
@@ -153,7 +146,7 @@ def _members(
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise _Odd(f"{missing[0]}{more}: not in it")
     first, second = languages
-    return {name: (found[name, first], found[name, second]) for name in ("train", *(one.name for one in test_sets))}
+    return {name: (found[name, first], found[name, second]) for name in ("train", *TEST_SETS)}
 
 
 def _test_member(name: str, language: str) -> str:
@@ -192,7 +185,7 @@ def _archive_advice(path: Path, complaint: str) -> str:
 # A user's own text.
 
 
-def own_shortage(settings: Translation, *, root: str | Path = ".") -> str | None:
+def own_shortage(settings: ParallelText, *, root: str | Path = ".") -> str | None:
     """Say which of a user's own files are not there or cannot be read; None if all can."""
     complaints = [
         f"  {path}: {complaint}"
@@ -210,13 +203,13 @@ def own_shortage(settings: Translation, *, root: str | Path = ".") -> str | None
     )
 
 
-def own_files(settings: Translation, *, root: str | Path = ".") -> list[Path]:
+def own_files(settings: ParallelText, *, root: str | Path = ".") -> list[Path]:
     """Return the paths of all files of a user's own corpus; a relative folder is one in `root`."""
     folder = Path(root) / Path(settings.folder or "").expanduser()
     return [folder / name for split in SPLITS for name in settings.files(split)]
 
 
-def read_own(settings: Translation, *, root: str | Path = ".") -> dict[str, Pair]:
+def read_own(settings: ParallelText, *, root: str | Path = ".") -> dict[str, Pair]:
     """Return the lines of a user's own text, by split.
 
     Raises TextSourceError if a file is missing, cannot be read, is no UTF-8 or has a line too long to be a sentence, or

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tacit.memory import NUMPY, total
-from tacit.settings.translation import Translation
+from tacit.settings.corpora import ParallelText
 
 _PER_PAIR = 4000
 """Bytes of a pair as text, as words and as pieces on both sides, of the length of those of IWSLT'14 (measured)."""
@@ -15,7 +15,7 @@ _PER_BYTE = 20
 """The same of a byte of a user's own text."""
 
 
-def prepare(settings: Translation, *, own: int = 0) -> int:
+def prepare(settings: ParallelText, *, own: int = 0) -> int:
     """Text, words and pieces of all pairs, and what is known of each word; `own` bytes are those of a user's text."""
     pairs = _PER_BYTE * own if settings.source == "folder" else _PER_PAIR * sum(settings.sizes.values())
     return total(NUMPY, _WORDS + pairs)

@@ -20,12 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from tacit.data.subwords import PAD
 from tacit.nn.attention import HIDDEN, Attention, KeysValues
 from tacit.nn.factorizing import FactorizedModel, factorize
 from tacit.nn.rank_solver import Factorizable
-
-PADDING, END = 1, 2
-"""Numbers of two tokens, as in the published dictionaries: what fills shorter sentences, and what ends each."""
 
 SPREAD = 0.1
 """Standard deviation of embeddings at their start, and bound of all else that is drawn."""
@@ -183,7 +181,7 @@ class Transformer(nn.Module):
         shape: Shape | None = None,
         *,
         rank_scale: float = 0.0,
-        padding: int = PADDING,
+        padding: int = PAD,
         masks: Masks = "repaired",
     ):
         super().__init__()

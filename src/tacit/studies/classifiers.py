@@ -88,9 +88,9 @@ def fit(
 
     What is looked at is `performance` on the test images and what is held out, by default loss and accuracy, and what
     `measure` finds. `decays` act on gradients besides, `after` after each step. Raises as
-    `tacit.training.classification.fit` does; an interrupted training continues from `checkpoint`.
+    `tacit.training.fitting.fit` does; an interrupted training continues from `checkpoint`.
     """
-    from tacit.training import classification, evaluation, optimizers
+    from tacit.training import evaluation, fitting, optimizers
     from tacit.training.batches import Batches
 
     performance = performance or evaluation.performance
@@ -103,7 +103,7 @@ def fit(
                 found |= {f"{name}_{quantity}": value for quantity, value in seen.items()}
         return found
 
-    trained = classification.fit(
+    trained = fitting.fit(
         network,
         train,
         optimizers.optimizer(plan.groups, "sgd", learning_rate=own.learning_rate, momentum=own.momentum),

@@ -233,7 +233,7 @@ def train(
     """Train one network and return arrays and attributes of RUN.
 
     Order of batches, shifts, squares and what is held out depend on the seed alone. Raises as
-    `tacit.training.classification.fit` does; an interrupted training continues from `checkpoint`.
+    `tacit.training.fitting.fit` does; an interrupted training continues from `checkpoint`.
     """
     # Here, because the tables do without torch.
     from tacit import devices

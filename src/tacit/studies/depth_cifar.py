@@ -68,14 +68,14 @@ def train(
     """Train one network and return the arrays of RUN.
 
     Initialisation, order of batches and shifts depend on the seed alone (and the depth, of the first). Raises as
-    `tacit.training.classification.fit` does; an interrupted training continues from `checkpoint`.
+    `tacit.training.fitting.fit` does; an interrupted training continues from `checkpoint`.
     """
     # Here, because the tables do without torch.
     import torch
 
     from tacit import devices
     from tacit.nn.scaled_convnets import ScaledConvNet
-    from tacit.training import classification, optimizers
+    from tacit.training import fitting, optimizers
     from tacit.training.batches import Batches
     from tacit.training.images import Augmented, images_on
     from tacit.training.objectives import CrossEntropyWithOmega
@@ -93,7 +93,7 @@ def train(
             num_classes=settings.images.num_classes,
         ).to(device)
         batches = Batches(len(train_images.labels), own.batch_size, stream)
-        trained = classification.fit(
+        trained = fitting.fit(
             network,
             Augmented(train_images, padding=own.padding, flips=own.flips, stream=stream),
             optimizers.optimizer(

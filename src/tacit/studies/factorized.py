@@ -107,7 +107,7 @@ def train(
     """Train one network and return arrays and attributes of RUN.
 
     Order of batches, shifts and what is held out depend on the seed alone. `replayed` is the run whose norms are given
-    to this one, if its decay says so. Raises as `tacit.training.classification.fit` does; an interrupted training
+    to this one, if its decay says so. Raises as `tacit.training.fitting.fit` does; an interrupted training
     continues from `checkpoint`.
     """
     # Here, because the tables do without torch.

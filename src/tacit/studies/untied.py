@@ -70,7 +70,7 @@ def train(
 ) -> dict[str, np.ndarray]:
     """Train one network (cnn, lcn, fcn) from scratch; return what `_run` does.
 
-    Initial weights depend on network and seed alone. Raises as `tacit.training.classification.fit` does; an interrupted
+    Initial weights depend on network and seed alone. Raises as `tacit.training.fitting.fit` does; an interrupted
     training continues from `checkpoint`.
     """
     import torch
@@ -140,7 +140,7 @@ def _run(
     from tacit.analysis import layer_norms, margins
     from tacit.training import evaluation
     from tacit.training.batches import Batches
-    from tacit.training.classification import fit
+    from tacit.training.fitting import fit
     from tacit.training.images import images_on
 
     train, test = images_on(device, images, settings.images)

@@ -6,13 +6,41 @@ if it had never stopped.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from tacit import streams
 from tacit.settings.networks import Order
+
+
+class Drawn(Protocol):
+    """Batches of examples, drawn anew for each epoch."""
+
+    @property
+    def stream(self) -> tuple[str | int, ...]:
+        """Names the random numbers of the run."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Number of batches in an epoch; only the last may be cut short."""
+        ...
+
+    def weights(self, epoch: int) -> list[int]:
+        """Return how much each batch of `epoch` counts in means over it."""
+        ...
+
+    def of_epoch(self, epoch: int, device: torch.device) -> Sequence[Any]:
+        """Return each batch of `epoch` (from 0): numbers of examples on `device`, or what else gives them."""
+        ...
+
+    def seed_dropout(self, epoch: int) -> None:
+        """Let torch's global generators, which dropout draws from, begin an epoch."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,6 +61,10 @@ class Batches:
     def sizes(self) -> list[int]:
         """Return how many examples each batch has."""
         return [min(self.size, self.count - first) for first in range(0, self.count, self.size)]
+
+    def weights(self, epoch: int) -> list[int]:
+        """Return how many examples each batch of `epoch` has, which is the same in all."""
+        return self.sizes()
 
     def of_epoch(self, epoch: int, device: torch.device) -> tuple[Tensor, ...]:
         """Return the numbers of the examples in each batch of `epoch` (from 0), on `device`."""

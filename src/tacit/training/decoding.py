@@ -18,8 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tacit.data.subwords import END
 from tacit.errors import DivergenceError
-from tacit.nn.transformer import END, Transformer
+from tacit.nn.transformer import Transformer
 from tacit.training.objectives import full
 
 

@@ -21,9 +21,9 @@ from tacit.errors import DivergenceError
 from tacit.nn import layout
 from tacit.training import finite, resumable
 from tacit.training import precision as precisions
-from tacit.training.batches import Batches
+from tacit.training.batches import Drawn
 from tacit.training.images import Examples
-from tacit.training.keeping import Keeper, Kept
+from tacit.training.keeping import Best, Keeper, Kept
 from tacit.training.objectives import Objective
 
 Measure = Callable[[], Mapping[str, Any]]
@@ -68,7 +68,7 @@ class Step(Protocol):
         """Draw what the steps of an epoch need."""
         ...
 
-    def take(self, step: int, numbers: Tensor) -> Tensor:
+    def take(self, step: int, numbers: Any) -> Tensor:
         """Take step `step` of the epoch on the examples with these numbers; return its `columns`, float64."""
         ...
 
@@ -122,14 +122,13 @@ class Minimize:
         self.epoch, self.drawn = epoch, self.objective.draw(epoch, steps)
         self.data.begin(epoch)
 
-    def take(self, step: int, numbers: Tensor) -> Tensor:
+    def take(self, step: int, numbers: Any) -> Tensor:
         """Take a step; return what the objective records of it."""
-        images = self.data.batch(numbers, self.format)
-        if isinstance(images, Tensor):
-            # Numbers of tokens stay what they are.
-            images = images.to(self.dtype)
+        inputs, labels = self.data.batch(numbers, self.format), None
+        if isinstance(inputs, Tensor):
+            inputs, labels = inputs.to(self.dtype), self.data.labels[numbers]
         with precisions.autocast(self.precision, self.device):
-            value = self.objective(self.forward, images, self.data.labels[numbers], self.drawn[step])
+            value = self.objective(self.forward, inputs, labels, self.drawn[step])
         if self.rate is not None:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate(self.epoch + step / len(self.drawn))
@@ -158,13 +157,14 @@ class Engine:
 
     `run` and `advice` are words for an error: which run this is, and what to change if it diverges. `measure` is called
     at the epochs in `measured`, weights are kept in `keeper` at those in `kept` (the last epoch excepted, whose weights
-    are those of the network itself). The training ends after `epochs`, or once `stops` says so, given the engine.
+    are those of the network itself), and in `best` those with which something that is measured is least. The training
+    ends after `epochs`, or once `stops` says so, given the engine.
     """
 
     def __init__(
         self,
         step: Step,
-        batches: Batches,
+        batches: Drawn,
         *,
         epochs: int,
         run: str,
@@ -173,19 +173,20 @@ class Engine:
         measured: Collection[int] = (),
         kept: Collection[int] = (),
         keeper: Keeper | None = None,
+        best: Best | None = None,
         stops: Callable[[Engine], bool] | None = None,
     ):
         self.moving, self.batches, self.epochs = step, batches, epochs
         self.run, self.advice = run, advice
         self.measure, self.measured, self.kept, self.keeper = measure, measured, kept, keeper
-        self.stops = stops
+        self.best, self.stops = best, stops
         self.epoch = self.step = 0
         self.rows: list[Tensor] = []
         """What the steps of each epoch done recorded: (steps, columns) float64, on the CPU."""
         self.current = torch.zeros(batches.steps, len(step.columns), dtype=torch.float64, device=step.device)
         """The same of this epoch, on the device, for which no step waits."""
         self.means: list[dict[str, float]] = []
-        """Means over the examples of each epoch done."""
+        """Means over the examples, or tokens, of each epoch done."""
         self.measures: list[dict[str, Tensor]] = []
         """What was measured, float64, with its `epoch`."""
 
@@ -205,7 +206,7 @@ class Engine:
         batches = self.batches.of_epoch(self.epoch, step.device)
         if self.epoch == self.step == 0:
             self.look()
-        step.begin(self.epoch, len(batches))
+        step.begin(self.epoch, self.batches.steps)
         if self.step == 0:
             self.batches.seed_dropout(self.epoch)
         step.network.train()
@@ -219,12 +220,12 @@ class Engine:
 
     def _close_epoch(self) -> None:
         """Take what the steps recorded; raises DivergenceError for the first that is not finite."""
-        rows = self.current.to("cpu", copy=True)
+        rows = self.current[: self.step].to("cpu", copy=True)
         if bad := torch.nonzero(~torch.isfinite(rows)).tolist():
             step, column = bad[0]
             name = self.moving.columns[column].strip("_").replace("_", " ")
             raise DivergenceError(
-                f"training diverged: the {name} of step {self.epoch * len(rows) + step} "
+                f"training diverged: the {name} of step {self.epoch * self.batches.steps + step} "
                 f"(epoch {self.epoch + 1}) is not finite, {self.run}; {self.advice}"
             )
         self._note(rows)
@@ -232,14 +233,13 @@ class Engine:
         self.look()
 
     def _note(self, rows: Tensor) -> None:
+        weights = self.batches.weights(len(self.rows))
         self.rows.append(rows)
-        weights = self.batches.sizes()
         columns = zip(self.moving.columns, rows.unbind(1), strict=True)
         # One after the other, which is one order on every machine.
         self.means.append(
             {
-                name: sum(weight * value for weight, value in zip(weights, column.tolist(), strict=True))
-                / self.batches.count
+                name: sum(weight * value for weight, value in zip(weights, column.tolist(), strict=True)) / sum(weights)
                 for name, column in columns
             }
         )
@@ -250,7 +250,7 @@ class Engine:
         Raises DivergenceError if a measure or a weight is not finite. The last step may do harm that shows in no loss,
         as statistics of infinite variance do.
         """
-        when = f"after epoch {self.epoch} ({self.epoch * self.batches.steps} steps), {self.run}"
+        when = f"after epoch {self.epoch} ({sum(map(len, self.rows))} steps), {self.run}"
         if self.measure is not None and self.epoch in self.measured:
             found = {"epoch": self.epoch, **self.measure()}
             tensors = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in found.items()}
@@ -260,13 +260,16 @@ class Engine:
         finite.check(state, when=when, advice=self.advice)
         if self.keeper is not None and self.epoch in self.kept and not self.finished:
             self.keeper.keep(self.epoch, state)
+        if self.best is not None and self.measures and self.measures[-1]["epoch"] == self.epoch:
+            self.best.offer(self.epoch, self.measures[-1], state)
 
     def summary(self) -> str:
         """Return the last epoch in words."""
         words = [f"{name} {value:.4f}" for name, value in self.means[-1].items() if not name.startswith("_")]
         last = self.measures[-1] if self.measures else {}
-        if "test_accuracy" in last and last["epoch"] == self.epoch:
-            words.append(f"test accuracy {last['test_accuracy'].item():.4f}")
+        if last and last["epoch"] == self.epoch:
+            told = (name for name in ("test_accuracy", "valid_loss") if name in last)
+            words += [f"{name.replace('_', ' ')} {last[name].item():.4f}" for name in told]
         return "train " + ", ".join(words)
 
     def column(self, name: str) -> np.ndarray:
@@ -301,6 +304,7 @@ class Engine:
             "current": self.current,
             "measures": self.measures,
             "kept": None if self.keeper is None else self.keeper.state(),
+            "best": None if self.best is None else self.best.state(),
             "moving": self.moving.state(),
             **resumable.random_state(self.moving.device),
         }
@@ -309,6 +313,8 @@ class Engine:
         """Continue from `state`; raises checkpoints.Damaged, before anything changed, if what was kept is damaged."""
         if self.keeper is not None:
             self.keeper.load_state(state["kept"])
+        if self.best is not None:
+            self.best.load_state(state["best"])
         self.epoch, self.step, self.measures = state["epoch"], state["step"], state["measures"]
         self.rows, self.means = [], []
         for rows in state["rows"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,14 +39,15 @@ def predict(
 def token_losses(
     network: nn.Module,
     examples: Examples,
-    batches: Iterable[Tensor],
+    batches: Iterable[Any],
     objective: LabelSmoothedCrossEntropy,
     *,
     precision: str = "float32",
 ) -> dict[str, float]:
     """Return `loss` and `likelihood` (negative, of a token, nats) of translations, by a network in evaluation mode.
 
-    `batches` are the numbers of the pairs that are passed together; means are over the tokens of all of them.
+    `batches` give the pairs that are passed together, as the examples are asked for them; means are over the tokens of
+    all of them.
     """
     training = network.training
     network.eval()

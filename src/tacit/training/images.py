@@ -31,10 +31,10 @@ class Examples(Protocol):
         """Draw what is random in the images of an epoch; mostly nothing is."""
         ...
 
-    def batch(self, numbers: Tensor, memory_format: torch.memory_format) -> Any:
+    def batch(self, numbers: Any, memory_format: torch.memory_format) -> Any:
         """Return the images (B, C, H, W) with these numbers, normalised; valid until the next call.
 
-        Sentences are `objectives.Tokens`, of which the labels are how many tokens each target has, its end included.
+        Sentences are `objectives.Tokens`, for which labels stand for nothing but the device.
         """
         ...
 

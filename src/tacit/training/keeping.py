@@ -56,6 +56,29 @@ class Kept:
         return np.asarray(self)
 
 
+class Best:
+    """The weights with which what is measured as `name` was least so far, on the CPU, the earliest of equal ones."""
+
+    def __init__(self, name: str):
+        self.name, self.epoch, self.value = name, -1, float("inf")
+        self.weights: dict[str, Tensor] = {}
+
+    def offer(self, epoch: int, measures: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+        """Take the weights of `epoch` if they are better than those before."""
+        value = measures[self.name].item()
+        if value < self.value:
+            self.epoch, self.value = epoch, value
+            self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a checkpoint needs."""
+        return {"epoch": self.epoch, "value": self.value, "weights": self.weights}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self.epoch, self.value, self.weights = state["epoch"], state["value"], dict(state["weights"])
+
+
 class Keeper:
     """States of networks by epoch, in the file at `path`, which is made when the first one comes."""
 

@@ -2,7 +2,7 @@
 
 An objective is called with a network, images (B, C, H, W), labels (B,) and what it has drawn for the step. It returns
 the scalar to differentiate and what is recorded of the step, its `columns`, of which `loss` is one and, of images,
-`accuracy` another. Of translations it is called with sentences (`Tokens`) in place of images.
+`accuracy` another. Of translations it is called with sentences (`Tokens`) in place of images, and without labels.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Objective(Protocol):
         """Return what is drawn at random for each step of an epoch, from streams named by the epoch."""
         ...
 
-    def __call__(self, network: Network, images: Any, labels: Tensor, drawn: Any) -> Value:
+    def __call__(self, network: Network, images: Any, labels: Any, drawn: Any) -> Value:
         """Return the objective on a batch; raises nothing for what is not finite, which the engine looks for."""
         ...
 
@@ -131,8 +131,7 @@ class LabelSmoothedCrossEntropy:
 
         (1 - smoothing) (-log p_y) + smoothing / V sum_v (-log p_v),
 
-    in nats, without padding. `likelihood` records the part -log p_y. The labels, which are of a batch of translations
-    how many tokens each has, are not needed. Raises ValueError for a share that is none.
+    in nats, without padding. `likelihood` records the part -log p_y. Raises ValueError for a share that is none.
     """
 
     columns: tuple[str, ...] = ("loss", "likelihood")
@@ -146,7 +145,7 @@ class LabelSmoothedCrossEntropy:
         """Draw nothing."""
         return [None] * steps
 
-    def __call__(self, network: Network, images: Tokens, labels: Tensor, drawn: None) -> Value:
+    def __call__(self, network: Network, images: Tokens, labels: None, drawn: None) -> Value:
         """Return the loss; of the step are recorded loss and negative log-likelihood a token."""
         source, previous, target = images
         loss, likelihood, tokens = self.sums(network(source, previous), target)

@@ -7,9 +7,9 @@ without any chance, each batch of one source length, so that no source is padded
 
 Sources are padded on the left, targets on the right; a decoder is given the target with its end symbol in front.
 
-`TokenBatches` takes the place of `tacit.training.batches.Batches` in the engine. How many batches there are, and
-of which lengths, is the same in every epoch, as sorted lengths are; which pairs are in which, and in what order they
-come, is not.
+`TokenBatches` are batches for the engine (`tacit.training.batches.Drawn`), and `Sentences` what it learns from. How
+many batches there are, and of which lengths, is the same in every epoch, as sorted lengths are; which pairs are in
+which, and in what order they come, is not.
 """
 
 from __future__ import annotations
@@ -24,22 +24,10 @@ from torch import Tensor
 from tacit import streams
 from tacit.data.subwords import END, PAD
 from tacit.data.translation import Lines, Pairs
+from tacit.training.objectives import Tokens
 
 MOST_POSITIONS = 1022
 """Of a sentence in training, with its end symbol: what 1024 learned positions leave, of which two are not used."""
-
-
-class Batch(NamedTuple):
-    """Pairs of sentences; B of them, at most S tokens long in the source language and T in the target language."""
-
-    source: Tensor
-    """(B, S) int64, padded on the left"""
-    target: Tensor
-    """(B, T) int64, padded on the right"""
-    given: Tensor
-    """(B, T) int64, what the decoder is given: the target with its end symbol in front"""
-    tokens: int
-    """Tokens of all targets, with the end symbols, without padding."""
 
 
 class Shape(NamedTuple):
@@ -53,12 +41,21 @@ class Shape(NamedTuple):
     """Tokens of all targets."""
 
 
+class Group(NamedTuple):
+    """Pairs that come together."""
+
+    numbers: Tensor
+    """(B,) int64, on the device"""
+    shape: Shape
+
+
 class TokenBatches:
     """Batches of pairs of sentences of these lengths, grouped by tokens, for training.
 
     Lengths (n,) count the end symbol. `most_tokens` bounds pairs times the longest sentence of a batch. Pairs longer
     than `most_positions`, or than a batch, are left out; `skipped` counts them. `stream` names the random numbers of
-    the run. Raises ValueError if no pair is left.
+    the run. With `updates` there are so many batches in all, and the last epoch ends with the last of them. Raises
+    ValueError if no pair is left.
     """
 
     def __init__(
@@ -69,8 +66,9 @@ class TokenBatches:
         most_tokens: int,
         stream: tuple[str | int, ...],
         most_positions: int = MOST_POSITIONS,
+        updates: int | None = None,
     ):
-        self.stream = stream
+        self.stream, self._updates = stream, updates
         longest = np.maximum(source, target)
         bound = min(most_positions, most_tokens)
         self.kept = np.flatnonzero(longest <= bound)
@@ -84,29 +82,32 @@ class TokenBatches:
         self._shapes = _shapes(order, self._bounds, source, target)
 
     @property
-    def count(self) -> int:
-        """Number of pairs in an epoch."""
-        return len(self.kept)
+    def steps(self) -> int:
+        """Number of batches in a whole epoch."""
+        return len(self._shapes)
 
     @property
-    def steps(self) -> int:
-        """Number of batches in an epoch."""
-        return len(self._shapes)
+    def epochs(self) -> int:
+        """Number of epochs that the updates take, one that is cut short included; raises ValueError without any."""
+        if self._updates is None:
+            raise ValueError("without updates there is no last epoch")
+        return -(-self._updates // self.steps)
 
     def shapes(self, epoch: int) -> list[Shape]:
         """Return what is known of each batch of `epoch`, in the order of its steps."""
         return [self._shapes[place] for place in self._drawn(epoch)[1]]
 
-    def sizes(self, epoch: int) -> list[int]:
-        """Return how many pairs each batch of `epoch` has."""
-        return [shape.pairs for shape in self.shapes(epoch)]
+    def weights(self, epoch: int) -> list[int]:
+        """Return how many target tokens each batch of `epoch` has."""
+        return [shape.tokens for shape in self.shapes(epoch)]
 
-    def of_epoch(self, epoch: int, device: torch.device) -> tuple[Tensor, ...]:
-        """Return the numbers of the pairs in each batch of `epoch` (from 0), on `device`."""
+    def of_epoch(self, epoch: int, device: torch.device) -> tuple[Group, ...]:
+        """Return each batch of `epoch` (from 0), its numbers on `device`."""
         shuffled, places = self._drawn(epoch)
         groups = np.split(_sorted(shuffled, self._source, self._target), self._bounds[1:-1])
-        numbers = torch.from_numpy(np.concatenate([groups[place] for place in places]))
-        return numbers.to(device).split([len(groups[place]) for place in places])
+        parts = [groups[place] for place in places]
+        numbers = torch.from_numpy(np.concatenate(parts)).to(device).split([len(part) for part in parts])
+        return tuple(map(Group, numbers, (self._shapes[place] for place in places)))
 
     def seed_dropout(self, epoch: int) -> None:
         """Let torch's global generators, which dropout draws from, begin an epoch."""
@@ -115,7 +116,8 @@ class TokenBatches:
     def _drawn(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the pairs in the random order of `epoch`, and the places of the batches in theirs."""
         generator = streams.numpy_generator(*self.stream, "order", epoch)
-        return generator.permutation(self.kept), generator.permutation(self.steps)
+        left = None if self._updates is None else max(0, self._updates - epoch * self.steps)
+        return generator.permutation(self.kept), generator.permutation(self.steps)[:left]
 
 
 def evaluation_batches(
@@ -186,37 +188,35 @@ class _OnDevice(NamedTuple):
 
 
 class Sentences:
-    """Pairs of sentences on a device, and, with `batches`, those of each step of an epoch."""
+    """Pairs of sentences on a device."""
 
-    def __init__(self, device: torch.device, pairs: Pairs, batches: TokenBatches | None = None):
+    def __init__(self, device: torch.device, pairs: Pairs):
         self._source, self._target = (_OnDevice.of(side, device) for side in pairs)
         self._lengths = pairs.source.lengths, pairs.target.lengths
-        self.device, self.batches = device, batches
-        self._numbers: tuple[Tensor, ...] = ()
-        self._shapes: list[Shape] = []
+        self.device = device
 
     def __len__(self) -> int:
         return len(self._lengths[0])
 
+    @property
+    def labels(self) -> Tensor:
+        """How many tokens each target has, (n,), its end included."""
+        return self._target.lengths
+
     def begin(self, epoch: int) -> None:
-        """Draw the batches of an epoch (from 0); raises ValueError without any to draw from."""
-        if self.batches is None:
-            raise ValueError("these sentences were given no batches to draw")
-        self._numbers, self._shapes = self.batches.of_epoch(epoch, self.device), self.batches.shapes(epoch)
+        """Draw nothing."""
 
-    def batch(self, step: int) -> Batch:
-        """Return the batch of a step of the epoch that was begun; the device is not waited for."""
-        return self._composed(self._numbers[step], self._shapes[step])
-
-    def of(self, numbers: np.ndarray) -> Batch:
-        """Return the pairs with these numbers (B,), as those of `evaluation_batches`."""
+    def group(self, numbers: np.ndarray) -> Group:
+        """Return pairs with these numbers (B,), such as those of `evaluation_batches`, as ones that come together."""
         source, target = (lengths[numbers] for lengths in self._lengths)
         shape = Shape(len(numbers), int(source.max()), int(target.max()), int(target.sum()))
-        return self._composed(torch.from_numpy(numbers).to(self.device), shape)
+        return Group(torch.from_numpy(numbers).to(self.device), shape)
 
-    def _composed(self, numbers: Tensor, shape: Shape) -> Batch:
-        target = self._target.padded(numbers, shape.target, left=False)
-        given = target.new_full(target.shape, END)
+    def batch(self, numbers: Group, memory_format: torch.memory_format = torch.contiguous_format) -> Tokens:
+        """Return pairs that come together; the device is not waited for."""
+        (chosen, shape) = numbers
+        target = self._target.padded(chosen, shape.target, left=False)
+        previous = target.new_full(target.shape, END)
         # The end symbol of a shorter sentence moved to the front, and leaves padding.
-        given[:, 1:] = target[:, :-1].masked_fill(target[:, :-1] == END, PAD)
-        return Batch(self._source.padded(numbers, shape.source, left=True), target, given, shape.tokens)
+        previous[:, 1:] = target[:, :-1].masked_fill(target[:, :-1] == END, PAD)
+        return Tokens(self._source.padded(chosen, shape.source, left=True), previous, target)

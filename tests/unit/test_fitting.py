@@ -15,7 +15,7 @@ from tacit import checkpoints
 from tacit.analysis import interpolation
 from tacit.errors import DivergenceError
 from tacit.settings.untied import String
-from tacit.training import chain, classification, engine
+from tacit.training import chain, engine, fitting
 from tacit.training.batches import Batches
 from tacit.training.images import LabelledImages
 
@@ -40,7 +40,7 @@ def sgd(network, rate):
 
 def fit(checkpoint, network=None, *, order="fixed", epochs=4, rate=0.1, measured=(0, 2, 4), kept=(0, 3), measure=None):
     network = network or model(dropout=0.3)
-    return classification.fit(
+    return fitting.fit(
         network,
         task(),
         sgd(network, rate),
@@ -190,7 +190,7 @@ def dazzling():
 def test_weights_that_end_not_finite_are_divergence_though_nothing_else_shows_it(tmp_path, kept):
     with pytest.raises(DivergenceError, match=r"\S+ is not finite after epoch 1 .*, \('test', 0\); .*1e\+38"):
         network = model()
-        classification.fit(
+        fitting.fit(
             network,
             dazzling(),
             sgd(network, 1e38),
@@ -211,7 +211,7 @@ def test_the_precision_is_that_of_the_settings(tmp_path, computing, apart):
 
     def trained(computing):
         network = model()
-        classification.fit(
+        fitting.fit(
             network,
             task(),
             sgd(network, 0.1),
@@ -323,6 +323,7 @@ def test_a_string_that_diverges_names_the_batch_or_the_weight(tmp_path):
     with torch.no_grad():
         links[1][1].weight[0, 0] = torch.inf
     moving.current.fill_(1.0)
+    moving.step = 1
     with pytest.raises(DivergenceError, match=r"point 1.1.weight is not finite after epoch 1 \(1 steps\), the string"):
         moving._close_epoch()
 

@@ -1,4 +1,4 @@
-"""Training of a network of several classes, measured and kept at chosen epochs."""
+"""Training of a network by an objective, of classes or of translations, measured and kept at chosen epochs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from tacit import checkpoints
 from tacit.training import engine, resumable
-from tacit.training.batches import Batches
+from tacit.training.batches import Drawn
 from tacit.training.images import Examples
-from tacit.training.keeping import Keeper, Kept
+from tacit.training.keeping import Best, Keeper, Kept
 from tacit.training.objectives import CrossEntropy, Objective
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -30,13 +30,15 @@ class Trained(NamedTuple):
     weights: dict[int, Mapping[str, Kept | Tensor]]
     """State of the network at the epochs asked for: on the CPU at the last epoch, before it on disk until it is used
     (`numpy()` of either returns its numbers)."""
+    best: Best | None = None
+    """The best weights of the epochs that were measured, if they were asked for."""
 
 
 def fit(
     network: Network,
     train: Examples,
     optimizer: torch.optim.Optimizer,
-    batches: Batches,
+    batches: Drawn,
     *,
     epochs: int,
     advice: str,
@@ -51,11 +53,13 @@ def fit(
     rate: Callable[[float], float] | None = None,
     decays: Sequence[Callable[[], None]] = (),
     after: engine.AfterStep | None = None,
+    best: str | None = None,
 ) -> Trained:
     """Train `network` by an optimizer over its parameters; epochs count from 0, the network as it is given.
 
     The objective is cross-entropy unless another is given; `rate` gives the learning rate from the time in epochs,
-    where it changes; `decays` add to gradients before each step, and `after` acts after it. `advice` says what to
+    where it changes; `decays` add to gradients before each step, and `after` acts after it; `best` names what is to be
+    least of what is measured, for the best weights to be kept. `advice` says what to
     change if it diverges, and the stream of `batches` names the run. `settings` are everything the result depends on; a
     checkpoint of others is refused. Raises DivergenceError with the step at which the loss stopped being finite,
     Interrupted after SIGTERM or Ctrl-C.
@@ -81,7 +85,8 @@ def fit(
         measured=measured,
         kept=kept,
         keeper=Keeper(checkpoints.kept_of(checkpoint)),
+        best=None if best is None else Best(best),
     )
     resumable.run(moving, epochs=epochs, checkpoint=checkpoint, settings=settings, by_time=True)
     steps = {f"step_{name}": moving.column(name) for name in moving.moving.columns}
-    return Trained(steps, moving.measured_arrays(), moving.weights())
+    return Trained(steps, moving.measured_arrays(), moving.weights(), moving.best)

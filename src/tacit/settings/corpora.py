@@ -62,7 +62,7 @@ FilePair = tuple[FileName, FileName]
 """Names of two files in the folder, line by line translations of each other: source and target language."""
 
 
-class Translation(Settings):
+class ParallelText(Settings):
     """A parallel corpus: where its sentences come from, how they are cleaned, and into which pieces they are cut."""
 
     source: SourceName
