@@ -16,7 +16,6 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/pathfinder.smk"
 include: "workflow/rules/images.smk"
-include: "workflow/rules/translation.smk"
 include: "workflow/rules/same_class.smk"
 include: "workflow/rules/sensing.smk"
 include: "workflow/rules/rank_dynamics.smk"
@@ -26,6 +25,7 @@ include: "workflow/rules/depth_limit.smk"
 include: "workflow/rules/depth_cifar.smk"
 include: "workflow/rules/factorized.smk"
 include: "workflow/rules/compressed.smk"
+include: "workflow/rules/translation.smk"
 include: "workflow/rules/claims.smk"
 
 
@@ -41,6 +41,7 @@ rule all:
         rules.depth_cifar.input,
         rules.factorized.input,
         rules.compressed.input,
+        rules.translation.input,
         rules.claims.input,
 
 

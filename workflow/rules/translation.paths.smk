@@ -1,9 +1,10 @@
-# Parallel corpora, shared by scales and studies, so what decides on one is in the path. Each study adds those that it
-# learns from.
+# Compressed translation: files of corpora, which scales share, so that what decides on one is in the path; files of the
+# study, what is asked of them, and what their jobs need.
 
 from tacit.data import translation_sources as _translation_sources
 from tacit.memory import translation as _translation_memory
 from tacit.settings import corpora as _corpora
+from tacit.settings import translation as _translation
 
 TRANSLATION_DATA = files("results/data/translation", _corpora.PREPARED)
 # By source and identity.
@@ -65,3 +66,52 @@ def _known_corpus(wildcards):
             f"corpus~{wildcards.corpus}: with the present settings {there} is made of {wildcards.source}; change the "
             "settings to get another"
         ) from None
+
+
+TRANSLATION = f"results/{cfg.scale}/factorized/translation"
+TRANSLATION_RUN = files(f"{TRANSLATION}/trained", _translation.RUN)
+TRANSLATION_DECODED = files(f"{TRANSLATION}/decoded", _translation.RUN)
+TRANSLATION_CORPUS = translation_dataset(cfg.translation.corpus)
+TRANSLATION_RUNS = [
+    TRANSLATION_DECODED.of(**axes, seed=seed) for axes in cfg.translation.runs for seed in range(cfg.translation.seeds)
+]
+# Those from which sentences are taken.
+TRANSLATION_FIRST = [TRANSLATION_DECODED.of(**axes, seed=0) for axes in cfg.translation.runs]
+TRANSLATION_ASKED = [[where, settings] for where, settings in cfg.translation.asked()]
+CLAIMS[f"{TRANSLATION}/claims.csv"] = TRANSLATION_ASKED, TRANSLATION_RUNS
+
+
+def translation_axes(wildcards):
+    """The axes of a network, or of its translations."""
+    return _translation.RUN.values(wildcards)
+
+
+def translation_settings(wildcards):
+    """What a trained network depends on besides its axes."""
+    try:
+        return cfg.translation.run(translation_axes(wildcards)).plain()
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def translation_decoded_settings(wildcards):
+    """What translations depend on besides their axes."""
+    try:
+        return cfg.translation.translated(translation_axes(wildcards)).plain()
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def translation_run_asked(wildcards):
+    """What is asked of the network that translates."""
+    return [[{"initialization": wildcards.initialization}, translation_settings(wildcards)]]
+
+
+def translation_memory(wildcards):
+    """One training."""
+    return _translation_memory.train(cfg.translation.run(translation_axes(wildcards)), gpu=MAY_FIND_A_GPU)
+
+
+def translation_decode_memory(wildcards):
+    """The translations of one network."""
+    return _translation_memory.decode(cfg.translation.translated(translation_axes(wildcards)), gpu=MAY_FIND_A_GPU)

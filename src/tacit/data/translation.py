@@ -115,12 +115,13 @@ def read(path: str | Path) -> Corpus:
         split: Pairs(*(Lines(arrays[f"{split}_{side}_ids"], arrays[f"{split}_{side}_offsets"]) for side in SIDES))
         for split in SPLITS
     }
-    source, target = (Dictionary(_lines_of(arrays[f"{side}_pieces"])) for side in SIDES)
-    merges = [_pair(line) for line in _lines_of(arrays["merges"])]
+    source, target = (Dictionary(lines_of(arrays[f"{side}_pieces"])) for side in SIDES)
+    merges = [pair_of(line) for line in lines_of(arrays["merges"])]
     return Corpus(**splits, source=source, target=target, segmenter=Segmenter(merges))
 
 
-def _pair(line: str) -> tuple[str, str]:
+def pair_of(line: str) -> tuple[str, str]:
+    """Return the two pieces of a line, between which is a blank."""
     left, _, right = line.partition(" ")
     return left, right
 
@@ -265,11 +266,11 @@ def encoded(pairs: Mapping[str, _Tokenised], *, merges: int) -> dict[str, np.nda
     train = pairs["train"]
     counts = Counter(word for side in train for words in side for word in words)
     segmenter = Segmenter(learn(counts, merges=merges))
-    arrays = {"merges": _text(" ".join(pair) for pair in segmenter.merges)}
+    arrays = {"merges": text_of(" ".join(pair) for pair in segmenter.merges)}
     for place, side in enumerate(SIDES):
         cut = {split: [segmenter(words) for words in pairs[split][place]] for split in SPLITS}
         dictionary = Dictionary.of(cut["train"])
-        arrays[f"{side}_pieces"] = _text(dictionary.pieces)
+        arrays[f"{side}_pieces"] = text_of(dictionary.pieces)
         for split in SPLITS:
             ids = [dictionary.encode(pieces) for pieces in cut[split]]
             arrays[f"{split}_{side}_ids"] = np.concatenate(ids)
@@ -277,9 +278,11 @@ def encoded(pairs: Mapping[str, _Tokenised], *, merges: int) -> dict[str, np.nda
     return arrays
 
 
-def _text(lines: Iterable[str]) -> np.ndarray:
+def text_of(lines: Iterable[str]) -> np.ndarray:
+    """Return lines of text as bytes (UTF-8), each with its end."""
     return np.frombuffer("".join(f"{line}\n" for line in lines).encode(), np.uint8)
 
 
-def _lines_of(array: np.ndarray) -> list[str]:
+def lines_of(array: np.ndarray) -> list[str]:
+    """Return the lines of such bytes."""
     return array.tobytes().decode().split("\n")[:-1]

@@ -1,9 +1,10 @@
-"""Parallel corpora."""
+"""Parallel corpora, networks that translate, and their translations."""
 
 from __future__ import annotations
 
-from tacit.memory import NUMPY, total
+from tacit.memory import FLOAT, NUMPY, total, training
 from tacit.settings.corpora import ParallelText
+from tacit.settings.translation import Architecture, RunSettings, TranslatedSettings
 
 _PER_PAIR = 4000
 """Bytes of a pair as text, as words and as pieces on both sides, of the length of those of IWSLT'14 (measured)."""
@@ -19,3 +20,36 @@ def prepare(settings: ParallelText, *, own: int = 0) -> int:
     """Text, words and pieces of all pairs, and what is known of each word; `own` bytes are those of a user's text."""
     pairs = _PER_BYTE * own if settings.source == "folder" else _PER_PAIR * sum(settings.sizes.values())
     return total(NUMPY, _WORDS + pairs)
+
+
+def train(settings: RunSettings, *, gpu: bool) -> int:
+    """One training: the corpus, eight copies of the weights, and of a batch what all layers keep.
+
+    Copies are weights, gradients, velocities, the best ones, and those of a checkpoint being written; of the logits of
+    a batch there are five, with those of labels smoothed and of gradients.
+    """
+    own, tokens = settings.architecture, settings.corpus.most_pieces
+    batch = settings.training.most_tokens
+    # Batches of few long sentences have large maps of attention.
+    attention = own.heads * min(own.longest, batch) * 4
+    maps = own.layers * (40 * own.width + 6 * own.inner_width + attention)
+    content = FLOAT * (8 * _weights(own, tokens) + batch * (5 * tokens + maps))
+    return training(_corpus(settings.corpus) + content, gpu=gpu)
+
+
+def decode(settings: TranslatedSettings, *, gpu: bool) -> int:
+    """Translations of one network: both of its weights, keys and values of all beams, and logits four times."""
+    own, tokens, search = settings.architecture, settings.corpus.most_pieces, settings.decoding
+    beams = search.batch_size * search.beams
+    kept = 2 * own.layers * 2 * own.width * (search.longest + own.longest)
+    content = FLOAT * (4 * _weights(own, tokens) + beams * (4 * tokens + kept))
+    return training(_corpus(settings.corpus) + content, gpu=gpu)
+
+
+def _weights(own: Architecture, tokens: int) -> int:
+    return own.width * (3 * tokens + 2 * own.positions + own.layers * (12 * own.width + 4 * own.inner_width))
+
+
+def _corpus(settings: ParallelText) -> int:
+    """Bytes of all sentences as ids, on a device too; of a user's own text as many as IWSLT'14 has."""
+    return 300 * sum(settings.sizes.values())

@@ -21,6 +21,7 @@ from tacit.settings.norms import NormsSettings
 from tacit.settings.pathfinder import PathfinderSettings
 from tacit.settings.rank_dynamics import RankDynamicsSettings
 from tacit.settings.same_class import SameClassSettings
+from tacit.settings.translation import TranslationSettings
 from tacit.settings.untied import UntiedSettings
 
 __all__ = ["Configuration", "SettingsError", "load"]
@@ -50,6 +51,7 @@ class Configuration(Settings):
     depth_cifar: DepthCifarSettings
     factorized: FactorizedSettings
     compressed: CompressedSettings
+    translation: TranslationSettings
 
 
 STUDIES = tuple(

@@ -155,6 +155,11 @@ class ParallelText(Settings):
         """The most words of a side, in training."""
         return 175 if self.max_words is None else self.max_words
 
+    @property
+    def most_pieces(self) -> int:
+        """Entries of a dictionary, at most if letters are those of a European language."""
+        return self.merges + 1000
+
     def files(self, split: str) -> tuple[str, str]:
         """Names in the folder of a user's own files of a split, source and target."""
         given: tuple[str, str] | None = getattr(self, f"{split}_files")

@@ -12,7 +12,7 @@ is hidden, so that it does not matter, but for rounding, which sentences are tra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -116,12 +116,17 @@ def _totals(logits: Tensor, scores: Tensor, length: int, search: Search, *, padd
 
 
 def translate(
-    network: Transformer, sources: Sequence[Sequence[int]], search: Search = PUBLISHED, *, batch_size: int = 128
+    network: Transformer,
+    sources: Sequence[Sequence[int]],
+    search: Search = PUBLISHED,
+    *,
+    batch_size: int = 128,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> list[Hypothesis]:
     """Return the best hypothesis of each of many sources, which are numbers of tokens with their end.
 
-    Sources of like length are translated together, `batch_size` of them at a time, where the network is. Raises
-    ValueError as `beam_search` does.
+    Sources of like length are translated together, `batch_size` of them at a time, where the network is. `advance`
+    hears how many more are done. Raises ValueError as `beam_search` does.
     """
     order = sorted(range(len(sources)), key=lambda number: len(sources[number]))
     device = next(network.parameters()).device
@@ -131,6 +136,7 @@ def translate(
         padded = left_padded([sources[number] for number in numbers], network.padding).to(device)
         searched = beam_search(network, padded, search)
         found.update(zip(numbers, (hypotheses[0] for hypotheses in searched), strict=True))
+        advance(len(numbers))
     return [found[number] for number in range(len(sources))]
 
 
