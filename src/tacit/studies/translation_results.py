@@ -62,6 +62,28 @@ def variants_of(runs: pd.DataFrame) -> list[Variant]:
     return [Variant(*row) for row in rows]
 
 
+_STARTS = {
+    "regular": "regular start",
+    "linear": "spectral start of linear layers",
+    "attention": "spectral start of attention",
+    "all": "spectral start",
+}
+_DECAYS = {
+    "weight": "weight decay",
+    "linear": "Frobenius decay of linear layers",
+    "ov": "Frobenius decay of output-value",
+    "linear_ov": "Frobenius decay of linear layers and output-value",
+    "attention": "Frobenius decay of attention",
+    "all": "Frobenius decay",
+}
+
+
+def described(variant: Variant) -> str:
+    """Return start and decay of a variant in words."""
+    decay = f"{_DECAYS[variant.decay]} {variant.coefficient:g}" if variant.coefficient else "no decay"
+    return f"{_STARTS[variant.initialization]}, {decay}"
+
+
 def tuned(runs: pd.DataFrame, belongs: Callable[[Variant], bool]) -> Variant | None:
     """Return the member of a family with the least validation loss, mean over seeds; None if the family is empty.
 
@@ -101,7 +123,7 @@ def _difference(runs: pd.DataFrame, one: Variant | None, other: Variant | None) 
     differences = (by_seed[0] - by_seed[1]).dropna()
     if differences.empty:
         return None
-    named = "; ".join(f"{of.initialization} start, {of.decay} decay {of.coefficient:g}" for of in (one, other))
+    named = ", less ".join(described(of) for of in (one, other))
     return ledger.mean(differences)._replace(how=f"mean over seeds, Student's t ({named})")
 
 
@@ -150,10 +172,7 @@ def _samples(corpus: Corpus, texts: Mapping[tuple[str, Variant], Sequence[str]],
     lines = [note, ""]
     for (name, variant), own in texts.items():
         right = sum(text == reference for text, reference in zip(own, sides, strict=True))
-        lines.append(
-            f"{name:{width}}  {variant.initialization} start, {variant.decay} decay {variant.coefficient:g}; "
-            f"{right} of {len(own)} sentences as in the reference"
-        )
+        lines.append(f"{name:{width}}  {described(variant)}; {right} of {len(own)} sentences as in the reference")
     for place in chosen.tolist():
         lines += ["", f"{'source':{width}}  {corpus.source.decode(source.of(place))}"]
         lines.append(f"{'reference':{width}}  {sides[place]}")
