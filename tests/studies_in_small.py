@@ -7,10 +7,12 @@ import numpy as np
 
 from tacit import store
 from tacit.data import images, pathfinder, sensing
+from tacit.data import translation as parallel
 from tacit.settings import compressed as compressed_settings
 from tacit.settings.factorized import EXPERIMENTS, Variant
 from tacit.settings.images import Images
 from tacit.settings.norms import MatrixRun
+from tacit.settings.translation import Variant as TranslationVariant
 from tacit.studies import (
     compressed,
     depth_cifar,
@@ -22,6 +24,7 @@ from tacit.studies import (
     rank_dynamics,
     same_class,
     tensor_completion,
+    translation,
     untied,
 )
 from tacit.studies import pathfinder as pathfinder_study
@@ -67,6 +70,11 @@ TINY = {
         "compression": {"images": [{"source": "digits", "num_train": 20, "num_test": 10}]},
         "tensors": {"images": {"num_train": 20, "num_test": 10}},
     },
+    "translation": {
+        "corpus": {"merges": 10, "num_train": 12, "num_valid": 3, "num_test": 2},
+        "training": {"updates": 3},
+        "decoding": {"longest": 5},
+    },
     "untied": {"images": {"num_train": 20, "num_test": 10}, "scratch": {"epochs": 3}, "continued": {"epochs": 1}},
 }
 """What is laid over the smoke scale."""
@@ -93,6 +101,8 @@ def run(loaded, path, folder):
             return _train_factorized(loaded, path, folder)
         case "compressed":
             return _compress(loaded, path, folder)
+        case "translation":
+            return _translate(loaded, folder)
         case "depth_limit":
             return _descend_deep(loaded, path, folder)
     return []
@@ -273,6 +283,29 @@ def _compress(loaded, path, folder):
         named = compressed.Named(*(axes[name] for name in compressed.Named._fields))
         checkpoint = folder / f"compressed-{len(found)}.pt"
         found.append(compressed.train(chosen, own, variant, named, seed=0, checkpoint=checkpoint))
+    return found
+
+
+@cache
+def _corpus(settings):
+    # Never called with more text than tests have time for.
+    return parallel.make(settings, texts_folder=".", begin=lambda pairs: lambda count: None)
+
+
+def _translate(loaded, folder):
+    study, found = loaded.translation, []
+    path = folder / "corpus.h5"
+    store.write(path, _corpus(study.corpus), kind=parallel.DATASET, settings=study.corpus.decided)
+    text = parallel.read(path)
+    # The dense network, and the last one of the last grid.
+    for axes in (study.runs[0], study.runs[-1]):
+        own = study.run(axes)
+        variant = TranslationVariant(*(axes[name] for name in TranslationVariant._fields))
+        run = folder / f"translation-{len(found)}.h5"
+        arrays, attributes = translation.train(text, own, variant, seed=0, checkpoint=folder / f"{run.stem}.pt")
+        store.write(run, arrays, kind=translation.RUN, settings=axes | {"seed": 0} | own.plain(), attributes=attributes)
+        translated = translation.decode(run, text, study.decoding, advance=lambda count: None)
+        found.append([arrays, attributes, *translated])
     return found
 
 

@@ -25,7 +25,18 @@ def main() -> int:
     judged.add_argument("studies", nargs="*", metavar="STUDY", help="default: all studies that have been judged")
     judged.add_argument("--scale", help="default: that of config/config.yaml")
     judged.add_argument("--how", action="store_true", help="say by what each interval was computed, and after whom")
+    translated = commands.add_parser("translate", help="translate text of your own by a network that was trained")
+    translated.add_argument("run", metavar="RUN.h5", help="of the study translation, below trained/")
+    translated.add_argument("text", nargs="?", metavar="TEXT", help="UTF-8, a sentence a line; default: standard input")
+    translated.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
+    translated.add_argument("--reference", metavar="FILE", help="translations to compare with; prints BLEU")
+    translated.add_argument("--words", action="store_true", help="leave words and signs apart, as networks see them")
+    translated.add_argument("--weights", choices=["best", "last"], default="best")
+    translated.add_argument("--beams", type=int, default=5)
+    translated.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     arguments = parser.parse_args()
+    if arguments.command == "translate":
+        return _translate(arguments)
     if arguments.command == "check":
         return _check(arguments.files)
     if arguments.command == "watch":
@@ -64,6 +75,47 @@ def _claims(studies: list[str], scale: str | None, *, how: bool) -> int:
         print(error, file=sys.stderr)
         return 1
     print(ledger.as_text(found, how=how))
+    return 0
+
+
+def _translate(arguments: argparse.Namespace) -> int:
+    """Translate a file, or what comes from standard input, by the network of a run file."""
+    from tacit import devices, files, runlog
+    from tacit.analysis.bleu import bleu
+    from tacit.data.translation import detokeniser, tokeniser
+    from tacit.data.translation_sources import own_lines
+    from tacit.errors import UserError
+    from tacit.settings.translation import Decoding
+    from tacit.studies import translation
+
+    os.environ[devices.DEVICE_VARIABLE] = arguments.device
+    try:
+        decoding = Decoding.from_plain({"beams": arguments.beams}, source="translate")
+        lines = own_lines(Path(arguments.text)) if arguments.text else sys.stdin.read().splitlines()
+        references = own_lines(Path(arguments.reference)) if arguments.reference else None
+        if references is not None and len(references) != len(lines):
+            counts = f"{len(references):,} lines, and there are {len(lines):,} to translate"
+            raise UserError(f"{arguments.reference} has {counts}")
+        with devices.acquire() as device:
+            translator = translation.translator(arguments.run, weights=arguments.weights, device=device)
+            progress = runlog.Progress(len(lines), what="translating", unit="sentence")
+            found = translation.translate_text(translator, lines, decoding, advance=progress.advance)
+            progress.close()
+        corpus = translator.corpus
+        written = detokeniser(corpus, corpus.target_language)
+        said = "".join(f"{line if arguments.words else written(line.split())}\n" for line in found)
+        if arguments.output:
+            files.write_bytes(arguments.output, said.encode())
+        else:
+            print(said, end="")
+        if references is not None:
+            words = tokeniser(corpus, corpus.target_language)
+            print(bleu(found, [" ".join(words(line)) for line in references]).line, file=sys.stderr)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

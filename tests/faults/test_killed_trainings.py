@@ -24,6 +24,7 @@ JOBS = (
     "depth_cifar_train",
     "factorized_train",
     "compressed_train",
+    "translation_train",
 )
 """One for each way to be saved: the engine by epochs and by time, with what it keeps, descents on both tasks, and
 those that are compiled.
@@ -99,6 +100,12 @@ def job_of(script, smoke):
             plain = lengthened(own.plain(), epochs=30, flips=True, cutout=3, held_out=0.1)
             arguments = axes | {"settings": plain}
             inputs = [data("images/source~digits/size~8.h5")]
+        case "translation_train":
+            # With products that decay, an epoch that is cut short, and best weights that are not the last.
+            axes = next(axes for axes in SMOKE.translation.runs if axes["decay"] == "all")
+            plain = SMOKE.translation.run(axes).plain()
+            arguments = axes | {"settings": lengthened(plain, updates=205, momentum=0.9, learning_rate=2.0)}
+            inputs = [data("translation/source~numbers/*.h5")]
     plain = arguments.pop("settings")
     return Job(script, tuple(inputs), arguments | {"seed": 0}, plain)
 

@@ -67,8 +67,8 @@ WORDS = st.sampled_from(
      "skinny", "cnn", "lcn", "fcn", "random", "fixed", "top2", "train", "digits", "mnist", "mnist_5k", "string",
      "linear", "average", "constant", "ntrunc", "quad", "relu", "gelu", "elu", "sigmoid", "plain", "none",
      "published", "linear_skip", "inc_skip", "scaled", "dynamic", "dynamic_guarded", "trained", "trained_from_one",
-     "sin", "dense", "weight", "frobenius", "tensor_train", "snip", "grasp", "vgg", "resnet", "wide_resnet", True,
-     False]
+     "sin", "dense", "weight", "frobenius", "tensor_train", "snip", "grasp", "vgg", "resnet", "wide_resnet", "ov",
+     "attention", "all", "numbers", "best", "last", True, False]
 )  # fmt: skip
 
 COSTLY = {
@@ -77,6 +77,8 @@ COSTLY = {
     "distance": 16, "points": 5, "window": 128, "segment_length": 10, "margins": 6, "antialias": 3, "seed_distance": 30,
     "distractor_segments": 60, "shape": 12, "rank": 20, "ranks": 20, "depth": 100, "components": 300, "widths": 50,
     "num_samples": 400, "pool_size": 8, "measurements": 20, "splits": 6, "batch_size": 10**9, "num_observations": 400,
+    "updates": 60, "num_valid": 40, "merges": 1000, "inner_width": 50, "layers": 4, "positions": 2000, "longest": 40,
+    "beams": 20, "heads": 16,
 }  # fmt: skip
 """Values up to which a run takes seconds, by the name of the setting."""
 
@@ -145,8 +147,8 @@ def others(value):
         return [value / 2, 1.5 * value, 0.1, 0.0, 1.0]
     return ["adam", "huber", "orthogonal", "identity", "layer", "product", "positive", "any", "sensing", "completion",
             "float64", "bfloat16", "lcn", "relu", "dynamic_guarded", "trained", "plain", "constant",
-            "readme", "random", "top2", "train", "published", "dense", "weight", "random_tickets", 1, 2,
-            0.5, True]  # fmt: skip
+            "readme", "random", "top2", "train", "published", "dense", "weight", "random_tickets", "linear", "last",
+            1, 2, 0.5, True]  # fmt: skip
 
 
 @pytest.mark.slow

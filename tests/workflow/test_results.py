@@ -106,6 +106,7 @@ def test_the_ledger_has_every_claim_of_every_study(smoke):
         "depth_cifar",
         "factorized",
         "compressed",
+        "translation",
     ]
     assert claims["study"].drop_duplicates().tolist() == studies
     own = [pd.read_csv(path) for path in (smoke / "results/smoke").rglob("*claims.csv") if path.parent.name != "smoke"]

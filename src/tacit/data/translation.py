@@ -146,6 +146,15 @@ def tokeniser(settings: ParallelText, language: str) -> Callable[[str], Words]:
     return words
 
 
+def detokeniser(settings: ParallelText, language: str) -> Callable[[Words], str]:
+    """Return what makes text as people write it of words, but for lower case."""
+    if settings.source == "numbers":
+        return " ".join
+    from sacremoses import MosesDetokenizer
+
+    return MosesDetokenizer(language).detokenize
+
+
 def fits(source: Sequence[str], target: Sequence[str], *, ratio: float, most: int) -> bool:
     """Tell whether a training pair is kept: 1 to `most` words a side, and neither over `ratio` times the other."""
     counts = len(source), len(target)

@@ -220,7 +220,7 @@ def read_own(settings: ParallelText, *, root: str | Path = ".") -> dict[str, Pai
     paths = own_files(settings, root=root)
     found = {}
     for split, first, second in zip(SPLITS, paths[::2], paths[1::2], strict=True):
-        pair = Pair(_own_lines(first), _own_lines(second))
+        pair = Pair(own_lines(first), own_lines(second))
         if len(pair.source) != len(pair.target):
             raise TextSourceError(
                 f"{first} has {len(pair.source):,} lines and {second} {len(pair.target):,}, but each line of one must "
@@ -232,7 +232,8 @@ def read_own(settings: ParallelText, *, root: str | Path = ".") -> dict[str, Pai
     return found
 
 
-def _own_lines(path: Path) -> list[str]:
+def own_lines(path: Path) -> list[str]:
+    """Return the lines of a user's own file; raises TextSourceError if it cannot be read, or is no text in UTF-8."""
     try:
         with path.open("rb") as file:
             content = _whole(file, _USER_BYTES, str(path))

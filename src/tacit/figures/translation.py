@@ -82,11 +82,10 @@ def _draw(numbers: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     for own, places in zip(rows, axes, strict=True):
         for scale, place in zip(scales, places, strict=True):
             _panel(place, numbers, own, scale)
-            if places is axes[0]:
-                place.set_title(_title(numbers, scale))
-            if places is axes[-1]:
-                place.set_xlabel("coefficient $\\lambda$ of decay")
         places[0].set_ylabel("BLEU")
+    for scale, first, last in zip(scales, axes[0], axes[-1], strict=True):
+        first.set_title(_title(numbers, scale))
+        last.set_xlabel("coefficient $\\lambda$ of decay")
     axes[0, 0].set_ylim(max(0.0, axes[0, 0].get_ylim()[0]), min(100.0, axes[0, 0].get_ylim()[1]))
     legend(figure, _handles(lines, numbers), most=3)
     style.note(figure, _described(settings, numbers, missing))

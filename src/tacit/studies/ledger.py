@@ -117,15 +117,17 @@ def find(folder: str | Path, studies: Sequence[str] = ()) -> pd.DataFrame:
     Raises MissingRunsError if there are none.
     """
     folder = Path(folder)
-    paths = {study: sorted((folder / study).rglob("*claims.csv")) for study in studies}
+    # But for the table in which they are gathered.
+    every = [path for path in sorted(folder.rglob("*claims.csv")) if path.parent != folder]
+    # A study may have its folder in that of another.
+    paths = {study: [path for path in every if study in path.relative_to(folder).parts] for study in studies}
     if not studies:
-        # But for the table in which they are gathered.
-        paths = {"any study": [path for path in sorted(folder.rglob("*claims.csv")) if path.parent != folder]}
+        paths = {"any study": every}
     if lacking := [study for study, found in paths.items() if not found]:
         raise MissingRunsError(
             f"no claims of {' or '.join(lacking)} are judged in {folder} yet; `snakemake --cores 2 claims` judges all"
         )
-    return gather(path for found in paths.values() for path in found)["claims"]
+    return gather(dict.fromkeys(path for found in paths.values() for path in found))["claims"]
 
 
 def as_text(claims: pd.DataFrame, *, how: bool = False) -> str:

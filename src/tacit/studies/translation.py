@@ -369,7 +369,7 @@ def translate_text(
 ) -> list[str]:
     """Return translations of lines of text as people write it, words between blanks; of an empty line an empty one.
 
-    Raises UserError for a line longer than there are positions.
+    They are cut where the network has no position left. Raises UserError for a line longer than there are positions.
     """
     words = tokeniser(translating.corpus, translating.corpus.source_language)
     said = {number: words(line) for number, line in enumerate(lines)}
@@ -379,6 +379,8 @@ def translate_text(
             raise UserError(
                 f"line {number + 1:,} has {len(source):,} tokens, and the network positions for {translating.longest:,}"
             )
-    texts, _ = translate(translating, list(sources.values()), decoding, advance=advance)
+    longest = min(decoding.longest, translating.longest - 1)
+    asked = decoding.model_copy(update={"longest": longest, "shortest": min(decoding.shortest, longest)})
+    texts, _ = translate(translating, list(sources.values()), asked, advance=advance)
     found: Mapping[int, str] = dict(zip(sources, texts, strict=True))
     return [found.get(number, "") for number in range(len(lines))]
