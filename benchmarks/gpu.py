@@ -51,6 +51,7 @@ def rate_cases(device: torch.device, share: float) -> Iterator[Case]:
         partial(rates.untied, device, steps),
         partial(rates.convolutional, device, steps),
         partial(rates.compressed_networks, device, steps),
+        partial(rates.translation, device, steps),
         partial(rates.factorizations, device, 0.05 * share),
         partial(rates.same_class, device, steps),
         partial(rates.feeding, device),

@@ -18,25 +18,33 @@ from torch import nn
 from tacit import streams
 from tacit.analysis import factorizations as measures
 from tacit.analysis import interpolation
+from tacit.data.subwords import END, PAD
+from tacit.data.translation import Lines, Pairs
 from tacit.nn import convnets, factorizations, resnets, untying
+from tacit.nn.attention import balance
 from tacit.nn.factorized import factorized_layers
 from tacit.nn.factorizing import factorize
 from tacit.nn.pruning import Masks, kept_weights, maskable_layers, random_ticket
 from tacit.nn.scaled_convnets import ScaledConvNet, in_blocks
 from tacit.nn.tensor_layers import tensorize
+from tacit.nn.transformer import Shape, Transformer, compressed
 from tacit.nn.wide_resnets import WideResNet, in_groups
 from tacit.optim.decay_groups import decay_groups
 from tacit.optim.long_range import draw_distant_patches
+from tacit.optim.nesterov import Nesterov
+from tacit.optim.transformer_decay import transformer_decay
 from tacit.settings.factorizations import Descent
 from tacit.settings.mode_trees import mode_tree
 from tacit.settings.networks import LongRangeRegularizer, Network, Training
 from tacit.settings.untied import Architecture, String
 from tacit.training import chain, descent, engine, networks, norms, optimizers, resumable
 from tacit.training.batches import Batches
+from tacit.training.decoding import Search, beam_search
 from tacit.training.fitting import fit
 from tacit.training.images import Augmented, LabelledImages
-from tacit.training.objectives import CrossEntropyWithOmega, LongRangeBinaryCrossEntropy
+from tacit.training.objectives import CrossEntropyWithOmega, LabelSmoothedCrossEntropy, LongRangeBinaryCrossEntropy
 from tacit.training.observations import Entries, Loss
+from tacit.training.sentences import Sentences, TokenBatches
 
 Numbers = Mapping[str, np.ndarray]
 """What an engine recorded and where its weights ended, by name."""
@@ -272,6 +280,61 @@ def _run_compressed(device: torch.device, *, kind: str) -> Numbers:
     return {"step_loss": trained.steps["step_loss"]} | _moved(model, start)
 
 
+def translation_part(
+    device: torch.device, model: nn.Module, pairs: Pairs, *, most_tokens: int, updates: int
+) -> tuple[engine.Minimize, TokenBatches]:
+    """Return steps of a Transformer with all that the paper trains by, on pairs of sentences, and their batches."""
+    plan = transformer_decay(model, frobenius_decay=1e-4, linear=True, query_key=True, output_value=True)
+    batches = TokenBatches(
+        *(side.lengths for side in pairs), most_tokens=most_tokens, stream=(*STREAM, "translation"), updates=updates
+    )
+    step = engine.Minimize(
+        model,
+        Sentences(device, pairs),
+        LabelSmoothedCrossEntropy(smoothing=0.1, padding=PAD),
+        Nesterov(plan.groups, lr=0.25, momentum=0.99),
+        rate=optimizers.inverse_square_root(0.25, steps=batches.steps, constant=4000),
+        decays=[plan.frobenius.add_gradients, optimizers.clipping(model.parameters(), 0.1)],
+    )
+    return step, batches
+
+
+def sentences(count: int, *, longest: int, tokens: int) -> Pairs:
+    """Return random pairs of sentences of up to so many tokens each."""
+    random = np.random.default_rng(0)
+
+    def side() -> Lines:
+        lengths = random.integers(2, longest + 1, count)
+        ids = random.integers(4, tokens, lengths.sum()).astype(np.int32)
+        ids[np.cumsum(lengths) - 1] = END
+        return Lines(ids, np.concatenate([[0], np.cumsum(lengths)]))
+
+    return Pairs(side(), side())
+
+
+def transformer(device: torch.device, tokens: int, shape: Shape, rank_scale: float) -> nn.Module:
+    """Return a Transformer that is compressed, and starts spectrally."""
+    torch.manual_seed(streams.torch_seed(*STREAM, "translation"))
+    model = compressed(Transformer(tokens, tokens, shape, rank_scale=rank_scale), rank_scale, spectral=True).model
+    balance(model)
+    return model.to(device)
+
+
+def _run_translation(device: torch.device) -> Numbers:
+    """Take a few steps of a small Transformer without dropout, which has other random numbers on every device."""
+    shape = Shape(width=32, inner_width=64, heads=4, layers=2, positions=64, dropout=0.0, inner_dropout=0.0)
+    model = transformer(device, 60, shape, 0.5)
+    start, pairs = weights_of(model), sentences(60, longest=20, tokens=60)
+    step, batches = translation_part(device, model, pairs, most_tokens=200, updates=20)
+    moving = engine.Engine(step, batches, epochs=batches.epochs, run="translation", advice="")
+    while not moving.finished:
+        moving.advance()
+    text = Sentences(device, pairs)
+    found = beam_search(model, text.batch(text.group(np.arange(8))).source, Search(longest=10))
+    scores = np.array([hypotheses[0].score for hypotheses in found])
+    return {"step_loss": moving.column("loss"), "scores": scores} | _moved(model, start)
+
+
 def _run_chain(device: torch.device) -> Numbers:
     data = images(device, count=90, channels=3, classes=10, seed=0)
     string = String(points=4, stiffness=0.3, epochs=2, batch_size=25, learning_rate=0.1)
@@ -337,6 +400,7 @@ def all_engines() -> dict[str, Engine]:
         engines[f"residual, {kind}"] = Engine(partial(_run_residual, kind=kind), 1e-2)
     for kind in ("sparse", "tensor_train", "tucker"):
         engines[f"compressed, {kind}"] = Engine(partial(_run_compressed, kind=kind), 1e-2)
+    engines["translation"] = Engine(_run_translation, 1e-2)
     for kind in ("cnn", "lcn", "fcn"):
         engines[f"classification, {kind}"] = Engine(partial(_run_classifier, kind=kind), 1e-3)
     for kind in ("matrix", "CP", "hierarchical"):

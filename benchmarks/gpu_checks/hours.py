@@ -67,6 +67,7 @@ def estimates(milliseconds: Mapping[str, float]) -> list[Estimate]:
         *_untied(cfg, milliseconds),
         *_residual(cfg, milliseconds),
         *_compressed(cfg, milliseconds),
+        *_translation(cfg, milliseconds),
     ]
 
 
@@ -149,6 +150,18 @@ def _compressed(cfg: settings.Configuration, milliseconds: Mapping[str, float]) 
             runs += study.seeds
             seconds += study.seeds * steps * step * (own.images.side / 32) ** 2 / 1e3
     return [Estimate("compressed", runs, seconds / 3600)]
+
+
+def _translation(cfg: settings.Configuration, milliseconds: Mapping[str, float]) -> list[Estimate]:
+    """Updates alone, of a dense network as long as the larger of those that are timed; translating takes minutes."""
+    study = cfg.translation
+    each = {scale: milliseconds.get(rates.TRANSLATION.format(scale)) for scale in study.rank_scales if scale}
+    if None in each.values():
+        return []
+    each[0.0] = each[max(each)]
+    steps = study.seeds * study.training.updates
+    seconds = sum(steps * (each[variant.rank_scale] or 0.0) for variant in study.variants) / 1e3
+    return [Estimate("translation", len(study.variants) * study.seeds, seconds / 3600)]
 
 
 def _starting(milliseconds: Mapping[str, float], name: str) -> float | None:

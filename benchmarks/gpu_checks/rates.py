@@ -25,6 +25,7 @@ from comparison import Case, best_time
 from gpu_checks import engines
 from tacit import streams
 from tacit.nn import resnets
+from tacit.nn.transformer import Shape
 from tacit.optim.long_range import Patch, draw_order
 from tacit.settings import compressed
 from tacit.settings.networks import Network
@@ -260,6 +261,29 @@ def _of_compressed(named: study.Named, variant: compressed.Variant, data, steps:
     decays = [plan.frobenius.add_gradients] if plan.frobenius.terms else []
     stepping = engine.Minimize(start.network, augmented, CrossEntropy(), optimizer, decays=decays)
     return _of_steps(stepping, data, 128, steps)
+
+
+TRANSLATION = "transformer_small, rank scale {:g}, 4,000 tokens"
+TOKENS, LONGEST = 20_000, 50
+"""Entries of each dictionary, and tokens of a sentence, about those of IWSLT'14."""
+
+
+def translation(device: torch.device, steps: int) -> Iterator[Case]:
+    """Yield steps of the published Transformer, compressed, with all that it is trained by."""
+    for scale in (0.5, 0.25):
+        model = engines.transformer(device, TOKENS, Shape(), scale)
+        pairs = engines.sentences(steps * 160, longest=LONGEST, tokens=TOKENS)
+        step, batches = engines.translation_part(device, model, pairs, most_tokens=4000, updates=steps)
+        groups = batches.of_epoch(0, device)
+        step.begin(0, len(groups))
+
+        def work(step=step, groups=groups) -> None:
+            for number, group in enumerate(groups):
+                step.take(number, group)
+
+        ours, memory = measured(work, len(groups))
+        yield case(TRANSLATION.format(scale), ours, memory, ours, "alone")
+        _free()
 
 
 def factorizations(device: torch.device, share: float) -> Iterator[Case]:

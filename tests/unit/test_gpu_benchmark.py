@@ -33,7 +33,8 @@ def test_without_a_gpu_it_says_what_it_leaves_out():
     "name",
     ["network, plain", "classification, lcn", "descent, CP, group_rmsprop, float64", "residual, scaled"]
     + [f"residual, {kind}" for kind in ("recorded", "replayed", "deep")]
-    + [f"compressed, {kind}" for kind in ("sparse", "tensor_train", "tucker")],
+    + [f"compressed, {kind}" for kind in ("sparse", "tensor_train", "tucker")]
+    + ["translation"],
 )
 def test_an_engine_agrees_with_itself_and_a_wrong_one_parts(name):
     engine = engines.all_engines()[name]
@@ -74,6 +75,7 @@ def test_every_engine_has_its_place():
         "string",
         "residual",
         "compressed",
+        "translation",
         "matrix",
         "CP",
         "hierarchical",
@@ -128,6 +130,15 @@ def test_hours_of_compressed_networks_go_by_method_and_pixels():
     # Of 66 settings on each image set, and the wide networks.
     expected = 3 * ((2 * 66 + 37) * cifar + 66 * tiny) * 36e-3 / 3600
     assert found.hours == pytest.approx(expected)
+
+
+def test_hours_of_translation_go_by_rank_scale():
+    each = {rates.TRANSLATION.format(scale): 10.0 / scale for scale in (0.25, 0.5)}
+    (found,) = hours.estimates(each)
+    # Milliseconds of an update: 40 at a quarter, 20 at half and of dense networks.
+    assert found.runs == 858
+    assert found.hours == pytest.approx(3 * 100_000 * (124 * 40 + 162 * 20) / 1e3 / 3600)
+    assert hours.estimates({rates.TRANSLATION.format(0.25): 40.0}) == []
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from tacit.settings.corpora import ParallelText
 from tacit.settings.translation import Decoding, RunSettings, Variant
 from tacit.studies import translation as study
 from tacit.studies import translation_results as results
-from tacit.studies.tables import MissingRunsError
+from tacit.studies.tables import MissingRunsError, rows_with
 from tacit.training import evaluation
 from tacit.training.objectives import LabelSmoothedCrossEntropy
 from tacit.training.sentences import Sentences, TokenBatches
@@ -523,9 +523,7 @@ def test_tables_have_every_run(decoded):
     assert len(made["runs"]) == 5 and not made["runs"].isna().any(axis=None)
     for path in decoded:
         run = store.read(path, kind=study.TRANSLATED)
-        row = made["runs"][
-            (made["runs"][list(Variant._fields)] == [run.settings[n] for n in Variant._fields]).all(axis=1)
-        ]
+        row = rows_with(made["runs"], **{name: run.settings[name] for name in Variant._fields})
         assert row["bleu"].item() == run.attributes["bleu"] and row["parameters"].item() == run.attributes["parameters"]
     assert len(made["claims"]) == 4 and set(made["claims"]["missing"]) == {2}
 

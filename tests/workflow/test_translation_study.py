@@ -9,6 +9,7 @@ import pytest
 from tacit import store
 from tacit.data.translation import lines_of
 from tacit.studies import translation
+from tacit.studies.tables import rows_with
 
 pytestmark = pytest.mark.slow
 
@@ -105,9 +106,7 @@ def test_numbers_are_those_of_the_runs(smoke):
     assert sorted(drawn["mean"]) == pytest.approx(sorted(runs["bleu"])) and len(runs) == 5
     for path in smoke.files(f"{FOLDER}/decoded/**/*.h5"):
         own = store.read(smoke / path, kind=translation.TRANSLATED)
-        row = runs[
-            (runs[["initialization", "decay"]] == [own.settings[n] for n in ("initialization", "decay")]).all(axis=1)
-        ]
+        row = rows_with(runs, **{name: own.settings[name] for name in ("rank_scale", "initialization", "decay")})
         assert own.attributes["valid_loss"] in row["valid_loss"].tolist()
         assert len(lines_of(own.arrays["translations"])) == 6
 
