@@ -79,6 +79,8 @@ def _claims(path: str) -> str:
         claims = store.read_table(path, expected=ledger.TABLE)
     except UserError as error:
         return _plain(str(error))
+    if claims.empty:
+        return _plain(f"{path}: nothing is claimed of these settings")
     title = f"{claims['study'].iloc[0]}: {claims['source'].iloc[0].partition(', section')[0]}"
     lines = [f".. list-table:: {_plain(title)}", "   :header-rows: 1", "   :widths: 12 50 38", ""]
     rows = [("verdict", "claim", "measured, with 95 % interval")]

@@ -84,6 +84,11 @@ def test_tables_of_one_name_are_all_shown_and_a_damaged_one_hides_no_other(folde
     assert "it was damaged or edited" in left and "another: Paper 2021" in left
 
 
+def test_a_table_without_claims_says_so(folder):
+    store.write_table(TABLE, ledger.Ledger("tiny", missing=0).table())
+    assert "nothing is claimed of these settings" in shown(TABLE, tables=(TABLE,))
+
+
 def test_a_preview_that_cannot_be_written_costs_no_figure(folder, caplog):
     preview = style.preview_of(FIGURE)
     preview.unlink()

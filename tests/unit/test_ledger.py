@@ -9,6 +9,7 @@ from tacit import store
 from tacit.figures import claims as figure
 from tacit.figures import style
 from tacit.studies import ledger
+from tacit.studies.tables import MissingRunsError
 
 RANDOM = np.random.default_rng(7)
 
@@ -260,3 +261,21 @@ def test_the_drawing_says_what_was_measured(book, tmp_path):
     assert said == "PARTIAL: up to 3 runs missing, tiny scale, 8 claims: 2 held, 2 not held, 4 undecided"
     assert drawn.get_figwidth() == 6.75
     style.save(drawn, tmp_path / "claims.pdf")
+
+
+def test_claims_are_found_by_their_study_wherever_its_folder_is(tmp_path):
+    for folder, study in (("outer", "outer"), ("outer/inner", "inner"), ("other/of_it", "other")):
+        book = ledger.Ledger(study, missing=0)
+        book.judge("one", "Paper 2020", "A claim", None, above=1, unit="points")
+        (tmp_path / folder).mkdir(parents=True)
+        store.write_table(tmp_path / folder / "claims.csv", book.table())
+    for studies in (["outer"], ["inner"], ["other", "inner"]):
+        assert set(ledger.find(tmp_path, studies)["study"]) == set(studies)
+    assert set(ledger.find(tmp_path)["study"]) == {"outer", "inner", "other"}
+    with pytest.raises(MissingRunsError, match="no claims of none are judged"):
+        ledger.find(tmp_path, ["inner", "none"])
+    with pytest.raises(MissingRunsError, match="no claims of any study are judged"):
+        ledger.find(tmp_path / "elsewhere")
+    # A table of another study that is damaged hides none.
+    (tmp_path / "outer/claims.csv").write_text("damaged")
+    assert len(ledger.find(tmp_path, ["other"])) == 1

@@ -14,7 +14,7 @@ from project import CHECKOUT
 from tacit import settings, store
 from tacit.analysis.bleu import bleu
 from tacit.data import translation as data
-from tacit.data.translation import lines_of
+from tacit.data.translation import Pairs, lines_of
 from tacit.errors import DivergenceError, UserError
 from tacit.figures import translation as figures
 from tacit.memory import translation as memory
@@ -115,7 +115,7 @@ def test_what_is_asked_of_files_is_what_they_depend_on(flags):
     for axes in own.runs:
         fitting = [plain for where, plain in asked if all(axes[axis] == value for axis, value in where.items())]
         assert fitting == [own.translated(axes).plain()]
-        matters = axes["rank_scale"] > 0 and axes["decay"] != "weight"
+        matters = axes["rank_scale"] > 0 and axes["decay"] in ("ov", "attention")
         assert own.run(axes).flags == (flags if matters else "repaired")
 
 
@@ -134,6 +134,10 @@ def grid(**changes):
         (grid(rank_scales=[0.5, 0.5 + 1e-9]), "two are equal in six digits"),
         (grid(coefficients=[0.0]), "grids.0.coefficients"),
         (grid(decays=[]), "grids.0.decays"),
+        (
+            {"architecture": {"inner_width": 1}},
+            "rank scale 0.5 leaves no rank to a matrix of architecture.inner_width = 1",
+        ),
         ({"architecture": {"heads": 3}}, "a width of 8 is not divided by 3 heads"),
         ({"architecture": {"positions": 8}}, "decoding.longest = 8: with its end that is more than the 6 tokens"),
         ({"decoding": {"shortest": 9}}, "shortest = 9 is more than longest = 8"),
@@ -357,10 +361,48 @@ def test_what_diverges_says_what_to_change(corpus, tmp_path):
         study.train(corpus, own, BOTH, seed=0, checkpoint=tmp_path / "c.pt")
 
 
+def lines_with(side, length):
+    """Sentences, and one more of this length."""
+    return data.Lines(
+        np.append(side.ids, np.full(length, 5, np.int32)), np.append(side.offsets, side.offsets[-1] + length)
+    )
+
+
+def test_what_is_infinite_before_it_is_measured_is_said_too(corpus, tmp_path, monkeypatch):
+    """In the last step of an epoch weights become what no norm can be taken of."""
+    from tacit.training import engine
+
+    take = engine.Minimize.take
+
+    def spoiling(self, step, numbers):
+        found = take(self, step, numbers)
+        with torch.no_grad():
+            next(self.network.parameters()).fill_(torch.nan)
+        return found
+
+    monkeypatch.setattr(engine.Minimize, "take", spoiling)
+    own = run_settings(training=PLAIN["training"] | {"most_tokens": 10_000, "updates": 1})
+    with pytest.raises(DivergenceError, match="is not finite after epoch 1"):
+        study.train(corpus, own, BOTH, seed=0, checkpoint=tmp_path / "c.pt")
+
+
+def test_too_small_a_dictionary_for_its_rank_is_said(corpus, tmp_path):
+    own = run_settings(architecture=PLAIN["architecture"] | {"width": 200, "inner_width": 200, "heads": 1})
+    tiny = corpus._replace(source=type(corpus.source)(corpus.source.pieces[:40]))
+    with pytest.raises(UserError, match=r"rank of 0 .*; raise the rank scale, or corpus.merges"):
+        study.train(tiny, own, Variant(0.01, "regular", "weight", 0.0), seed=0, checkpoint=tmp_path / "c.pt")
+
+
 def test_sentences_without_a_place_are_named(corpus, tmp_path):
     short = run_settings(architecture=PLAIN["architecture"] | {"positions": 12})
     with pytest.raises(UserError, match=r"sentence \d of the validation set has \d+ tokens, and the network positions"):
         study.train(corpus, short, BOTH, seed=0, checkpoint=tmp_path / "c.pt")
+    fitting = int(max(side.lengths.max() for side in corpus.valid))
+    assert corpus.test.source.lengths.max() <= fitting
+    longer = corpus._replace(test=Pairs(*(lines_with(side, fitting + 1) for side in corpus.test)))
+    own = run_settings(architecture=PLAIN["architecture"] | {"positions": fitting + 2})
+    with pytest.raises(UserError, match=rf"sentence 7 of the test set has {fitting + 1} tokens"):
+        study.train(longer, own, BOTH, seed=0, checkpoint=tmp_path / "c.pt")
     few = run_settings(training=PLAIN["training"] | {"most_tokens": 2})
     with pytest.raises(UserError, match=r"of 50 pairs none is at most 2 tokens long; raise training.most_tokens"):
         study.train(corpus, few, BOTH, seed=0, checkpoint=tmp_path / "c.pt")
@@ -567,7 +609,8 @@ def test_the_figure_draws_a_panel_a_rank_scale_and_a_line_a_start_and_decay():
     numbers, figure = drawn(table_of(values))
     assert len(numbers) == 21 and len(figure.axes) == 2
     for place, scale in zip(figure.axes, (0.25, 0.5), strict=True):
-        assert place.get_title().startswith(f"rank scale {scale:g}, 25 % of the parameters")
+        assert place.get_title() == f"rank scale {scale:g}\n25 % of parameters"
+        assert place.get_xlabel() == "coefficient $\\lambda$ of decay"
         heights = [bar[0].get_ydata().tolist() for bar in place.containers]
         assert heights == [pytest.approx([by + 0.1, *2 * [by + more + 0.1]]) for by in (10, 20) for more in (1, 2)]
         assert [line.get_ydata()[0] for line in place.lines if list(line.get_xdata()) == [0, 1]] == [
@@ -585,7 +628,36 @@ def test_many_lines_come_in_rows_by_the_decay_of_attention():
     counts = [len(place.containers) for place in figure.axes]
     # Rows: weight decay, of output-value, of all attention; dense networks have no linear layers to decay.
     assert counts == [2, 8, 8] * 3
+    assert [bool(place.get_title()) for place in figure.axes] == [True] * 3 + [False] * 6
+    assert [bool(place.get_xlabel()) for place in figure.axes] == [False] * 6 + [True] * 3
     assert figure.get_figheight() < 9
+
+
+def labels_of(variants, **changes):
+    _, figure = drawn(table_of(dict.fromkeys(variants, 20.0)), **changes)
+    ticks = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    return [text.get_text() for text in figure.legends[0].get_texts()], ticks, figure
+
+
+def test_the_legend_names_what_is_drawn():
+    def one(start, decay, coefficient, scale=0.5):
+        return Variant(scale, start, decay, coefficient)
+
+    # Nothing decays by weight, so that nothing is called so.
+    labels, ticks, _ = labels_of([one("all", "weight", 0.0), one("all", "all", 1e-3)])
+    assert labels == ["SI of both", "FD of all"] and ticks == ["0", "$10^{-3}$"]
+    labels, ticks, figure = labels_of([DENSE, one("all", "weight", 0.0)])
+    assert labels == ["SI of both", "no decay", "dense, no decay"] and ticks == ["0"] and len(figure.axes) == 1
+    # A dense network that is no reference has a panel of its own.
+    labels, _, figure = labels_of([one("attention", "weight", 0.0, 0.0), one("all", "all", 1e-3)])
+    assert "dense, no decay" not in labels and figure.axes[0].get_title() == "dense"
+    many = [one("all", "weight", value) for value in (2e-6, 5e-6, 2e-5, 2e-3, 5e-1)]
+    assert labels_of(many)[1] == ["0", "$10^{-5}$", "$10^{-3}$", "$10^{-1}$"]
+    assert labels_of([one("all", "weight", value) for value in (2e-6, 5e-6)])[1] == [
+        "0", "$2\\cdot10^{-6}$", "$5\\cdot10^{-6}$"
+    ]  # fmt: skip
+    _, _, figure = labels_of([DENSE, BOTH], translation={"flags": "published"})
+    assert "flags as published" in figure.get_supxlabel().replace("\n", " ")
 
 
 def test_without_runs_there_is_no_figure():

@@ -122,6 +122,17 @@ def test_normalisation_has_the_unbiased_deviation_and_adds_epsilon_to_it():
     assert torch.autograd.gradcheck(norm, x)
 
 
+def test_a_vector_that_is_dropped_altogether_has_a_gradient():
+    """As the original's, by torch's own deviation."""
+    x = torch.tensor([[1.0, 2.0, 4.0], [0.0, 0.0, 0.0], [3.0, 3.0, 3.0]], dtype=torch.float64, requires_grad=True)
+    y = x.detach().clone().requires_grad_()
+    weights = torch.tensor([[1.0, -2.0, 3.0]], dtype=torch.float64)
+    (LayerNorm(3).double()(x) * weights).sum().backward()
+    (((y - y.mean(-1, keepdim=True)) / (y.std(-1, keepdim=True) + 1e-6)) * weights).sum().backward()
+    torch.testing.assert_close(x.grad, y.grad)
+    assert x.grad.isfinite().all() and x.grad[0].any()
+
+
 def test_what_is_dropped_where():
     model = small(SMALL._replace(dropout=0.2, inner_dropout=0.1)).train()
     dropped = []

@@ -33,16 +33,22 @@ def train(settings: RunSettings, *, gpu: bool) -> int:
     # Batches of few long sentences have large maps of attention.
     attention = own.heads * min(own.longest, batch) * 4
     maps = own.layers * (40 * own.width + 6 * own.inner_width + attention)
-    content = FLOAT * (8 * _weights(own, tokens) + batch * (5 * tokens + maps))
+    # Losses of all steps, collected and written.
+    steps = 8 * settings.training.updates
+    content = FLOAT * (8 * _weights(own, tokens) + batch * (5 * tokens + maps) + steps)
     return training(_corpus(settings.corpus) + content, gpu=gpu)
 
 
 def decode(settings: TranslatedSettings, *, gpu: bool) -> int:
-    """Translations of one network: both of its weights, keys and values of all beams, and logits four times."""
+    """Translations of one network: both of its weights, logits of all beams four times, keys and values.
+
+    Those of what is translated are there twice, as the best beams are chosen; those of sources once for all beams.
+    """
     own, tokens, search = settings.architecture, settings.corpus.most_pieces, settings.decoding
-    beams = search.batch_size * search.beams
-    kept = 2 * own.layers * 2 * own.width * (search.longest + own.longest)
-    content = FLOAT * (4 * _weights(own, tokens) + beams * (4 * tokens + kept))
+    sources = min(search.batch_size, settings.corpus.sizes["test"])
+    each = own.layers * 2 * own.width
+    kept = sources * each * (2 * search.beams * search.longest + own.longest)
+    content = FLOAT * (4 * _weights(own, tokens) + 4 * sources * search.beams * tokens + kept)
     return training(_corpus(settings.corpus) + content, gpu=gpu)
 
 

@@ -46,7 +46,10 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., D) of (..., D)."""
         centred = x - x.mean(-1, keepdim=True)
-        deviation = (centred.square().sum(-1, keepdim=True) / (x.shape[-1] - 1)) ** 0.5
+        variance = centred.square().sum(-1, keepdim=True) / (x.shape[-1] - 1)
+        # The root has no slope at 0, where a vector is constant, as one is that was dropped altogether.
+        varies = variance > 0
+        deviation = torch.where(varies, torch.where(varies, variance, 1.0) ** 0.5, 0.0)
         return torch.addcmul(self.bias, centred / (deviation + self.epsilon), self.weight)
 
 
@@ -263,7 +266,9 @@ class Transformer(nn.Module):
         return self.encoder_norm(x)
 
     def _embed(self, tokens: Tensor, embedding: nn.Module, table: nn.Module, positions: Tensor) -> Tensor:
-        return self.dropout(embedding(tokens) + table(positions))
+        # Products of factors come in half precision from autocast, tables as they are.
+        x = (embedding(tokens) + table(positions)).to(self.decoder_norm.weight.dtype)
+        return self.dropout(x)
 
     def _positions(self, tokens: Tensor) -> Tensor:
         """Return the position of each token, counted from padding + 1 without padding, whose own is `padding`."""

@@ -102,7 +102,7 @@ class Architecture(Settings):
         return self.positions - UNUSED_POSITIONS
 
     def check(self, rank_scale: float) -> None:
-        """Raise ValueError if heads do not divide the width, or nothing is left of them."""
+        """Raise ValueError if heads do not divide the width, or nothing is left of them or of matrices."""
         if self.width % self.heads:
             raise ValueError(f"architecture: a width of {self.width} is not divided by {self.heads} heads")
         if rank_scale and int(rank_scale * self.width / self.heads) < 1:
@@ -110,12 +110,18 @@ class Architecture(Settings):
                 f"rank scale {rank_scale:g} leaves nothing of heads of width {self.width // self.heads}; at least "
                 f"{self.heads / self.width:g} does"
             )
+        for name in ("width", "inner_width", "positions"):
+            size = getattr(self, name)
+            if rank_scale and round(rank_scale * min(self.width, size)) < 1:
+                raise ValueError(
+                    f"rank scale {rank_scale:g} leaves no rank to a matrix of architecture.{name} = {size}"
+                )
 
 
 class Training(Settings):
     """Nesterov's momentum at a rate that falls with the root of the number of updates."""
 
-    updates: Count = 100_000
+    updates: Annotated[int, Field(ge=1, le=10**7)] = 100_000
     most_tokens: Annotated[int, Field(ge=2, le=10**6)] = 4000
     """The most that pairs times the longest sentence of a batch may be."""
     learning_rate: Positive = 0.25
@@ -274,8 +280,8 @@ class TranslationSettings(Settings):
         variant = Variant(*(axes[name] for name in Variant._fields))
         variant.check()
         self.architecture.check(variant.rank_scale)
-        # Without factorized layers, or without Frobenius decay, there is nothing that flags could do.
-        matters = variant.rank_scale > 0 and variant.decay != "weight"
+        # Linear layers, if there are factorized ones, have Frobenius decay on top where it is not of them anyway.
+        matters = variant.rank_scale > 0 and variant.decay in ("ov", "attention")
         return RunSettings(
             corpus=self.corpus,
             architecture=self.architecture,

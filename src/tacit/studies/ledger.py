@@ -118,16 +118,17 @@ def find(folder: str | Path, studies: Sequence[str] = ()) -> pd.DataFrame:
     """
     folder = Path(folder)
     # But for the table in which they are gathered.
-    every = [path for path in sorted(folder.rglob("*claims.csv")) if path.parent != folder]
-    # A study may have its folder in that of another.
-    paths = {study: [path for path in every if study in path.relative_to(folder).parts] for study in studies}
-    if not studies:
-        paths = {"any study": every}
-    if lacking := [study for study, found in paths.items() if not found]:
+    paths = [path for path in sorted(folder.rglob("*claims.csv")) if path.parent != folder]
+    if studies:
+        # A study may have its folder in that of another.
+        paths = [path for path in paths if set(studies) & set(path.relative_to(folder).parts)]
+    found = gather(paths)["claims"] if paths else pd.DataFrame(columns=list(COLUMNS))
+    there = set(found["study"])
+    if lacking := [study for study in studies if study not in there] or ["any study"] * (not there):
         raise MissingRunsError(
             f"no claims of {' or '.join(lacking)} are judged in {folder} yet; `snakemake --cores 2 claims` judges all"
         )
-    return gather(dict.fromkeys(path for found in paths.values() for path in found))["claims"]
+    return found[found["study"].isin(studies)] if studies else found
 
 
 def as_text(claims: pd.DataFrame, *, how: bool = False) -> str:

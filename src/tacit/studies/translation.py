@@ -144,6 +144,8 @@ def train(
 
     own, stream = settings.training, (STUDY, "train", seed)
     check_lengths(corpus.valid.source, corpus.valid.target, settings=settings, of="validation set")
+    # Before a training whose translations would be refused.
+    check_lengths(corpus.test.source, settings=settings, of="test set")
     try:
         batches = TokenBatches(
             corpus.train.source.lengths,
@@ -159,7 +161,11 @@ def train(
     objective = LabelSmoothedCrossEntropy(smoothing=own.smoothing, padding=PAD)
     sizes = Sizes(len(corpus.source), len(corpus.target))
     with devices.acquire() as device:
-        network = build(settings, variant, sizes, seed=seed).to(device)
+        try:
+            network = build(settings, variant, sizes, seed=seed).to(device)
+        except ValueError as error:
+            # How many pieces there are is not known before there is a corpus.
+            raise UserError(f"{error}; raise the rank scale, or corpus.merges") from None
         valid = Sentences(device, corpus.valid)
         lengths = (side.lengths for side in corpus.valid)
         groups = [valid.group(numbers) for numbers in evaluation_batches(*lengths, most_tokens=own.most_tokens)]
@@ -334,8 +340,11 @@ def decode(
     Raises UserError for a sentence longer than there are positions.
     """
     from tacit import devices
+    from tacit.training import precision
 
     with devices.acquire() as device:
+        # However it was trained.
+        precision.use("float32", device)
         own = translator(path, weights=decoding.weights, device=device)
         settings = RunSettings.from_plain({name: own.run.settings[name] for name in RunSettings.model_fields})
         check_lengths(corpus.test.source, settings=settings, of="test set")

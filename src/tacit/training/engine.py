@@ -251,13 +251,14 @@ class Engine:
         as statistics of infinite variance do.
         """
         when = f"after epoch {self.epoch} ({sum(map(len, self.rows))} steps), {self.run}"
+        # Before they are measured, which not everything that is infinite can be.
+        state = self.moving.network.state_dict()
+        finite.check(state, when=when, advice=self.advice)
         if self.measure is not None and self.epoch in self.measured:
             found = {"epoch": self.epoch, **self.measure()}
             tensors = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in found.items()}
             finite.check(tensors, when=when, advice=self.advice)
             self.measures.append(tensors)
-        state = self.moving.network.state_dict()
-        finite.check(state, when=when, advice=self.advice)
         if self.keeper is not None and self.epoch in self.kept and not self.finished:
             self.keeper.keep(self.epoch, state)
         if self.best is not None and self.measures and self.measures[-1]["epoch"] == self.epoch:
