@@ -18,6 +18,7 @@ def main() -> int:
     shown = commands.add_parser("status", help="say, figure by figure, what is done, running, missing or failed")
     shown.add_argument("figures", nargs="*", metavar="figures/NAME.pdf", help="default: all figures")
     shown.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="as for Snakemake")
+    shown.add_argument("--configfile", nargs="+", default=[], metavar="FILE", help="as for Snakemake")
     checked = commands.add_parser("check", help="say what is wrong with files of settings, in which line")
     checked.add_argument("files", nargs="*", metavar="FILE", help="over config/config.yaml, as --configfile lays them")
     commands.add_parser("watch", help="show what the jobs under way are doing, until they are done")
@@ -27,7 +28,9 @@ def main() -> int:
     judged.add_argument("--how", action="store_true", help="say by what each interval was computed, and after whom")
     translated = commands.add_parser("translate", help="translate text of your own by a network that was trained")
     translated.add_argument("run", metavar="RUN.h5", help="of the study translation, below trained/")
-    translated.add_argument("text", nargs="?", metavar="TEXT", help="UTF-8, a sentence a line; default: standard input")
+    translated.add_argument(
+        "text", nargs="?", default="-", metavar="TEXT", help="UTF-8, a sentence a line; default: standard input"
+    )
     translated.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
     translated.add_argument("--reference", metavar="FILE", help="translations to compare with; prints BLEU")
     translated.add_argument("--words", action="store_true", help="leave words and signs apart, as networks see them")
@@ -48,6 +51,7 @@ def main() -> int:
     if stray := [word for word in arguments.config if "=" not in word]:
         shown.error(f"{stray[0]} is no KEY=VALUE; figures stand before --config")
     passed_on = ["--config", *arguments.config] if arguments.config else []
+    passed_on += ["--configfile", *arguments.configfile] if arguments.configfile else []
     try:
         print(status.report(status.statuses(arguments.figures, passed_on)))
     except status.StatusError as error:
@@ -79,38 +83,14 @@ def _claims(studies: list[str], scale: str | None, *, how: bool) -> int:
 
 
 def _translate(arguments: argparse.Namespace) -> int:
-    """Translate a file, or what comes from standard input, by the network of a run file."""
-    from tacit import devices, files, runlog
-    from tacit.analysis.bleu import bleu
-    from tacit.data.translation import detokeniser, tokeniser
-    from tacit.data.translation_sources import own_lines
+    """Translate text by the network of a run file."""
     from tacit.errors import UserError
-    from tacit.settings.translation import Decoding
-    from tacit.studies import translation
 
-    os.environ[devices.DEVICE_VARIABLE] = arguments.device
     try:
-        decoding = Decoding.from_plain({"beams": arguments.beams}, source="translate")
-        lines = own_lines(Path(arguments.text)) if arguments.text else sys.stdin.read().splitlines()
-        references = own_lines(Path(arguments.reference)) if arguments.reference else None
-        if references is not None and len(references) != len(lines):
-            counts = f"{len(references):,} lines, and there are {len(lines):,} to translate"
-            raise UserError(f"{arguments.reference} has {counts}")
-        with devices.acquire() as device:
-            translator = translation.translator(arguments.run, weights=arguments.weights, device=device)
-            progress = runlog.Progress(len(lines), what="translating", unit="sentence")
-            found = translation.translate_text(translator, lines, decoding, advance=progress.advance)
-            progress.close()
-        corpus = translator.corpus
-        written = detokeniser(corpus, corpus.target_language)
-        said = "".join(f"{line if arguments.words else written(line.split())}\n" for line in found)
-        if arguments.output:
-            files.write_bytes(arguments.output, said.encode())
-        else:
-            print(said, end="")
-        if references is not None:
-            words = tokeniser(corpus, corpus.target_language)
-            print(bleu(found, [" ".join(words(line)) for line in references]).line, file=sys.stderr)
+        from tacit import translating
+
+        asked = {name: getattr(arguments, name) for name in translating.Asked._fields}
+        translating.translate(translating.Asked(**asked))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -182,7 +182,7 @@ def test_labels_are_smoothed_over_tokens_without_padding(smoothing):
         for parameter in by_hand.parameters():
             parameter -= 0.5 * parameter.grad
     torch.testing.assert_close(vector(network), vector(by_hand))
-    assert step.columns == ("loss", "likelihood")
+    assert step.columns == ("loss", "nll")
     assert (loss == likelihood) == (smoothing == 0)
 
 
@@ -195,7 +195,7 @@ def test_losses_of_a_set_are_means_over_its_tokens():
         numbers = [torch.tensor(batch) for batch in batches]
         found = evaluation.token_losses(network, Sentences(), numbers, objective)
         assert list(found.values()) == pytest.approx(expected, rel=1e-6)
-        assert list(found) == ["loss", "likelihood"] and network.training
+        assert list(found) == ["loss", "nll"] and network.training
 
 
 def test_a_label_that_is_spread_altogether_is_refused():
@@ -275,6 +275,8 @@ def test_an_epoch_may_be_cut_short_and_batches_count_as_they_say():
     again = begun()
     again.load_state(moving.state())
     assert again.finished and again.means == moving.means
+    # However many epochs there are, a checkpoint has as many tensors.
+    assert len(moving.state()["rows"]) == 7 and moving.state()["lengths"] == [3, 3, 1]
 
 
 def test_it_stops_when_the_rule_says_so():

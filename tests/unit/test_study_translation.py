@@ -1,7 +1,9 @@
 """The study on compressed translation: settings, starts, decays, runs, translations, claims, figure, command."""
 
 import io
+import os
 import sys
+import threading
 
 import numpy as np
 import pandas as pd
@@ -69,7 +71,7 @@ def write(folder, corpus, variant=BOTH, own=None, seed=0):
     arrays, attributes = study.train(corpus, own, variant, seed=seed, checkpoint=folder / "c.pt")
     (folder / "c.pt").unlink(missing_ok=True)
     path = folder / f"{'-'.join(map(str, variant))}-{seed}.h5"
-    identity = {"source": "numbers", **variant._asdict(), "seed": seed}
+    identity = {"text": "numbers", **variant._asdict(), "seed": seed}
     store.write(path, arrays, kind=study.RUN, settings=identity | own.plain(), attributes=attributes)
     return path
 
@@ -105,7 +107,7 @@ def test_the_published_grid_has_286_settings():
             for start in ("regular", "linear", "attention", "all")
             for decay in ("weight", "linear", "ov", "linear_ov", "attention", "all")
         }
-    assert own.claimed == {"source": "iwslt14", "rank_scales": [0.25, 0.5]}
+    assert own.claimed == {"text": "iwslt14", "rank_scales": [0.25, 0.5]}
 
 
 @pytest.mark.parametrize("flags", ["repaired", "published"])
@@ -155,7 +157,7 @@ def test_settings_that_cannot_be_are_refused(changes, said):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"source": "iwslt14"}, "source~iwslt14: the present settings have numbers"),
+        ({"text": "iwslt14"}, "text~iwslt14: the present settings have numbers"),
         ({"coefficient": 0.0}, "decay all with coefficient 0: without any decay, it is called weight"),
         ({"rank_scale": 0.0}, "a dense network has no factorized layers"),
         ({"rank_scale": 2.0}, "rank scale 2: it is 0, for dense, or a share between 0 and 1"),
@@ -164,17 +166,17 @@ def test_settings_that_cannot_be_are_refused(changes, said):
 )
 def test_runs_that_are_none_are_refused(changes, said):
     with pytest.raises(ValueError, match=said):
-        load().run({"source": "numbers", **BOTH._asdict()} | changes)
+        load().run({"text": "numbers", **BOTH._asdict()} | changes)
 
 
 def test_more_needs_more_memory():
     own = load("paper")
-    axes = {"source": "iwslt14", **DENSE._asdict()}
+    axes = {"text": "iwslt14", **DENSE._asdict()}
     train, decode = memory.train(own.run(axes), gpu=False), memory.decode(own.translated(axes), gpu=False)
     assert 3_000 < train < 12_000 and 2_000 < decode < 12_000
     assert memory.train(own.run(axes), gpu=True) == train + 3000
     small = load("demo")
-    axes["source"] = "numbers"
+    axes["text"] = "numbers"
     assert memory.train(small.run(axes), gpu=False) < 1500
 
 
@@ -281,7 +283,7 @@ def test_a_run_is_what_it_says(corpus, trained):
         network = study.translator(trained, weights=weights, device=CPU).network
         found = evaluation.token_losses(network, valid, everything, objective)
         assert found["loss"] == pytest.approx(run.arrays["valid_loss"][epoch], rel=1e-5)
-        assert found["likelihood"] == pytest.approx(run.arrays["valid_likelihood"][epoch], rel=1e-5)
+        assert found["nll"] == pytest.approx(run.arrays["valid_nll"][epoch], rel=1e-5)
     assert run.arrays["valid_loss"].argmin() == run.attributes["best_epoch"]
     assert run.arrays["learning_rate"][0] == 0.5
     assert run.arrays["learning_rate"][-1] == pytest.approx(0.5 * (5 / 12) ** 0.5, rel=1e-12)
@@ -395,7 +397,7 @@ def test_too_small_a_dictionary_for_its_rank_is_said(corpus, tmp_path):
 
 def test_sentences_without_a_place_are_named(corpus, tmp_path):
     short = run_settings(architecture=PLAIN["architecture"] | {"positions": 12})
-    with pytest.raises(UserError, match=r"sentence \d of the validation set has \d+ tokens, and the network positions"):
+    with pytest.raises(UserError, match=r"sentence \d of the validation set has \d+ tokens, and the network has"):
         study.train(corpus, short, BOTH, seed=0, checkpoint=tmp_path / "c.pt")
     fitting = int(max(side.lengths.max() for side in corpus.valid))
     assert corpus.test.source.lengths.max() <= fitting
@@ -438,6 +440,15 @@ def test_translations_are_those_of_the_network_and_bleu_is_theirs(corpus, traine
     assert last["decoded_epoch"] == run.arrays["epoch"][-1] and last["valid_loss"] == run.arrays["valid_loss"][-1]
 
 
+def test_a_network_translates_no_other_corpus(trained, corpus):
+    """As one would be whose text was edited while its runs were taken for done."""
+    fewer = corpus._replace(target=type(corpus.target)(corpus.target.pieces[:-1]))
+    other = corpus._replace(segmenter=type(corpus.segmenter)(corpus.segmenter.merges[::-1]))
+    for odd in (fewer, other):
+        with pytest.raises(UserError, match="was trained on another text than is to be translated"):
+            study.decode(trained, odd, SEARCH, advance=silent)
+
+
 def test_text_is_translated_line_by_line(corpus, trained):
     own = study.translator(trained, weights="best", device=CPU)
     source = corpus.test.source
@@ -446,13 +457,13 @@ def test_text_is_translated_line_by_line(corpus, trained):
     test, _ = study.translate(own, [source.of(number) for number in range(3)], SEARCH, advance=silent)
     assert texts == [test[0], "", test[1], "", test[2]]
     assert study.translate_text(own, [], SEARCH, advance=silent) == []
-    with pytest.raises(UserError, match=r"line 2 has 131 tokens, and the network positions for 126"):
+    with pytest.raises(UserError, match=r"has positions for 126 tokens, and there are more in lines 2; split them"):
         study.translate_text(own, ["eins", "q" * 130], SEARCH, advance=silent)
 
 
 def called(monkeypatch, *arguments, stdin=""):
     monkeypatch.setattr(sys, "argv", ["tacit", "translate", "--device", "cpu", *map(str, arguments)])
-    monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin)))
     return command.main()
 
 
@@ -465,17 +476,67 @@ def test_the_command_translates_files_and_what_is_typed(corpus, trained, monkeyp
     assert len(said.out.splitlines()) == 3 and said.err.splitlines()[-1].startswith("BLEU4 = ")
     assert called(monkeypatch, trained, "--beams", 2, stdin="\n".join(lines)) == 0
     assert capsys.readouterr().out == said.out
+    assert called(monkeypatch, trained, "-", "-o", "-", "--beams", 2, stdin="\ufeff" + "\r\n".join(lines)) == 0
+    assert capsys.readouterr().out == said.out
     assert called(monkeypatch, trained, tmp_path / "a.de", "-o", tmp_path / "b.en", "--beams", 2) == 0
     assert (tmp_path / "b.en").read_text(encoding="utf-8") == said.out and capsys.readouterr().out == ""
 
 
-def test_what_cannot_be_translated_is_said_in_one_line(trained, monkeypatch, capsys, tmp_path):
+def test_lines_from_files_and_from_standard_input_are_the_same_lines(trained, monkeypatch, capsys, tmp_path):
+    text = "eins\u2028zwei\x85\x0c\ndrei\n"
+    (tmp_path / "a.de").write_text(text, encoding="utf-8")
+    assert called(monkeypatch, trained, tmp_path / "a.de", "--beams", 1) == 0
+    first = capsys.readouterr().out
+    assert called(monkeypatch, trained, "--beams", 1, stdin=text) == 0
+    assert capsys.readouterr().out == first and first.count("\n") == 2
+
+
+def test_what_the_network_cannot_read_is_said(trained, monkeypatch, caplog, capsys):
+    with caplog.at_level("INFO"):
+        assert called(monkeypatch, trained, "--beams", 1, stdin="eins\n日本 eins\n\n本\n") == 0
+    assert "3 pieces are unknown to the network, in lines 2, 4" in caplog.text
+    assert "de to en, learned from number words" in caplog.text
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_translations_take_the_place_of_nothing_that_is_read_and_of_no_device(trained, monkeypatch, capsys, tmp_path):
+    text = tmp_path / "a.de"
+    text.write_text("eins\n", encoding="utf-8")
+    before = trained.read_bytes()
+    for output, said in (
+        (trained, "would be overwritten"), (text, "would be overwritten"),
+        (tmp_path / "no" / "b.en", "there is no folder"),
+    ):  # fmt: skip
+        assert called(monkeypatch, trained, text, "-o", output, "--beams", 1) == 1
+        assert said in capsys.readouterr().err
+    assert trained.read_bytes() == before and not (tmp_path / "no").exists()
+    (tmp_path / "link").symlink_to(tmp_path / "b.en")
+    (tmp_path / "b.en").write_text("before")
+    assert called(monkeypatch, trained, text, "-o", tmp_path / "link", "--beams", 1) == 0
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "b.en").read_text(encoding="utf-8") != "before"
+    os.mkfifo(tmp_path / "pipe")
+    reader = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_bytes()), daemon=True)
+    found = []
+    reader.start()
+    assert called(monkeypatch, trained, text, "-o", tmp_path / "pipe", "--beams", 1) == 0
+    reader.join(10)
+    assert found == [(tmp_path / "b.en").read_bytes()]
+
+
+def test_what_cannot_be_translated_is_said_in_one_line(trained, decoded, monkeypatch, capsys, tmp_path):
+    (tmp_path / "at.de").write_text("eins\nzwei@@ drei\n", encoding="utf-8")
+    (tmp_path / "blank.de").write_text("\n", encoding="utf-8")
     (tmp_path / "a.de").write_text("eins\n", encoding="utf-8")
     (tmp_path / "a.en").write_text("one\ntwo\n", encoding="utf-8")
     (tmp_path / "bad.de").write_bytes(b"eins\n\xff\n")
     for arguments, expected in (
-        ((tmp_path / "none.h5", tmp_path / "a.de"), "none.h5"),
-        ((trained, tmp_path / "none.de"), "none.de"),
+        ((tmp_path / "none.h5", tmp_path / "a.de"), "none.h5: there is no such file; give the file of a trained"),
+        ((tmp_path / "a.de", tmp_path / "a.de"), "a.de: is no run file; give the file of a trained network"),
+        ((decoded[0], tmp_path / "a.de"), "holds something else than a network that translates; give the file"),
+        ((trained, tmp_path / "none.de"), "none.de: there is no such file of text"),
+        ((trained, tmp_path), "there is no such file of text"),
+        ((trained, tmp_path / "at.de"), "line 2: the word 'zwei@@' ends in @@"),
+        ((trained, tmp_path / "blank.de", "--reference", tmp_path / "blank.de"), "has no words to compare with"),
         ((trained, tmp_path / "bad.de"), "line 2 is no UTF-8"),
         ((trained, tmp_path / "a.de", "--reference", tmp_path / "a.en"), "has 2 lines, and there are 1 to translate"),
         ((trained, tmp_path / "a.de", "--beams", 0), "beams = 0"),
@@ -483,6 +544,7 @@ def test_what_cannot_be_translated_is_said_in_one_line(trained, monkeypatch, cap
         assert called(monkeypatch, *arguments) == 1
         said = capsys.readouterr()
         assert expected in said.err and "Traceback" not in said.err and not said.out
+        assert "elete" not in said.err
 
 
 # Tables and claims.
@@ -493,7 +555,7 @@ def table_of(values, *, seeds=3, losses=None, spread=0.1):
     rows = []
     for variant, value in values.items():
         for seed in range(seeds):
-            row = {"source": "numbers", **variant._asdict(), "seed": seed} | dict.fromkeys(results.RUNS.numbers, 1.0)
+            row = {"text": "numbers", **variant._asdict(), "seed": seed} | dict.fromkeys(results.RUNS.numbers, 1.0)
             loss = (losses or {}).get(variant, 100 - value)
             # Seeds that are good are so with every network.
             rows.append(
@@ -513,7 +575,7 @@ def family(regular_wd, regular_fd, si_wd, si_fd, scale=0.5):
 
 def verdicts(table):
     book = results.ledger.Ledger("translation", missing=0)
-    results._judge(book, table, source="numbers", scale=0.5)
+    results._judge(book, table, name="numbers", scale=0.5)
     return dict(book.table()[["id", "verdict"]].to_numpy().tolist())
 
 
@@ -539,11 +601,11 @@ def test_claims_can_hold_and_fail():
 def test_coefficients_are_tuned_on_validation_losses_alone():
     good, lucky = Variant(0.5, "regular", "weight", 1e-3), Variant(0.5, "regular", "weight", 1e-2)
     table = table_of({good: 20, lucky: 40}, losses={good: 1.0, lucky: 2.0})
-    assert results.tuned(table, results.FAMILIES["regular, WD"]) == good
-    assert results.tuned(table, results.FAMILIES["SI, WD"]) is None
+    assert results.tuned(table, results.FAMILIES["regular, no FD"]) == good
+    assert results.tuned(table, results.FAMILIES["SI, no FD"]) is None
     # One with fewer seeds is none to choose.
     part = pd.concat([table[table["coefficient"] == 1e-2], table[table["coefficient"] == 1e-3].head(1)])
-    assert results.tuned(part, results.FAMILIES["regular, WD"]) == lucky
+    assert results.tuned(part, results.FAMILIES["regular, no FD"]) == lucky
 
 
 @pytest.fixture(scope="module")
@@ -554,14 +616,14 @@ def decoded(tmp_path_factory, corpus):
         run = write(folder, corpus, variant)
         arrays, attributes = study.decode(run, corpus, SEARCH, advance=silent)
         path = folder / f"decoded-{len(found)}.h5"
-        identity = {"source": "numbers", **variant._asdict(), "seed": 0}
+        identity = {"text": "numbers", **variant._asdict(), "seed": 0}
         store.write(path, arrays, kind=study.TRANSLATED, settings=identity, attributes=attributes)
         found.append(path)
     return found
 
 
 def test_tables_have_every_run(decoded):
-    made = results.tables(decoded, missing=2, source="numbers", rank_scales=[0.5])
+    made = results.tables(decoded, missing=2, text="numbers", rank_scales=[0.5])
     assert len(made["runs"]) == 5 and not made["runs"].isna().any(axis=None)
     for path in decoded:
         run = store.read(path, kind=study.TRANSLATED)
@@ -571,7 +633,7 @@ def test_tables_have_every_run(decoded):
 
 
 def test_sentences_are_written_down_to_be_read(decoded, corpus, tmp_path):
-    made = results.tables(decoded, missing=0, source="numbers", rank_scales=[0.5])
+    made = results.tables(decoded, missing=0, text="numbers", rank_scales=[0.5])
     store.write_table(tmp_path / "runs.csv", made["runs"])
     results.write_samples(tmp_path / "s.txt", tmp_path / "runs.csv", corpus, decoded, number=3, scale="smoke")
     text = (tmp_path / "s.txt").read_text(encoding="utf-8")
@@ -586,8 +648,8 @@ def test_sentences_are_written_down_to_be_read(decoded, corpus, tmp_path):
         assert block.splitlines()[1].endswith(study.references(corpus)[number])
     dense = lines_of(store.read(decoded[0], kind=study.TRANSLATED).arrays["translations"])
     assert blocks[2].splitlines()[2].split("  ")[-1].strip() == dense[order[0]]
-    with pytest.raises(UserError, match="no translation of seed 0 is there yet"):
-        results.write_samples(tmp_path / "s.txt", tmp_path / "runs.csv", corpus, [], number=3, scale="smoke")
+    results.write_samples(tmp_path / "s.txt", tmp_path / "runs.csv", corpus, [], number=3, scale="smoke")
+    assert "has translated yet" in (tmp_path / "s.txt").read_text(encoding="utf-8")
 
 
 # Figure.
@@ -618,7 +680,7 @@ def test_the_figure_draws_a_panel_a_rank_scale_and_a_line_a_start_and_decay():
         ]
         assert place.get_xticklabels()[0].get_text() == "0"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["regular start", "SI of both", "WD", "FD of all", "dense, no decay"]
+    assert labels == ["regular start", "SI of all", "WD", "FD of all", "dense, no decay"]
 
 
 def test_many_lines_come_in_rows_by_the_decay_of_attention():
@@ -645,9 +707,9 @@ def test_the_legend_names_what_is_drawn():
 
     # Nothing decays by weight, so that nothing is called so.
     labels, ticks, _ = labels_of([one("all", "weight", 0.0), one("all", "all", 1e-3)])
-    assert labels == ["SI of both", "FD of all"] and ticks == ["0", "$10^{-3}$"]
+    assert labels == ["SI of all", "FD of all"] and ticks == ["0", "$10^{-3}$"]
     labels, ticks, figure = labels_of([DENSE, one("all", "weight", 0.0)])
-    assert labels == ["SI of both", "no decay", "dense, no decay"] and ticks == ["0"] and len(figure.axes) == 1
+    assert labels == ["SI of all", "no decay", "dense, no decay"] and ticks == ["0"] and len(figure.axes) == 1
     # A dense network that is no reference has a panel of its own.
     labels, _, figure = labels_of([one("attention", "weight", 0.0, 0.0), one("all", "all", 1e-3)])
     assert "dense, no decay" not in labels and figure.axes[0].get_title() == "dense"

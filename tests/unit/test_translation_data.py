@@ -624,3 +624,32 @@ def test_planning_needs_neither_torch_nor_what_cuts_words():
     program += "print([name for name in ('torch', 'tokenizers', 'sacremoses', 'num2words') if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60, text=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"source": "iwslt14"}, "iwslt14"),
+        ({"source": "numbers", "source_language": "en", "target_language": "de"}, "numbers-en-de"),
+        ({"source": "folder", "folder": "my/letters"}, "my-letters-de-en"),
+        ({"source": "folder", "folder": "~/letters", "source_language": "fr"}, "letters-fr-en"),
+    ],
+)
+def test_results_are_told_apart_by_the_name_of_their_text(values, name):
+    assert parse(**values).name == name
+
+
+def test_lines_that_end_in_carriage_returns_alone_are_no_sentence():
+    assert translation_sources.lines_in(b"a\r\nb\r\n", "x") == ["a", "b"]
+    with pytest.raises(TextSourceError, match="x: line 1 has a carriage return inside"):
+        translation_sources.lines_in(b"a\rb\rc\n", "x")
+
+
+def test_a_digest_is_of_the_content(tmp_path):
+    one, other = tmp_path / "a", tmp_path / "b"
+    one.write_text("a")
+    other.write_text("a")
+    assert translation_sources.digest_of(one) == translation_sources.digest_of(other) != ""
+    other.write_text("b")
+    assert translation_sources.digest_of(one) != translation_sources.digest_of(other)
+    assert translation_sources.digest_of(tmp_path / "none") == ""

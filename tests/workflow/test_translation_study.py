@@ -1,5 +1,6 @@
 """What reruns in the study on compressed translation, and a user's own text from two files to a translation."""
 
+import os
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.slow
 FIGURE = "figures/factorized_translation.pdf"
 FOLDER = "results/smoke/factorized/translation"
 ALL = {"translation_train": 5, "translation_decode": 5, "translation_collect": 1, "translation_plot": 1}
-OF_ONE = "source~{source}/rank_scale~0.5/initialization~{start}/decay~{decay}/coefficient~{value}/seed~0.h5"
+OF_ONE = "text~{text}/rank_scale~0.5/initialization~{start}/decay~{decay}/coefficient~{value}/seed~0.h5"
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +88,13 @@ def test_settings_reach_what_depends_on_them_alone(project):
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ({"source": "folder"}, "source~folder: the present settings have numbers"),
+        ({"text": "letters"}, "text~letters: the present settings have numbers"),
         ({"value": "0"}, "decay all with coefficient 0"),
         ({"value": "1.0"}, "1"),
     ],
 )
 def test_networks_that_are_none_are_named(fresh, path, said):
-    run = OF_ONE.format(**{"source": "numbers", "start": "all", "decay": "all", "value": "0.001"} | path)
+    run = OF_ONE.format(**{"text": "numbers", "start": "all", "decay": "all", "value": "0.001"} | path)
     for stage in ("trained", "decoded"):
         call = fresh.call("--dry-run", f"{FOLDER}/{stage}/{run}")
         assert call.code != 0 and said in call.output, call.output
@@ -126,9 +127,16 @@ def test_own_text_is_learned_from_and_translated_from_the_command_line(own):
     (own / "mine.yaml").write_text(
         "translation:\n  corpus: {source: folder, folder: letters, merges: 20}\n", encoding="utf-8"
     )
-    run = f"{FOLDER}/trained/" + OF_ONE.format(source="folder", start="all", decay="all", value="0.001")
+    run = f"{FOLDER}/trained/" + OF_ONE.format(text="letters-de-en", start="all", decay="all", value="0.001")
     call = own.call(run, "--configfile", "mine.yaml")
     assert call.code == 0, call.output
+    assert own.call("--dry-run", run, "--configfile", "mine.yaml").plan == {}
+    # Another text that is older than what was made of this one.
+    before = (folder / "train.de").stat()
+    (folder / "train.de").write_text((folder / "train.de").read_text(encoding="utf-8").replace("Brief", "Buch"))
+    os.utime(folder / "train.de", (before.st_atime - 1e6, before.st_mtime - 1e6))
+    changed = own.call("--dry-run", run, "--configfile", "mine.yaml").plan
+    assert changed == {"translation_prepare": 1, "translation_train": 1}
     (own / "new.de").write_text("Das ist ein Brief.\n\nDas ist Nummer 7.\n", encoding="utf-8")
     command = [sys.executable, "-m", "tacit", "translate", run, "new.de", "-o", "new.en", "--device", "cpu"]
     done = subprocess.run(command, cwd=own, capture_output=True, text=True)

@@ -22,10 +22,15 @@ def translation_corpus(wildcards):
     return _known_corpus(wildcards).plain()
 
 
+def translation_text(wildcards):
+    """What a user's own files hold, as files that take the place of others may be older than what was made of those."""
+    return {str(path): _translation_sources.digest_of(path) for path in _own_files(_known_corpus(wildcards))}
+
+
 def translation_prepare_memory(wildcards):
     """Text, words and pieces of the corpus that the path names."""
     corpus = _known_corpus(wildcards)
-    return _translation_memory.prepare(corpus, own=sum(path.stat().st_size for path in _own_files(corpus)))
+    return _translation_memory.prepare(corpus, own=_own_bytes(corpus))
 
 
 def translation_source(wildcards):
@@ -42,6 +47,11 @@ def translation_source(wildcards):
         os.environ[provenance.SHORTAGE_VARIABLE] = complaint
         raise WorkflowError(complaint)
     return [str(path) for path in _own_files(corpus)]
+
+
+def _own_bytes(corpus):
+    """How long a user's own text is."""
+    return sum(path.stat().st_size for path in _own_files(corpus))
 
 
 def _own_files(corpus):
@@ -109,9 +119,17 @@ def translation_run_asked(wildcards):
 
 def translation_memory(wildcards):
     """One training."""
-    return _translation_memory.train(cfg.translation.run(translation_axes(wildcards)), gpu=MAY_FIND_A_GPU)
+    return _translation_memory.train(
+        cfg.translation.run(translation_axes(wildcards)),
+        gpu=MAY_FIND_A_GPU,
+        own_text=_own_bytes(cfg.translation.corpus),
+    )
 
 
 def translation_decode_memory(wildcards):
     """The translations of one network."""
-    return _translation_memory.decode(cfg.translation.translated(translation_axes(wildcards)), gpu=MAY_FIND_A_GPU)
+    return _translation_memory.decode(
+        cfg.translation.translated(translation_axes(wildcards)),
+        gpu=MAY_FIND_A_GPU,
+        own_text=_own_bytes(cfg.translation.corpus),
+    )

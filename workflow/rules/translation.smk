@@ -30,6 +30,7 @@ rule translation_prepare:
         runtime="60m",
     params:
         settings=translation_corpus,
+        text=translation_text,
         code=fingerprint("translation_prepare.py"),
     message:
         "translation: prepare {wildcards.source}"
@@ -57,7 +58,7 @@ rule translation_train:
         checkpoint=TRANSLATION_RUN.checkpoint,
         code=fingerprint("translation_train.py"),
     message:
-        "translation: train on {wildcards.source} at rank scale {wildcards.rank_scale}, spectral start of: {wildcards.initialization}, "
+        "translation: train on {wildcards.text} at rank scale {wildcards.rank_scale}, spectral start of: {wildcards.initialization}, "
         "{wildcards.decay} decay {wildcards.coefficient}, seed {wildcards.seed}"
     script:
         by_content("translation_train.py")
@@ -125,7 +126,7 @@ rule translation_samples:
     input:
         runs=f"{TRANSLATION}/runs.csv",
         corpus=TRANSLATION_CORPUS,
-        decoded=available(TRANSLATION_FIRST),
+        decoded=available(TRANSLATION_FIRST, needed=False),
     output:
         report(
             f"{TRANSLATION}/samples.txt",

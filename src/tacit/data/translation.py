@@ -11,6 +11,7 @@ symbol; sentence k begins at `<split>_<side>_offsets[k]`. Pieces and merges are 
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections import Counter
@@ -129,6 +130,7 @@ def pair_of(line: str) -> tuple[str, str]:
 # Words.
 
 
+@functools.lru_cache(maxsize=8)
 def tokeniser(settings: ParallelText, language: str) -> Callable[[str], Words]:
     """Return what makes words of a sentence: the Moses tokeniser of a language, and lower case if that is asked for."""
     if settings.source == "numbers":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import logging
 import re
 import stat
@@ -34,6 +35,9 @@ _MEMBER_BYTES, _USER_BYTES = 200_000_000, 2_000_000_000
 """More than any published file has, and more than is prepared in memory."""
 _MOST_LETTERS = 20_000
 """Of a line; what is longer is no sentence, and takes the tokeniser minutes."""
+
+_GZIP = b"\x1f\x8b"
+"""How such a file begins."""
 
 _LEFT_OUT = ("<url>", "<talkid>", "<keywords>")
 _TAGS = re.compile(r"</?(?:title|description)>")
@@ -74,6 +78,12 @@ def archive_shortage(folder: str | Path) -> str | None:
     """Say that the archive is not in `folder`, or cannot be read, and what to do; None if it is there."""
     path = Path(folder) / ARCHIVE
     complaint = _complaint(path)
+    if complaint is None:
+        with path.open("rb") as file:
+            # What else is wrong with its content is found when it is read.
+            complaint = (
+                None if file.read(2) == _GZIP else "is not compressed by gzip; damaged or not the published file"
+            )
     return None if complaint is None else _archive_advice(path, complaint)
 
 
@@ -209,6 +219,15 @@ def own_files(settings: ParallelText, *, root: str | Path = ".") -> list[Path]:
     return [folder / name for split in SPLITS for name in settings.files(split)]
 
 
+def digest_of(path: Path) -> str:
+    """Return a digest of the content of a file; nothing of one that cannot be read, which is said elsewhere."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest()[:20]
+    except OSError:
+        return ""
+
+
 def read_own(settings: ParallelText, *, root: str | Path = ".") -> dict[str, Pair]:
     """Return the lines of a user's own text, by split.
 
@@ -220,7 +239,7 @@ def read_own(settings: ParallelText, *, root: str | Path = ".") -> dict[str, Pai
     paths = own_files(settings, root=root)
     found = {}
     for split, first, second in zip(SPLITS, paths[::2], paths[1::2], strict=True):
-        pair = Pair(own_lines(first), own_lines(second))
+        pair = Pair(_own_lines(first), _own_lines(second))
         if len(pair.source) != len(pair.target):
             raise TextSourceError(
                 f"{first} has {len(pair.source):,} lines and {second} {len(pair.target):,}, but each line of one must "
@@ -232,8 +251,7 @@ def read_own(settings: ParallelText, *, root: str | Path = ".") -> dict[str, Pai
     return found
 
 
-def own_lines(path: Path) -> list[str]:
-    """Return the lines of a user's own file; raises TextSourceError if it cannot be read, or is no text in UTF-8."""
+def _own_lines(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
             content = _whole(file, _USER_BYTES, str(path))
@@ -241,8 +259,13 @@ def own_lines(path: Path) -> list[str]:
         raise TextSourceError(files.reading_failed(path, error)) from error
     except _Odd as error:
         raise TextSourceError(str(error)) from error
+    return lines_in(content, str(path))
+
+
+def lines_in(content: bytes, name: str) -> list[str]:
+    """Return the lines of a user's own text, called `name`; raises TextSourceError if it is none in UTF-8."""
     try:
-        return _lines(content, str(path))
+        return _lines(content, name)
     except _Odd as error:
         raise TextSourceError(f"{error}; write one sentence a line, in UTF-8") from error
 
@@ -284,6 +307,8 @@ def _lines(content: bytes, name: str) -> list[str]:
     if lines[-1] == "":
         lines.pop()
     for number, line in enumerate(lines, 1):
+        if "\r" in line:
+            raise _Odd(f"{name}: line {number:,} has a carriage return inside, as files have whose lines end in those")
         if len(line) > _MOST_LETTERS:
             raise _Odd(f"{name}: line {number:,} has {len(line):,} letters, more than a sentence can have")
     return lines

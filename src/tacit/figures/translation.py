@@ -30,7 +30,7 @@ _START_NAMES = {
     "regular": "regular start",
     "linear": "SI of linear layers",
     "attention": "SI of attention",
-    "all": "SI of both",
+    "all": "SI of all",
 }
 _DECAYS: dict[str, dict[str, Any]] = {
     "weight": {"linestyle": style.line(1), "markerfacecolor": "none"},

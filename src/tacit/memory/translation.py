@@ -22,11 +22,11 @@ def prepare(settings: ParallelText, *, own: int = 0) -> int:
     return total(NUMPY, _WORDS + pairs)
 
 
-def train(settings: RunSettings, *, gpu: bool) -> int:
+def train(settings: RunSettings, *, gpu: bool, own_text: int = 0) -> int:
     """One training: the corpus, eight copies of the weights, and of a batch what all layers keep.
 
     Copies are weights, gradients, velocities, the best ones, and those of a checkpoint being written; of the logits of
-    a batch there are five, with those of labels smoothed and of gradients.
+    a batch there are five, with those of labels smoothed and of gradients. `own_text` are the bytes of a user's text.
     """
     own, tokens = settings.architecture, settings.corpus.most_pieces
     batch = settings.training.most_tokens
@@ -36,10 +36,10 @@ def train(settings: RunSettings, *, gpu: bool) -> int:
     # Losses of all steps, collected and written.
     steps = 8 * settings.training.updates
     content = FLOAT * (8 * _weights(own, tokens) + batch * (5 * tokens + maps) + steps)
-    return training(_corpus(settings.corpus) + content, gpu=gpu)
+    return training(_corpus(settings.corpus, own_text) + content, gpu=gpu)
 
 
-def decode(settings: TranslatedSettings, *, gpu: bool) -> int:
+def decode(settings: TranslatedSettings, *, gpu: bool, own_text: int = 0) -> int:
     """Translations of one network: both of its weights, logits of all beams four times, keys and values.
 
     Those of what is translated are there twice, as the best beams are chosen; those of sources once for all beams.
@@ -49,13 +49,13 @@ def decode(settings: TranslatedSettings, *, gpu: bool) -> int:
     each = own.layers * 2 * own.width
     kept = sources * each * (2 * search.beams * search.longest + own.longest)
     content = FLOAT * (4 * _weights(own, tokens) + 4 * sources * search.beams * tokens + kept)
-    return training(_corpus(settings.corpus) + content, gpu=gpu)
+    return training(_corpus(settings.corpus, own_text) + content, gpu=gpu)
 
 
 def _weights(own: Architecture, tokens: int) -> int:
     return own.width * (3 * tokens + 2 * own.positions + own.layers * (12 * own.width + 4 * own.inner_width))
 
 
-def _corpus(settings: ParallelText) -> int:
-    """Bytes of all sentences as ids, on a device too; of a user's own text as many as IWSLT'14 has."""
-    return 300 * sum(settings.sizes.values())
+def _corpus(settings: ParallelText, own_text: int) -> int:
+    """Bytes of all sentences as ids, on a device too."""
+    return 8 * own_text if settings.source == "folder" else 300 * sum(settings.sizes.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -52,6 +53,8 @@ MOST_MADE = 100_000
 def _check_name(name: str) -> str:
     if not is_harmless(name) or name.startswith(("/", "~")) or ".." in name.split("/"):
         raise ValueError("must be the name of a file in the folder, of letters, digits, blanks and . ~ + , : @ = _ -")
+    if posixpath.normpath(name) != name:
+        raise ValueError(f"must be written as {posixpath.normpath(name)}")
     if len(name.encode()) > 255:
         raise ValueError("is longer than the name of a file can be")
     return name
@@ -135,6 +138,16 @@ class ParallelText(Settings):
         return FACTS[self.source].title if self.source in FACTS else f"the text in {self.folder}"
 
     @property
+    def name(self) -> str:
+        """What tells results from those of another text, as part of paths and tables.
+
+        Of a user's own text it is where that lies, with dashes in place of slashes, and its languages.
+        """
+        own = self.folder.strip("/~").replace("/", "-") if self.source == "folder" and self.folder else self.source
+        usual = self.source != "folder" and self.languages == ("de", "en")
+        return own if usual else "-".join((own, *self.languages))
+
+    @property
     def languages(self) -> tuple[str, str]:
         """Codes of source and target language."""
         return self.source_language, self.target_language
@@ -157,8 +170,8 @@ class ParallelText(Settings):
 
     @property
     def most_pieces(self) -> int:
-        """Entries of a dictionary, at most if letters are those of a European language."""
-        return self.merges + 1000
+        """Entries of a dictionary, at most: of a user's own text letters may be thousands, with and without a mark."""
+        return self.merges + (20_000 if self.source == "folder" else 1000)
 
     def files(self, split: str) -> tuple[str, str]:
         """Names in the folder of a user's own files of a split, source and target."""

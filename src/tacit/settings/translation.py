@@ -20,7 +20,7 @@ from tacit.settings.base import (
     check_memory,
     check_runs,
 )
-from tacit.settings.corpora import ParallelText, SourceName
+from tacit.settings.corpora import ParallelText
 from tacit.settings.networks import Precision
 
 RankScale = Annotated[float, Field(ge=0, lt=1)]
@@ -48,14 +48,14 @@ UNUSED_POSITIONS = 2
 """Rows of a table of positions that are those of no token: of the placeholder and of padding."""
 
 RUN = Axes(
-    source=SourceName,
+    text=str,
     rank_scale=float,
     initialization=Initialization,
     decay=Decay,
     coefficient=float,
     seed=int,
 )
-"""What tells files from each other, of trained networks as of their translations."""
+"""What tells files from each other, of trained networks as of their translations; `text` is the name of a corpus."""
 
 
 class Variant(NamedTuple):
@@ -258,25 +258,25 @@ class TranslationSettings(Settings):
     @property
     def runs(self) -> list[dict[str, Any]]:
         """Axes of all runs, but for their seeds."""
-        return [{"source": self.corpus.source, **variant._asdict()} for variant in self.variants]
+        return [{"text": self.corpus.name, **variant._asdict()} for variant in self.variants]
 
     @property
     def claimed(self) -> dict[str, Any]:
         """What the claims are about."""
-        return {"source": self.corpus.source, "rank_scales": [scale for scale in self.rank_scales if scale]}
+        return {"text": self.corpus.name, "rank_scales": [scale for scale in self.rank_scales if scale]}
 
     def asked(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Return what is asked of files of translations: axes, and the settings of those that have them."""
         found = {}
         for axes in self.runs:
-            where = {name: axes[name] for name in ("source", "rank_scale", "decay")}
+            where = {name: axes[name] for name in ("text", "rank_scale", "decay")}
             found[tuple(where.values())] = where, self.translated(axes).plain()
         return list(found.values())
 
     def run(self, axes: dict[str, Any]) -> RunSettings:
         """Return what a trained network depends on besides its axes; raises ValueError if there is no such one."""
-        if axes["source"] != self.corpus.source:
-            raise ValueError(f"source~{axes['source']}: the present settings have {self.corpus.source}")
+        if axes["text"] != self.corpus.name:
+            raise ValueError(f"text~{axes['text']}: the present settings have {self.corpus.name}")
         variant = Variant(*(axes[name] for name in Variant._fields))
         variant.check()
         self.architecture.check(variant.rank_scale)

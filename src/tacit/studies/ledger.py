@@ -125,9 +125,8 @@ def find(folder: str | Path, studies: Sequence[str] = ()) -> pd.DataFrame:
     found = gather(paths)["claims"] if paths else pd.DataFrame(columns=list(COLUMNS))
     there = set(found["study"])
     if lacking := [study for study in studies if study not in there] or ["any study"] * (not there):
-        raise MissingRunsError(
-            f"no claims of {' or '.join(lacking)} are judged in {folder} yet; `snakemake --cores 2 claims` judges all"
-        )
+        again = f"snakemake --cores 2 {lacking[0] if studies else 'claims'}"
+        raise MissingRunsError(f"no claims of {' or '.join(lacking)} are judged in {folder} yet; `{again}` makes them")
     return found[found["study"].isin(studies)] if studies else found
 
 

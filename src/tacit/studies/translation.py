@@ -16,7 +16,7 @@ import numpy as np
 
 from tacit import store, streams
 from tacit.analysis.bleu import REFERENCE_UNKNOWN, Bleu, bleu
-from tacit.data.subwords import PAD, Dictionary, Segmenter
+from tacit.data.subwords import PAD, UNKNOWN, Dictionary, Segmenter
 from tacit.data.translation import Corpus, Lines, lines_of, pair_of, text_of, tokeniser
 from tacit.errors import UserError
 from tacit.runlog import log
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from tacit.optim.decay_groups import DecayPlan
 
 STUDY = "translation"
-AXES = ("source", *Variant._fields, "seed")
+_SHOWN = 5
+"""Lines that a message names at most."""
+AXES = ("text", *Variant._fields, "seed")
 """What tells runs from each other, as their files and tables have it."""
 
 _STEPS, _MEASURED, _TEXT = (
@@ -47,9 +49,9 @@ RUN = store.Kind(
     {
         # Of the batch before each step, nats a token: with labels smoothed, and as they are.
         "step_loss": _STEPS,
-        "step_likelihood": _STEPS,
+        "step_nll": _STEPS,
         # By epoch, the first before training.
-        **{name: _MEASURED for name in ("epoch", "learning_rate", "valid_loss", "valid_likelihood")},
+        **{name: _MEASURED for name in ("epoch", "learning_rate", "valid_loss", "valid_nll")},
         **{f"{part}_frobenius_norms": store.Array("float64", f"measured {part}") for part in PARTS},
         **{f"{part}_nuclear_norms": store.Array("float64", f"measured {part}") for part in PARTS},
         **{f"{part}_nuclear_bounds": store.Array("float64", f"measured {part}", optional=True) for part in PARTS},
@@ -71,7 +73,7 @@ TRANSLATED = store.Kind(
     {"translations": _TEXT, "scores": store.Array("float64", "sentences")},
     attributes=(
         "bleu", *(f"precision_{order}" for order in range(1, 5)), "brevity_penalty", "hypothesis_length",
-        "reference_length", "parameters", "dense_parameters", "decoded_epoch", "valid_loss", "valid_likelihood",
+        "reference_length", "parameters", "dense_parameters", "decoded_epoch", "valid_loss", "valid_nll",
     ),
 )  # fmt: skip
 """Kind of file: the test set translated, a line (UTF-8) of whole words for each sentence in its order, with
@@ -196,6 +198,7 @@ def train(
             rate=rate,
             decays=decays,
             best="valid_loss",
+            run=f"{STUDY}, {', '.join(f'{name} {value}' for name, value in variant._asdict().items())}, seed {seed}",
         )
     assert trained.best is not None
     arrays: dict[str, Any] = trained.steps | trained.measures
@@ -220,10 +223,10 @@ def check_lengths(*sides: Lines, settings: RunSettings, of: str) -> None:
     for side in sides:
         if (side.lengths > longest).any():
             number = int(side.lengths.argmax())
+            tokens = side.lengths[number]
             raise UserError(
-                f"sentence {number + 1:,} of the {of} has {side.lengths[number]:,} tokens, and the network positions "
-                f"for {longest:,}; raise architecture.positions to {side.lengths[number] + UNUSED_POSITIONS}, or leave "
-                "the sentence out"
+                f"sentence {number + 1:,} of the {of} has {tokens:,} tokens, and the network has positions for "
+                f"{longest:,}; raise architecture.positions to {tokens + UNUSED_POSITIONS}, or leave the sentence out"
             )
 
 
@@ -337,7 +340,7 @@ def decode(
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Translate the test set by the network of the run file at `path`; return arrays and attributes of TRANSLATED.
 
-    Raises UserError for a sentence longer than there are positions.
+    Raises UserError for a sentence longer than there are positions, and if the network was trained on another corpus.
     """
     from tacit import devices
     from tacit.training import precision
@@ -348,6 +351,13 @@ def decode(
         own = translator(path, weights=decoding.weights, device=device)
         settings = RunSettings.from_plain({name: own.run.settings[name] for name in RunSettings.model_fields})
         check_lengths(corpus.test.source, settings=settings, of="test set")
+        if (own.source.pieces, own.target.pieces, own.segmenter.merges) != (
+            corpus.source.pieces,
+            corpus.target.pieces,
+            corpus.segmenter.merges,
+        ):
+            # Its ids would stand for other pieces.
+            raise UserError(f"{path}: was trained on another text than is to be translated; delete it, and train anew")
         sources = [corpus.test.source.of(number) for number in range(len(corpus.test))]
         texts, scores = translate(own, sources, decoding, advance=advance)
     found = bleu(texts, references(corpus))
@@ -356,7 +366,7 @@ def decode(
     epoch = own.run.attributes["best_epoch"] if decoding.weights == "best" else epochs[-1]
     seen = int(np.flatnonzero(epochs == epoch)[0])
     attributes = {name: own.run.attributes[name] for name in ("parameters", "dense_parameters")}
-    attributes |= {name: float(own.run.arrays[name][seen]) for name in ("valid_loss", "valid_likelihood")}
+    attributes |= {name: float(own.run.arrays[name][seen]) for name in ("valid_loss", "valid_nll")}
     arrays = {"translations": text_of(texts), "scores": np.array(scores)}
     return arrays, attributes | {"decoded_epoch": float(epoch)} | _attributes(found)
 
@@ -373,6 +383,22 @@ def references(corpus: Corpus) -> list[str]:
     return [corpus.target.decode(target.of(number), unknown=REFERENCE_UNKNOWN) for number in range(len(target))]
 
 
+def unknown_pieces(translating: Translator, lines: Sequence[str]) -> dict[int, int]:
+    """Return how many pieces of a line the network does not know, by the number of the line, where there are some."""
+    ids = (_encoded(translating, line, number) for number, line in enumerate(lines))
+    counts = {number: int((own == UNKNOWN).sum()) for number, own in enumerate(ids)}
+    return {number: count for number, count in counts.items() if count}
+
+
+def _encoded(translating: Translator, line: str, number: int) -> np.ndarray:
+    """Return the ids of a line of text, with the end; raises UserError if it cannot be cut into pieces."""
+    words = tokeniser(translating.corpus, translating.corpus.source_language)(line)
+    try:
+        return translating.source.encode(translating.segmenter(words))
+    except ValueError as error:
+        raise UserError(f"line {number + 1:,}: {error}") from None
+
+
 def translate_text(
     translating: Translator, lines: Sequence[str], decoding: Decoding, *, advance: Callable[[int], None]
 ) -> list[str]:
@@ -380,14 +406,15 @@ def translate_text(
 
     They are cut where the network has no position left. Raises UserError for a line longer than there are positions.
     """
-    words = tokeniser(translating.corpus, translating.corpus.source_language)
-    said = {number: words(line) for number, line in enumerate(lines)}
-    sources = {number: translating.source.encode(translating.segmenter(own)) for number, own in said.items() if own}
-    for number, source in sources.items():
-        if len(source) > translating.longest:
-            raise UserError(
-                f"line {number + 1:,} has {len(source):,} tokens, and the network positions for {translating.longest:,}"
-            )
+    encoded = {number: _encoded(translating, line, number) for number, line in enumerate(lines)}
+    # An end alone is of a line without words.
+    sources = {number: own for number, own in encoded.items() if len(own) > 1}
+    if long := [f"{number + 1:,}" for number, source in sources.items() if len(source) > translating.longest]:
+        more = f" and {len(long) - _SHOWN} more" if len(long) > _SHOWN else ""
+        raise UserError(
+            f"the network has positions for {translating.longest:,} tokens, and there are more in lines "
+            f"{', '.join(long[:_SHOWN])}{more}; split them into sentences, or train with more architecture.positions"
+        )
     longest = min(decoding.longest, translating.longest - 1)
     asked = decoding.model_copy(update={"longest": longest, "shortest": min(decoding.shortest, longest)})
     texts, _ = translate(translating, list(sources.values()), asked, advance=advance)

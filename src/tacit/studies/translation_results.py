@@ -16,7 +16,6 @@ import pandas as pd
 
 from tacit import files, store
 from tacit.data.translation import Corpus, lines_of
-from tacit.errors import UserError
 from tacit.settings.translation import Variant
 from tacit.studies import ledger
 from tacit.studies.tables import rows_with
@@ -29,18 +28,17 @@ SOURCE = "Khodak, Tenenholtz, Mackey, Fusi 2021, as others sum up its section on
 HELPS = 0.5
 """BLEU that something has to add to be said to help."""
 
-_NO_FROBENIUS, _FROBENIUS = "without Frobenius decay", "with Frobenius decay"
 FAMILIES: dict[str, Callable[[Variant], bool]] = {
-    "regular, WD": lambda one: one.initialization == "regular" and one.decay == "weight",
+    "regular, no FD": lambda one: one.initialization == "regular" and one.decay == "weight",
     "regular, FD": lambda one: one.initialization == "regular" and one.decay != "weight",
-    "SI, WD": lambda one: one.initialization != "regular" and one.decay == "weight",
+    "SI, no FD": lambda one: one.initialization != "regular" and one.decay == "weight",
     "SI, FD": lambda one: one.initialization != "regular" and one.decay != "weight",
 }
 """Networks of one rank scale: none starts spectrally, or anything does; weight decay or none, or Frobenius decay."""
 
 
 def tables(
-    runs: Iterable[str | Path], *, missing: int, source: str, rank_scales: Sequence[float]
+    runs: Iterable[str | Path], *, missing: int, text: str, rank_scales: Sequence[float]
 ) -> dict[str, pd.DataFrame]:
     """Return a table of the translations, and what is claimed of them at each of `rank_scales`.
 
@@ -53,7 +51,7 @@ def tables(
     found = pd.DataFrame(rows, columns=[*AXES, *RUNS.numbers]).sort_values([*AXES], ignore_index=True)
     book = ledger.Ledger(STUDY, missing=missing)
     for scale in rank_scales:
-        _judge(book, rows_with(found, rank_scale=scale), source=source, scale=scale)
+        _judge(book, rows_with(found, rank_scale=scale), name=text, scale=scale)
     return {"runs": found, "claims": book.table()}
 
 
@@ -97,10 +95,10 @@ def tuned(runs: pd.DataFrame, belongs: Callable[[Variant], bool]) -> Variant | N
     return min((one for one in losses if len(losses[one]) == most), key=lambda one: float(losses[one].mean()))
 
 
-def _judge(book: ledger.Ledger, runs: pd.DataFrame, *, source: str, scale: float) -> None:
+def _judge(book: ledger.Ledger, runs: pd.DataFrame, *, name: str, scale: float) -> None:
     """Judge that the spectral start matters most, and that Frobenius decay helps with it alone, at one rank scale."""
     best = {name: tuned(runs, belongs) for name, belongs in FAMILIES.items()}
-    words = f"{source}, rank scale {scale:g}, the best by validation loss"
+    words = f"{name}, rank scale {scale:g}, the best by validation loss"
     counts = {name: sum(map(belongs, variants_of(runs))) for name, belongs in FAMILIES.items()}
 
     def judge(id: str, text: str, one: str, other: str, **side: float) -> None:
@@ -111,13 +109,13 @@ def _judge(book: ledger.Ledger, runs: pd.DataFrame, *, source: str, scale: float
         book.judge(f"{id}_{scale:g}", SOURCE, f"{words}: {text}", found, unit="BLEU", **side)
 
     text = "a spectral start without Frobenius decay raises BLEU"
-    judge("si", text, "SI, WD", "regular, WD", above=0)
+    judge("si", text, "SI, no FD", "regular, no FD", above=0)
     text = "a spectral start without Frobenius decay gives more than Frobenius decay from a regular start"
-    judge("si_over_fd", text, "SI, WD", "regular, FD", above=0)
+    judge("si_over_fd", text, "SI, no FD", "regular, FD", above=0)
     text = f"from a regular start, Frobenius decay does not help, by {HELPS:g} BLEU"
-    judge("fd_alone", text, "regular, FD", "regular, WD", below=HELPS)
+    judge("fd_alone", text, "regular, FD", "regular, no FD", below=HELPS)
     text = "from a spectral start, Frobenius decay raises BLEU"
-    judge("fd_with_si", text, "SI, FD", "SI, WD", above=0)
+    judge("fd_with_si", text, "SI, FD", "SI, no FD", above=0)
 
 
 def _difference(runs: pd.DataFrame, one: Variant | None, other: Variant | None) -> ledger.Estimate | None:
@@ -140,8 +138,7 @@ def write_samples(
 ) -> None:
     """Write sentences of the test set to `out`, with what the tuned networks of each family make of them.
 
-    `runs` is the table, `decoded` translations of one seed; `number` sentences are shown, of all lengths. Raises
-    UserError if there are no translations of what would be shown.
+    `runs` is the table, `decoded` translations of one seed; `number` sentences are shown, of all lengths.
     """
     table = store.read_table(runs, expected=RUNS)
     shown = {"dense": tuned(rows_with(table, rank_scale=0), lambda one: True)}
@@ -158,11 +155,14 @@ def write_samples(
         if variant is not None and variant in found
     }
     if not texts:
-        raise UserError("no translation of seed 0 is there yet that could be read; without partial they are made")
+        # As may be while some runs are missing.
+        files.write_bytes(out, b"No network of seed 0 has translated yet that would be shown here.\n")
+        return
     first = next(iter(found.values())).settings
     note = (
-        f"Sentences of the test set of {first['source']}, scale {scale}, translated by networks of seed "
-        f"{first['seed']}; of each family the one with the least validation loss"
+        f"Sentences of the test set of {first['text']}, scale {scale}, translated by networks of seed "
+        f"{first['seed']}. Compressed ones begin with their rank scale; of those that start regularly or spectrally "
+        "(SI), without or with Frobenius decay (FD), it is the one with the least validation loss."
     )
     files.write_bytes(out, _samples(corpus, texts, number=number, note=note).encode())
 

@@ -280,8 +280,11 @@ class Engine:
 
     def measured_arrays(self) -> dict[str, np.ndarray]:
         """Return all that was measured, one row a measurement, float64."""
-        names = self.measures[0] if self.measures else {}
-        return {name: np.stack([row[name].numpy() for row in self.measures]) for name in names}
+        return {name: np.stack([row[name].numpy() for row in self.measures]) for name in self._measured_names}
+
+    @property
+    def _measured_names(self) -> list[str]:
+        return list(self.measures[0]) if self.measures else []
 
     def weights(self) -> dict[int, Mapping[str, Kept | Tensor]]:
         """Return what was kept by epoch: on the CPU at the last, before it on disk until it is used.
@@ -301,9 +304,11 @@ class Engine:
         return {
             "epoch": self.epoch,
             "step": self.step,
-            "rows": self.rows,
+            # As few tensors, however many epochs there are.
+            "rows": torch.cat(self.rows) if self.rows else self.current[:0].cpu(),
+            "lengths": [len(rows) for rows in self.rows],
             "current": self.current,
-            "measures": self.measures,
+            "measures": {name: torch.stack([row[name] for row in self.measures]) for name in self._measured_names},
             "kept": None if self.keeper is None else self.keeper.state(),
             "best": None if self.best is None else self.best.state(),
             "moving": self.moving.state(),
@@ -316,9 +321,11 @@ class Engine:
             self.keeper.load_state(state["kept"])
         if self.best is not None:
             self.best.load_state(state["best"])
-        self.epoch, self.step, self.measures = state["epoch"], state["step"], state["measures"]
+        self.epoch, self.step = state["epoch"], state["step"]
+        columns = {name: values.unbind() for name, values in state["measures"].items()}
+        self.measures = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         self.rows, self.means = [], []
-        for rows in state["rows"]:
+        for rows in state["rows"].split(state["lengths"]):
             self._note(rows)
         self.current = state["current"].to(self.moving.device)
         self.moving.load_state(state["moving"])

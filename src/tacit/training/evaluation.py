@@ -44,7 +44,7 @@ def token_losses(
     *,
     precision: str = "float32",
 ) -> dict[str, float]:
-    """Return `loss` and `likelihood` (negative, of a token, nats) of translations, by a network in evaluation mode.
+    """Return `loss` and `nll` (negative log-likelihood, nats a token) of translations, the network in evaluation mode.
 
     `batches` give the pairs that are passed together, as the examples are asked for them; means are over the tokens of
     all of them.
@@ -57,8 +57,8 @@ def token_losses(
         with precisions.autocast(precision, source.device):
             totals += torch.stack([part.double() for part in objective.sums(network(source, previous), target)])
     network.train(training)
-    loss, likelihood, tokens = totals.tolist()
-    return {"loss": loss / tokens, "likelihood": likelihood / tokens}
+    loss, nll, tokens = totals.tolist()
+    return {"loss": loss / tokens, "nll": nll / tokens}
 
 
 def performance(logits: Tensor, labels: Tensor) -> dict[str, float]:

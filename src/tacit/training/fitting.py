@@ -54,6 +54,7 @@ def fit(
     decays: Sequence[Callable[[], None]] = (),
     after: engine.AfterStep | None = None,
     best: str | None = None,
+    run: str = "",
 ) -> Trained:
     """Train `network` by an optimizer over its parameters; epochs count from 0, the network as it is given.
 
@@ -79,7 +80,7 @@ def fit(
         step,
         batches,
         epochs=epochs,
-        run=str(batches.stream),
+        run=run or str(batches.stream),
         advice=advice,
         measure=lambda: measure(network),
         measured=measured,

@@ -131,10 +131,10 @@ class LabelSmoothedCrossEntropy:
 
         (1 - smoothing) (-log p_y) + smoothing / V sum_v (-log p_v),
 
-    in nats, without padding. `likelihood` records the part -log p_y. Raises ValueError for a share that is none.
+    in nats, without padding. `nll` records the part -log p_y. Raises ValueError for a share that is none.
     """
 
-    columns: tuple[str, ...] = ("loss", "likelihood")
+    columns: tuple[str, ...] = ("loss", "nll")
 
     def __init__(self, *, smoothing: float, padding: int):
         if not 0 <= smoothing < 1:
@@ -146,7 +146,7 @@ class LabelSmoothedCrossEntropy:
         return [None] * steps
 
     def __call__(self, network: Network, images: Tokens, labels: None, drawn: None) -> Value:
-        """Return the loss; of the step are recorded loss and negative log-likelihood a token."""
+        """Return the loss; of the step are recorded loss and negative log-likelihood (`nll`) a token."""
         source, previous, target = images
         loss, likelihood, tokens = self.sums(network(source, previous), target)
         return Value(loss / tokens, (loss / tokens, likelihood / tokens))
