@@ -75,7 +75,12 @@ TINY = {
         "training": {"updates": 3},
         "decoding": {"longest": 5},
     },
-    "untied": {"images": {"num_train": 20, "num_test": 10}, "scratch": {"epochs": 3}, "continued": {"epochs": 1}},
+    "untied": {
+        "images": {"num_train": 20, "num_test": 10},
+        "sgd": {"momentum": 0.5, "weight_decay": 0.01},
+        "scratch": {"epochs": 3},
+        "continued": {"epochs": 1},
+    },
 }
 """What is laid over the smoke scale."""
 

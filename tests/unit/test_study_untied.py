@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from tacit import store
+from tacit import provenance, store
 from tacit.analysis import interpolation, layer_norms, margins, normalized_norms
 from tacit.data.images import ImageSet
 from tacit.errors import DivergenceError
@@ -412,6 +412,50 @@ def test_the_control_is_the_cnn_trained_on_at_its_rate(cnn, tmp_path):
         loss.backward()
         torch.optim.SGD(network.parameters(), lr=0.01).step()
     np.testing.assert_allclose(arrays["step_loss"], losses, rtol=1e-5)
+
+
+def with_sgd(run, **changes):
+    return run.model_copy(update={"sgd": run.sgd.model_copy(update=changes)})
+
+
+@pytest.mark.parametrize(("momentum", "decay"), [(0.9, 0.0), (0.0, 0.05), (0.6, 0.05)])
+@pytest.mark.parametrize("network", ["cnn", "lcn", "fcn"])
+def test_momentum_and_decay_are_those_of_a_step_written_out(cnn, tmp_path, network, momentum, decay):
+    """v = momentum v + gradient + decay w, w -= rate v; of inert weights too, whose gradient is zero."""
+    run = with_sgd(settings(2, (0, 2), keep="last epoch"), momentum=momentum, weight_decay=decay)
+    path = go_on(cnn, tmp_path, network, run=run, learning_rate=0.05)
+    arrays, by_hand = read(path), untied._convert(untied.load(cnn, "cnn", 1, settings()), network, run)
+    train, _ = images_on(torch.device("cpu"), images(), IMAGES)
+    learned, losses = [*by_hand.parameters(), *by_hand.buffers()], []
+    velocities = [torch.zeros_like(tensor) for tensor in learned]
+    for first in [0, 6, 12, 18] * 2:
+        batch = torch.arange(first, first + 6)
+        loss = cross_entropy(by_hand(train.batch(batch, torch.contiguous_format)), train.labels[batch])
+        losses.append(loss.item())
+        gradients = [*torch.autograd.grad(loss, list(by_hand.parameters())), *(0.0 for _ in by_hand.buffers())]
+        with torch.no_grad():
+            for tensor, velocity, gradient in zip(learned, velocities, gradients, strict=True):
+                velocity.mul_(momentum).add_(gradient + decay * tensor)
+                tensor.sub_(0.05 * velocity)
+    np.testing.assert_allclose(arrays["step_loss"], losses, rtol=1e-4)
+    found = untied.load(path, network, 2, run)
+    for own, expected in zip([*found.parameters(), *found.buffers()], learned, strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-6)
+    assert (network == "lcn") == any(buffer.numel() for buffer in found.buffers())
+
+
+def test_what_came_later_is_left_out_at_its_default():
+    """So that runs made before keep their settings; and runs with it are not taken for such without."""
+    plain = settings().plain()
+    assert plain["sgd"] == {"batch_size": 6, "order": "fixed", "precision": "float32"}
+    heavy = with_sgd(settings(), momentum=0.9)
+    assert heavy.plain()["sgd"] == plain["sgd"] | {"momentum": 0.9}
+    assert RunSettings.from_plain(heavy.plain()) == heavy
+    assert settings().wanted()["sgd"] == plain["sgd"] | {"momentum": None, "weight_decay": None}
+    asked = [({}, settings().wanted())]
+    assert not provenance._complaints("a.h5", provenance.Description(plain, (), "", ()), asked)
+    (complaint,) = provenance._complaints("a.h5", provenance.Description(heavy.plain(), (), "", ()), asked)
+    assert complaint == "made with sgd.momentum = 0.9, asked is null"
 
 
 @pytest.mark.parametrize("network", ["cnn", "lcn", "fcn"])

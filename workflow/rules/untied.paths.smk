@@ -40,22 +40,22 @@ UNTIED_PLANNED = {
     "fcn": list(cfg.untied.splits("fcn")),
 }
 UNTIED_PAIRS = [list(pair) for pair in cfg.untied.interpolation.pairs]
-UNTIED_CONTINUED_SETTINGS = {"cnn": cfg.untied.scratch_run("cnn").plain()} | cfg.untied.continued_run.plain()
+UNTIED_CONTINUED_SETTINGS = {"cnn": cfg.untied.scratch_run("cnn").wanted()} | cfg.untied.continued_run.wanted()
 UNTIED_ASKED = [
-    [{"split": None, "network": network}, cfg.untied.scratch_run(network).plain()] for network in _untied.NETWORKS
+    [{"split": None, "network": network}, cfg.untied.scratch_run(network).wanted()] for network in _untied.NETWORKS
 ] + [[{"source": None}, UNTIED_CONTINUED_SETTINGS]]
 
 
 def _settings_of(solution):
     """What the training of a network at one end of an interpolation depends on."""
     from_scratch = solution.split is None
-    return cfg.untied.scratch_run(solution.network).plain() if from_scratch else UNTIED_CONTINUED_SETTINGS
+    return cfg.untied.scratch_run(solution.network).wanted() if from_scratch else UNTIED_CONTINUED_SETTINGS
 
 
 UNTIED_PATHS_ASKED = [
     [
         {"origin": origin, "target": target},
-        cfg.untied.interpolation_run.plain()
+        cfg.untied.interpolation_run.wanted()
         | {
             "ends": {
                 "origin": _settings_of(_untied.Solution.named(origin)),

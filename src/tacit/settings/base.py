@@ -13,9 +13,18 @@ import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, ClassVar, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from tacit.errors import UserError
 
@@ -151,9 +160,28 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    later: ClassVar[tuple[str, ...]] = ()
+    """Settings that are left out of `plain` at their default, as files that were made before them have no word of them:
+    their settings, names and bytes stay what they are."""
+
     def plain(self) -> dict[str, Any]:
         """Return the block as nested dicts, lists, numbers and text, keys in the order of the model."""
         return self.model_dump(mode="json")
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what is asked of files: the same, with None for what is left out, so that none must have it."""
+        return self.model_dump(mode="json", context={"wanted": True})
+
+    def left_out(self) -> set[str]:
+        """Return the settings that `plain` leaves out."""
+        return {name for name in self.later if getattr(self, name) == type(self).model_fields[name].default}
+
+    @model_serializer(mode="wrap")
+    def _serialized(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        without, found = self.left_out(), handler(self)
+        if info.context and info.context.get("wanted"):
+            return found | dict.fromkeys(without)
+        return {name: value for name, value in found.items() if name not in without}
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any], *, source: str = "settings") -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ from tacit.paths import WHOLE, Axes
 from tacit.settings.base import (
     Count,
     Distinct,
+    Fraction,
     NonNegative,
     NonNegativeInt,
     Positive,
@@ -114,13 +115,18 @@ def log_spaced(epochs: int, number: int) -> tuple[int, ...]:
 
 
 class Sgd(Settings):
-    """Plain SGD at a constant learning rate: no momentum, no weight decay."""
+    """SGD at a constant learning rate; published: without momentum and weight decay."""
+
+    later: ClassVar[tuple[str, ...]] = ("momentum", "weight_decay")
 
     batch_size: Count
     order: Order
     """Order of images in the batches; published: fixed."""
     precision: Precision = "float32"
     """Precision of the training, and of predictions that are measured during it."""
+    momentum: Fraction = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.0
+    """Coefficient of the squared norm, halved, of all weights and biases; of those that get no gradient too."""
 
 
 Epochs = Annotated[int, Field(ge=1, le=100_000)]

@@ -8,7 +8,8 @@ one `continue_from` a CNN, `interpolate` between two; `tacit.studies.untied_resu
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -148,6 +149,8 @@ def _run(
     convolutions = _convolutions(settings)
     network = network.to(device)
     start = copy.deepcopy(network)
+    # Where nothing gets a gradient, weights of a locally connected network are buffers; those of the others decay there.
+    inert = [buffer for buffer in network.buffers() if buffer.numel()] if sgd.weight_decay else []
 
     def measure(current: nn.Sequential) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -161,7 +164,9 @@ def _run(
     trained = fit(
         network,
         train,
-        torch.optim.SGD(network.parameters(), lr=learning_rate),
+        torch.optim.SGD(
+            [*network.parameters(), *inert], lr=learning_rate, momentum=sgd.momentum, weight_decay=sgd.weight_decay
+        ),
         Batches(len(train.labels), sgd.batch_size, stream, sgd.order),
         epochs=settings.epochs,
         advice=f"reduce the learning rate (now {learning_rate:g})",
@@ -171,12 +176,21 @@ def _run(
         checkpoint=checkpoint,
         settings={**identity, **settings.plain()},
         precision=sgd.precision,
+        decays=[partial(_give_no_gradient, inert)] if inert else (),
     )
     arrays = dict(trained.measures)
     arrays["test_correct"] = arrays["test_correct"].astype(np.uint8)
     for epoch, state in trained.weights.items():
         arrays |= {_name_of(epoch, name): cast(Any, weight) for name, weight in state.items()}
     return arrays | trained.steps
+
+
+def _give_no_gradient(inert: Iterable[torch.Tensor]) -> None:
+    """Let the gradients of inert weights be zero, so that an optimizer makes a step of their decay alone."""
+    import torch
+
+    for tensor in inert:
+        tensor.grad = torch.zeros_like(tensor)
 
 
 def load(path: str | Path, network: str, epoch: int, settings: RunSettings | InterpolationSettings) -> nn.Sequential:
