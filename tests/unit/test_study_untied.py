@@ -474,6 +474,29 @@ def test_networks_of_all_kinds_train_and_are_measured_in_half_precision(tmp_path
     assert {array.dtype for array in kept} == {np.dtype(np.float32)}
 
 
+@pytest.mark.parametrize("network", ["cnn", "lcn", "fcn"])
+def test_double_precision_is_that_of_weights_images_and_objective(cnn, tmp_path, network):
+    """Beside single precision it differs by rounding; beside steps written out in double precision, by its own."""
+    single = settings(2, (0, 2), keep="last epoch")
+    double = with_sgd(single, precision="float64")
+    first, second = (read(go_on(cnn, tmp_path, network, run=run)) for run in (single, double))
+    assert {array.dtype for name, array in second.items() if name.startswith("weights_")} == {np.dtype(np.float64)}
+    for name in ("step_loss", "train_loss", "test_loss", "squared_norms"):
+        assert not np.array_equal(first[name], second[name])
+        np.testing.assert_allclose(first[name], second[name], rtol=1e-4)
+    by_hand = untied._convert(untied.load(cnn, "cnn", 1, settings()), network, single).double()
+    pixels = torch.from_numpy(images().train_images).double() / 255
+    (mean,), (std,) = IMAGES.statistics
+    losses, labels = [], torch.from_numpy(images().train_labels)
+    for start in [0, 6, 12, 18] * 2:
+        loss = cross_entropy(by_hand((pixels[start : start + 6] - mean) / std), labels[start : start + 6])
+        losses.append(loss.item())
+        by_hand.zero_grad()
+        loss.backward()
+        torch.optim.SGD(by_hand.parameters(), lr=0.01).step()
+    np.testing.assert_allclose(second["step_loss"], losses, rtol=1e-12)
+
+
 def test_the_precision_need_not_be_given():
     plain = settings().plain()
     assert plain["sgd"]["precision"] == "float32"
@@ -572,6 +595,11 @@ def test_ways_are_followed_in_the_precision_of_their_settings(cnn, tmp_path):
         assert not np.array_equal(first, second)
         np.testing.assert_allclose(first, second, rtol=0.05)
     assert not np.array_equal(exact["string_objective"], half["string_objective"])
+    double, ends, _ = interpolated(cnn, tmp_path / "double", ("cnn", "lcn"), precision="float64")
+    for method in ("linear", "curvilinear", "average", "string"):
+        found = double[f"{method}_train_loss"]
+        assert not np.array_equal(found, exact[f"{method}_train_loss"])
+        np.testing.assert_allclose(found, exact[f"{method}_train_loss"], rtol=1e-4)
 
 
 def test_a_way_with_a_loss_that_is_not_finite_is_an_error(cnn, tmp_path, monkeypatch):

@@ -28,12 +28,21 @@ def weights_of(architecture: Architecture, network: str, images: Images) -> tupl
     return sum(layers), max(layers), maps
 
 
+def _bytes(precision: str) -> int:
+    return 2 * FLOAT if precision == "float64" else FLOAT
+
+
 def train(settings: UntiedSettings, network: str, *, gpu: bool) -> int:
-    """A network, its beginning, its gradients and one to be saved, four of its largest layer being measured; images."""
+    """A network, its beginning, its gradients and one to be saved, four of its largest layer being measured; images.
+
+    With momentum there are velocities too, and those to be saved.
+    """
     weights, largest, maps = weights_of(settings.architecture, network, settings.images)
     batch = max(settings.sgd.batch_size, EVALUATED)
     data = 3 * image_set(settings.images.source, settings.images.side)
-    return training(data + FLOAT * (5 * weights + 5 * largest + 4 * batch * maps), gpu=gpu)
+    each = _bytes(settings.sgd.precision)
+    velocities = 2 * weights if settings.sgd.momentum else 0
+    return training(data + each * (5 * weights + velocities + 5 * largest + 4 * batch * maps), gpu=gpu)
 
 
 def interpolate(settings: UntiedSettings, ends: Iterable[str], *, gpu: bool) -> int:
@@ -45,4 +54,4 @@ def interpolate(settings: UntiedSettings, ends: Iterable[str], *, gpu: bool) -> 
     points = string.points if "string" in settings.interpolation.methods else 1
     batch = max(string.batch_size, EVALUATED)
     content = own + (points + 4) * dense + 2 * largest + 4 * batch * maps
-    return training(data + FLOAT * content, gpu=gpu)
+    return training(data + _bytes(settings.interpolation.precision) * content, gpu=gpu)

@@ -58,6 +58,9 @@ Order = Literal["fixed", "random"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 """Precision of products: tf32 shortens them on a GPU, bfloat16 anywhere; weights are float32 in any case."""
 
+AnyPrecision = Literal["float32", "float64", "tf32", "bfloat16"]
+"""The same, or float64: of weights, images and products."""
+
 
 Optimizer = Literal["sgd", "adam"]
 

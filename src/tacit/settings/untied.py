@@ -22,7 +22,7 @@ from tacit.settings.base import (
     check_runs,
 )
 from tacit.settings.images import Images
-from tacit.settings.networks import Order, Precision
+from tacit.settings.networks import AnyPrecision, Order
 
 NetworkName = Literal["cnn", "lcn", "fcn"]
 """Convolutional, locally connected, fully connected: each can compute all that the one before it can."""
@@ -122,7 +122,7 @@ class Sgd(Settings):
     batch_size: Count
     order: Order
     """Order of images in the batches; published: fixed."""
-    precision: Precision = "float32"
+    precision: AnyPrecision = "float32"
     """Precision of the training, and of predictions that are measured during it."""
     momentum: Fraction = 0.0
     weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.0
@@ -242,7 +242,7 @@ class Interpolation(Settings):
     points: Points
     """Number of points at which loss and accuracy are taken, ends included; the string has its own number."""
     string: String
-    precision: Precision = "float32"
+    precision: AnyPrecision = "float32"
     """Precision of the string's training, and of predictions along all paths."""
 
 
@@ -269,7 +269,7 @@ class InterpolationSettings(Settings):
     methods: tuple[Method, ...]
     points: Points
     string: String
-    precision: Precision = "float32"
+    precision: AnyPrecision = "float32"
 
 
 class UntiedSettings(Settings):

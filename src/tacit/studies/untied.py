@@ -44,7 +44,7 @@ RUN = store.Kind(
         "test_correct": store.Array("uint8", "measured images"),
         "step_loss": store.Array("float64", "steps"),
         "step_accuracy": store.Array("float64", "steps"),
-        "weights_*": store.Array("float32", "..."),
+        "weights_*": store.Array("float32 float64", "..."),
     },
 )
 INTERPOLATION = store.Kind(
@@ -140,16 +140,18 @@ def _run(
 
     from tacit.analysis import layer_norms, margins
     from tacit.training import evaluation
+    from tacit.training import precision as precisions
     from tacit.training.batches import Batches
     from tacit.training.fitting import fit
     from tacit.training.images import images_on
 
-    train, test = images_on(device, images, settings.images)
     sgd = settings.sgd
+    dtype = precisions.dtype_of(sgd.precision)
+    train, test = images_on(device, images, settings.images, dtype)
     convolutions = _convolutions(settings)
-    network = network.to(device)
+    network = network.to(device, dtype)
     start = copy.deepcopy(network)
-    # Where nothing gets a gradient, weights of a locally connected network are buffers; those of the others decay there.
+    # Where nothing gets a gradient, weights of a locally connected network are buffers; those of others decay there.
     inert = [buffer for buffer in network.buffers() if buffer.numel()] if sgd.weight_decay else []
 
     def measure(current: nn.Sequential) -> dict[str, Any]:
@@ -194,13 +196,14 @@ def _give_no_gradient(inert: Iterable[torch.Tensor]) -> None:
 
 
 def load(path: str | Path, network: str, epoch: int, settings: RunSettings | InterpolationSettings) -> nn.Sequential:
-    """Return the network (cnn, lcn, fcn) that the run file at `path` keeps of `epoch`."""
+    """Return the network (cnn, lcn, fcn) that the run file at `path` keeps of `epoch`, in the precision it has there."""
     import torch
 
     built = _build(network, settings)
     names = list(built.state_dict())
     arrays = store.read(path, kind=RUN, names=[_name_of(epoch, name) for name in names]).arrays
-    built.load_state_dict({name: torch.from_numpy(arrays[_name_of(epoch, name)]) for name in names})
+    state = {name: torch.from_numpy(arrays[_name_of(epoch, name)]) for name in names}
+    built.to(next(iter(state.values())).dtype).load_state_dict(state)
     return built
 
 
@@ -259,8 +262,9 @@ def interpolate(
 
     with devices.acquire() as device:
         precision.use(settings.precision, device)
-        ends = [load(end.path, end.network, end.epoch, settings).to(device) for end in (origin, target)]
-        data = images_on(device, images, settings.images)
+        dtype = precision.dtype_of(settings.precision)
+        ends = [load(end.path, end.network, end.epoch, settings).to(device, dtype) for end in (origin, target)]
+        data = images_on(device, images, settings.images, dtype)
 
         def logits_of(network: nn.Sequential) -> list[torch.Tensor]:
             return [evaluation.predict(network, part, precision=settings.precision) for part in data]

@@ -44,26 +44,33 @@ class Bytes(NamedTuple):
 
     pixels: Tensor
     mean: Tensor
-    """(C,) float32, on the scale of bytes"""
+    """(C,), on the scale of bytes, of the type that normalised images have"""
     std: Tensor
 
     @classmethod
-    def on(cls, device: torch.device, images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Bytes:
+    def on(
+        cls,
+        device: torch.device,
+        images: np.ndarray,
+        mean: Sequence[float],
+        std: Sequence[float],
+        dtype: torch.dtype = torch.float32,
+    ) -> Bytes:
         """Copy images (N, C, H, W) or (N, H, W) uint8 to `device`; `mean` and `std` have a number a channel."""
         images = images[:, None] if images.ndim == 3 else images
         if not len(mean) == len(std) == images.shape[1]:
             raise ValueError(f"images of {images.shape[1]} channels, but {len(mean)} means and {len(std)} deviations")
         pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 2, 3, 1))).to(device)
-        scaled = (torch.tensor([255 * value for value in part], dtype=torch.float32) for part in (mean, std))
+        scaled = (torch.tensor([255 * value for value in part], dtype=dtype) for part in (mean, std))
         return cls(pixels, *(part.to(device) for part in scaled))
 
     def normalised(self, numbers: Tensor) -> Tensor:
-        """Return the images (B, C, H, W) float32 with these numbers, channels last in memory."""
+        """Return the images (B, C, H, W) with these numbers, channels last in memory."""
         return self.normalise(self.pixels[numbers])
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Return pixels (B, H, W, C) uint8 as images (B, C, H, W) float32, channels last in memory."""
-        return pixels.float().sub_(self.mean).div_(self.std).permute(0, 3, 1, 2)
+        """Return pixels (B, H, W, C) uint8 as images (B, C, H, W), channels last in memory."""
+        return pixels.to(self.mean.dtype).sub_(self.mean).div_(self.std).permute(0, 3, 1, 2)
 
 
 class LabelledImages(NamedTuple):
@@ -81,9 +88,10 @@ class LabelledImages(NamedTuple):
         *,
         mean: Sequence[float],
         std: Sequence[float],
+        dtype: torch.dtype = torch.float32,
     ) -> LabelledImages:
         """Copy images (N, C, H, W) or (N, H, W) uint8 and labels (N,) to `device`."""
-        return cls(Bytes.on(device, images, mean, std), torch.from_numpy(labels).to(device))
+        return cls(Bytes.on(device, images, mean, std, dtype), torch.from_numpy(labels).to(device))
 
     def begin(self, epoch: int) -> None:
         """Draw nothing."""
@@ -93,12 +101,14 @@ class LabelledImages(NamedTuple):
         return arranged(self.images.normalised(numbers), memory_format)
 
 
-def images_on(device: torch.device, images: ImageSet, settings: Images) -> tuple[LabelledImages, LabelledImages]:
-    """Copy training and test images of a set to `device`, to be normalised as the settings say."""
+def images_on(
+    device: torch.device, images: ImageSet, settings: Images, dtype: torch.dtype = torch.float32
+) -> tuple[LabelledImages, LabelledImages]:
+    """Copy training and test images of a set to `device`, to be normalised as the settings say, in `dtype`."""
     mean, std = settings.statistics
     return (
-        LabelledImages.on(device, images.train_images, images.train_labels, mean=mean, std=std),
-        LabelledImages.on(device, images.test_images, images.test_labels, mean=mean, std=std),
+        LabelledImages.on(device, images.train_images, images.train_labels, mean=mean, std=std, dtype=dtype),
+        LabelledImages.on(device, images.test_images, images.test_labels, mean=mean, std=std, dtype=dtype),
     )
 
 

@@ -35,6 +35,11 @@ def use(precision: str, device: torch.device) -> None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
+def dtype_of(precision: str) -> torch.dtype:
+    """Return the type of weights and images: double in `float64`, else single."""
+    return torch.float64 if precision == "float64" else torch.float32
+
+
 def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """Return the network, compiled so that it computes reproducibly."""
     torch.use_deterministic_algorithms(True, warn_only=True)
