@@ -79,7 +79,7 @@ TINY = {
         "images": {"num_train": 20, "num_test": 10},
         "sgd": {"momentum": 0.5, "weight_decay": 0.01},
         "scratch": {"epochs": 3},
-        "continued": {"epochs": 1},
+        "continued": {"epochs": 1, "keep_momentum": True},
     },
 }
 """What is laid over the smoke scale."""

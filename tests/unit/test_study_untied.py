@@ -418,6 +418,27 @@ def with_sgd(run, **changes):
     return run.model_copy(update={"sgd": run.sgd.model_copy(update=changes)})
 
 
+def all_of(network):
+    """What is learned of a network, and behind it what never gets a gradient."""
+    return [*network.parameters(), *network.buffers()]
+
+
+def steps_by_hand(network, velocities, momentum, decay):
+    """Take the steps of two epochs at a rate of 0.05, and return the losses before them."""
+    train, _ = images_on(torch.device("cpu"), images(), IMAGES)
+    losses = []
+    for first in [0, 6, 12, 18] * 2:
+        batch = torch.arange(first, first + 6)
+        loss = cross_entropy(network(train.batch(batch, torch.contiguous_format)), train.labels[batch])
+        losses.append(loss.item())
+        gradients = [*torch.autograd.grad(loss, list(network.parameters())), *(0.0 for _ in network.buffers())]
+        with torch.no_grad():
+            for tensor, velocity, gradient in zip(all_of(network), velocities, gradients, strict=True):
+                velocity.mul_(momentum).add_(gradient + decay * tensor)
+                tensor.sub_(0.05 * velocity)
+    return losses
+
+
 @pytest.mark.parametrize(("momentum", "decay"), [(0.9, 0.0), (0.0, 0.05), (0.6, 0.05)])
 @pytest.mark.parametrize("network", ["cnn", "lcn", "fcn"])
 def test_momentum_and_decay_are_those_of_a_step_written_out(cnn, tmp_path, network, momentum, decay):
@@ -425,23 +446,49 @@ def test_momentum_and_decay_are_those_of_a_step_written_out(cnn, tmp_path, netwo
     run = with_sgd(settings(2, (0, 2), keep="last epoch"), momentum=momentum, weight_decay=decay)
     path = go_on(cnn, tmp_path, network, run=run, learning_rate=0.05)
     arrays, by_hand = read(path), untied._convert(untied.load(cnn, "cnn", 1, settings()), network, run)
-    train, _ = images_on(torch.device("cpu"), images(), IMAGES)
-    learned, losses = [*by_hand.parameters(), *by_hand.buffers()], []
-    velocities = [torch.zeros_like(tensor) for tensor in learned]
-    for first in [0, 6, 12, 18] * 2:
-        batch = torch.arange(first, first + 6)
-        loss = cross_entropy(by_hand(train.batch(batch, torch.contiguous_format)), train.labels[batch])
-        losses.append(loss.item())
-        gradients = [*torch.autograd.grad(loss, list(by_hand.parameters())), *(0.0 for _ in by_hand.buffers())]
-        with torch.no_grad():
-            for tensor, velocity, gradient in zip(learned, velocities, gradients, strict=True):
-                velocity.mul_(momentum).add_(gradient + decay * tensor)
-                tensor.sub_(0.05 * velocity)
+    learned = all_of(by_hand)
+    losses = steps_by_hand(by_hand, [torch.zeros_like(tensor) for tensor in learned], momentum, decay)
     np.testing.assert_allclose(arrays["step_loss"], losses, rtol=1e-4)
     found = untied.load(path, network, 2, run)
-    for own, expected in zip([*found.parameters(), *found.buffers()], learned, strict=True):
+    for own, expected in zip(all_of(found), learned, strict=True):
         torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-6)
     assert (network == "lcn") == any(buffer.numel() for buffer in found.buffers())
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.02])
+@pytest.mark.parametrize("network", ["cnn", "lcn", "fcn"])
+def test_networks_may_go_on_with_the_momentum_of_the_cnn(tmp_path, network, decay):
+    """The control then is the CNN that went on; the others begin with that of a filter at all positions."""
+    run = with_sgd(settings(), momentum=0.9, weight_decay=decay).model_copy(update={"keep_momentum": True})
+    arrays = untied.train(images(), run, network="cnn", learning_rate=0.05, seed=0, checkpoint=tmp_path / "c.pt")
+    path = tmp_path / "cnn.h5"
+    store.write(path, arrays, kind=untied.RUN, settings={"seed": 0})
+    assert not arrays["weights_0_momentum.1.weight"].numpy().any()
+    on = run.model_copy(update={"epochs": 2, "measured": (0, 1, 2), "keep": "last epoch"})
+    after = read(go_on(path, tmp_path, network, run=on, learning_rate=0.05))
+    by_hand, velocity = (
+        untied._convert(untied.load(path, "cnn", 1, run, prefix=prefix), network, run) for prefix in ("", "momentum.")
+    )
+    losses = steps_by_hand(by_hand, [tensor.detach().clone() for tensor in all_of(velocity)], 0.9, decay)
+    np.testing.assert_allclose(after["step_loss"], losses, rtol=1e-4)
+    if network == "cnn":
+        np.testing.assert_allclose(after["step_loss"], arrays["step_loss"][4:], rtol=1e-5)
+    fresh = read(go_on(path, tmp_path, network, run=on.model_copy(update={"keep_momentum": False}), learning_rate=0.05))
+    assert fresh["step_loss"][0] == after["step_loss"][0]
+    assert (fresh["step_loss"][1:] != after["step_loss"][1:]).all()
+    assert not any("momentum" in name for name in after), "nothing continues from it"
+
+
+def test_momentum_that_is_not_there_cannot_be_kept():
+    plain = published().plain()
+    plain["continued"]["keep_momentum"] = True
+    with pytest.raises(SettingsError, match="keep_momentum = true of continued means nothing without momentum of sgd"):
+        UntiedSettings.from_plain(plain)
+    plain["sgd"]["momentum"] = 0.9
+    study = UntiedSettings.from_plain(plain)
+    runs = study.scratch_run("cnn"), study.continued_run, study.scratch_run("lcn")
+    assert [run.keep_momentum for run in runs] == [True, True, False]
+    assert "keep_momentum" not in published().scratch_run("cnn").plain()
 
 
 def test_what_came_later_is_left_out_at_its_default():
@@ -595,7 +642,7 @@ def test_ways_are_followed_in_the_precision_of_their_settings(cnn, tmp_path):
         assert not np.array_equal(first, second)
         np.testing.assert_allclose(first, second, rtol=0.05)
     assert not np.array_equal(exact["string_objective"], half["string_objective"])
-    double, ends, _ = interpolated(cnn, tmp_path / "double", ("cnn", "lcn"), precision="float64")
+    double, *_ = interpolated(cnn, tmp_path / "double", ("cnn", "lcn"), precision="float64")
     for method in ("linear", "curvilinear", "average", "string"):
         found = double[f"{method}_train_loss"]
         assert not np.array_equal(found, exact[f"{method}_train_loss"])

@@ -20,6 +20,7 @@ from tacit.settings.base import (
     Settings,
     Some,
     check_runs,
+    check_unused,
 )
 from tacit.settings.images import Images
 from tacit.settings.networks import AnyPrecision, Order
@@ -177,6 +178,11 @@ class Continued(Phase):
     """Networks that continue from a CNN."""
 
     splits: Splits
+    keep_momentum: bool = False
+    """Networks begin with the momentum that the CNN had at the split, untied as its weights are; published: with none.
+
+    It is kept with the weights of the CNN.
+    """
 
 
 class Shown(Settings):
@@ -259,6 +265,10 @@ class RunSettings(Settings):
     measured: tuple[NonNegativeInt, ...]
     keep: KeptEpochs
     """Epochs whose weights are written down."""
+    keep_momentum: bool = False
+    """Momentum is written down with the weights of a CNN from scratch, and what continues from it begins with it."""
+
+    later: ClassVar[tuple[str, ...]] = ("keep_momentum",)
 
 
 class InterpolationSettings(Settings):
@@ -287,6 +297,8 @@ class UntiedSettings(Settings):
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
+        if not self.sgd.momentum:
+            check_unused(self.continued, "keep_momentum", why="of continued means nothing without momentum of sgd")
         self.architecture.final_side(self.images.side)
         for network in NETWORKS:
             if late := [split for split in self.splits(network) if split > self.scratch.epochs]:
@@ -324,14 +336,16 @@ class UntiedSettings(Settings):
 
     def scratch_run(self, network: str) -> RunSettings:
         """Return what a training from scratch depends on; a CNN keeps every epoch, to be continued from any."""
-        return self._run(self.scratch, keep="every epoch" if network == "cnn" else "last epoch")
+        if network == "cnn":
+            return self._run(self.scratch, keep="every epoch", keep_momentum=self.continued.keep_momentum)
+        return self._run(self.scratch, keep="last epoch")
 
     @property
     def continued_run(self) -> RunSettings:
         """What a training that continues from a CNN depends on."""
-        return self._run(self.continued, keep="last epoch")
+        return self._run(self.continued, keep="last epoch", keep_momentum=self.continued.keep_momentum)
 
-    def _run(self, phase: Phase, *, keep: KeptEpochs) -> RunSettings:
+    def _run(self, phase: Phase, *, keep: KeptEpochs, keep_momentum: bool = False) -> RunSettings:
         return RunSettings(
             images=self.images,
             architecture=self.architecture,
@@ -339,6 +353,7 @@ class UntiedSettings(Settings):
             epochs=phase.epochs,
             measured=phase.measured,
             keep=keep,
+            keep_momentum=keep_momentum,
         )
 
     @property

@@ -161,10 +161,10 @@ def train(
 
     arrays, attributes = dataset.arrays, dataset.attributes
     height, width = arrays["train_images"].shape[1:]
-    statistics = {"mean": [attributes["train_mean"]], "std": [attributes["train_std"]]}
+    mean, std = [attributes["train_mean"]], [attributes["train_std"]]
     with devices.acquire() as device:
         train, test = (
-            LabelledImages.on(device, arrays[f"{part}_images"], arrays[f"{part}_labels"], **statistics)
+            LabelledImages.on(device, arrays[f"{part}_images"], arrays[f"{part}_labels"], mean=mean, std=std)
             for part in ("train", "test")
         )
         return fit(

@@ -59,6 +59,9 @@ INTERPOLATION = store.Kind(
 )
 """Kinds of file."""
 
+_MOMENTUM = "momentum."
+"""Before the name of a parameter, where its momentum is kept."""
+
 
 def train(
     images: ImageSet,
@@ -108,11 +111,18 @@ def continue_from(
 
     tied = load(cnn, "cnn", split, settings)
     started = _convert(tied, network, settings)
+    velocity = None
+    if settings.keep_momentum:
+        # A step along it moves all copies of a filter as it moves the filter, so that it is untied as weights are.
+        velocity = _convert(load(cnn, "cnn", split, settings, prefix=_MOMENTUM), network, settings)
     identity = {"network": network, "split": split, "learning_rate": learning_rate, "seed": seed}
     identity["cnn"] = settings_of(cnn)
     stream = (STUDY, "train", seed, "split", split)
     with devices.acquire() as device:
-        return _run(started, images, settings, identity, learning_rate, stream, checkpoint=checkpoint, device=device)
+        return _run(
+            started, images, settings, identity, learning_rate, stream,
+            checkpoint=checkpoint, device=device, velocity=velocity,
+        )  # fmt: skip
 
 
 def _run(
@@ -125,6 +135,7 @@ def _run(
     *,
     checkpoint: str | Path,
     device: torch.device,
+    velocity: nn.Sequential | None = None,
 ) -> dict[str, np.ndarray]:
     """Train `network` and return, over N measured epochs and L layers with weights, of which M are convolutions.
 
@@ -134,12 +145,15 @@ def _run(
       `tacit.analysis.layer_norms`;
     - test_correct (N, test images), 1 where the answer is right;
     - step_loss, step_accuracy (steps,), of each batch before its step;
-    - weights_<epoch>_<name> at the epochs that are kept.
+    - weights_<epoch>_<name> at the epochs that are kept, and with `keep_momentum`, from scratch, also
+      weights_<epoch>_momentum.<name>.
+
+    The weights of `velocity`, if there is one, are the momentum to begin with.
     """
     import torch
 
     from tacit.analysis import layer_norms, margins
-    from tacit.training import evaluation
+    from tacit.training import evaluation, optimizers
     from tacit.training import precision as precisions
     from tacit.training.batches import Batches
     from tacit.training.fitting import fit
@@ -152,7 +166,14 @@ def _run(
     network = network.to(device, dtype)
     start = copy.deepcopy(network)
     # Where nothing gets a gradient, weights of a locally connected network are buffers; those of others decay there.
-    inert = [buffer for buffer in network.buffers() if buffer.numel()] if sgd.weight_decay else []
+    inert = {name: buffer for name, buffer in network.named_buffers() if buffer.numel() and sgd.weight_decay}
+    learned = dict(network.named_parameters()) | inert
+    optimizer = torch.optim.SGD(
+        learned.values(), lr=learning_rate, momentum=sgd.momentum, weight_decay=sgd.weight_decay
+    )
+    if velocity is not None:
+        begun = velocity.state_dict()
+        optimizers.begin_with(optimizer, {tensor: begun[name] for name, tensor in learned.items()})
 
     def measure(current: nn.Sequential) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -163,12 +184,11 @@ def _run(
         found["test_correct"] = logits.argmax(1) == test.labels
         return found | layer_norms.layer_measures(current, start, convolutions)
 
+    keeps = settings.keep_momentum and velocity is None
     trained = fit(
         network,
         train,
-        torch.optim.SGD(
-            [*network.parameters(), *inert], lr=learning_rate, momentum=sgd.momentum, weight_decay=sgd.weight_decay
-        ),
+        optimizer,
         Batches(len(train.labels), sgd.batch_size, stream, sgd.order),
         epochs=settings.epochs,
         advice=f"reduce the learning rate (now {learning_rate:g})",
@@ -178,7 +198,8 @@ def _run(
         checkpoint=checkpoint,
         settings={**identity, **settings.plain()},
         precision=sgd.precision,
-        decays=[partial(_give_no_gradient, inert)] if inert else (),
+        decays=[partial(_give_no_gradient, inert.values())] if inert else (),
+        keeps=partial(optimizers.velocities, optimizer, learned, prefix=_MOMENTUM) if keeps else None,
     )
     arrays = dict(trained.measures)
     arrays["test_correct"] = arrays["test_correct"].astype(np.uint8)
@@ -195,14 +216,20 @@ def _give_no_gradient(inert: Iterable[torch.Tensor]) -> None:
         tensor.grad = torch.zeros_like(tensor)
 
 
-def load(path: str | Path, network: str, epoch: int, settings: RunSettings | InterpolationSettings) -> nn.Sequential:
-    """Return the network (cnn, lcn, fcn) that the run file at `path` keeps of `epoch`, in the precision it has there."""
+def load(
+    path: str | Path, network: str, epoch: int, settings: RunSettings | InterpolationSettings, *, prefix: str = ""
+) -> nn.Sequential:
+    """Return the network (cnn, lcn, fcn) that the run file at `path` keeps of `epoch`, in the precision it has there.
+
+    Its weights are what is kept there under their names behind `prefix`.
+    """
     import torch
 
     built = _build(network, settings)
     names = list(built.state_dict())
-    arrays = store.read(path, kind=RUN, names=[_name_of(epoch, name) for name in names]).arrays
-    state = {name: torch.from_numpy(arrays[_name_of(epoch, name)]) for name in names}
+    places = {name: _name_of(epoch, f"{prefix}{name}") for name in names}
+    arrays = store.read(path, kind=RUN, names=places.values()).arrays
+    state = {name: torch.from_numpy(arrays[place]) for name, place in places.items()}
     built.to(next(iter(state.values())).dtype).load_state_dict(state)
     return built
 

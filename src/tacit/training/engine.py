@@ -157,8 +157,8 @@ class Engine:
 
     `run` and `advice` are words for an error: which run this is, and what to change if it diverges. `measure` is called
     at the epochs in `measured`, weights are kept in `keeper` at those in `kept` (the last epoch excepted, whose weights
-    are those of the network itself), and in `best` those with which something that is measured is least. The training
-    ends after `epochs`, or once `stops` says so, given the engine.
+    are those of the network itself), with what `keeps` returns if it is given, and in `best` those with which something
+    that is measured is least. The training ends after `epochs`, or once `stops` says so, given the engine.
     """
 
     def __init__(
@@ -173,12 +173,14 @@ class Engine:
         measured: Collection[int] = (),
         kept: Collection[int] = (),
         keeper: Keeper | None = None,
+        keeps: Callable[[], Mapping[str, Tensor]] | None = None,
         best: Best | None = None,
         stops: Callable[[Engine], bool] | None = None,
     ):
         self.moving, self.batches, self.epochs = step, batches, epochs
         self.run, self.advice = run, advice
         self.measure, self.measured, self.kept, self.keeper = measure, measured, kept, keeper
+        self.keeps = keeps or dict
         self.best, self.stops = best, stops
         self.epoch = self.step = 0
         self.rows: list[Tensor] = []
@@ -260,7 +262,7 @@ class Engine:
             finite.check(tensors, when=when, advice=self.advice)
             self.measures.append(tensors)
         if self.keeper is not None and self.epoch in self.kept and not self.finished:
-            self.keeper.keep(self.epoch, state)
+            self.keeper.keep(self.epoch, {**state, **self.keeps()})
         if self.best is not None and self.measures and self.measures[-1]["epoch"] == self.epoch:
             self.best.offer(self.epoch, self.measures[-1], state)
 
@@ -295,7 +297,7 @@ class Engine:
         if self.keeper is not None:
             found.update(self.keeper.states)
         if self.epoch in self.kept:
-            state = self.moving.network.state_dict()
+            state = {**self.moving.network.state_dict(), **self.keeps()}
             found[self.epoch] = {name: tensor.detach().cpu() for name, tensor in state.items()}
         return found
 

@@ -53,13 +53,15 @@ def fit(
     rate: Callable[[float], float] | None = None,
     decays: Sequence[Callable[[], None]] = (),
     after: engine.AfterStep | None = None,
+    keeps: Callable[[], Mapping[str, Tensor]] | None = None,
     best: str | None = None,
     run: str = "",
 ) -> Trained:
     """Train `network` by an optimizer over its parameters; epochs count from 0, the network as it is given.
 
     The objective is cross-entropy unless another is given; `rate` gives the learning rate from the time in epochs,
-    where it changes; `decays` add to gradients before each step, and `after` acts after it; `best` names what is to be
+    where it changes; `decays` add to gradients before each step, and `after` acts after it; `keeps` gives what is kept
+    with the weights of the network, by names of their own; `best` names what is to be
     least of what is measured, for the best weights to be kept. `advice` says what to
     change if it diverges, and the stream of `batches` names the run. `settings` are everything the result depends on; a
     checkpoint of others is refused. Raises DivergenceError with the step at which the loss stopped being finite,
@@ -86,6 +88,7 @@ def fit(
         measured=measured,
         kept=kept,
         keeper=Keeper(checkpoints.kept_of(checkpoint)),
+        keeps=keeps,
         best=None if best is None else Best(best),
     )
     resumable.run(moving, epochs=epochs, checkpoint=checkpoint, settings=settings, by_time=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -27,6 +27,23 @@ def optimizer(
     if name == "adam":
         return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
     return torch.optim.SGD(parameters, lr=learning_rate, weight_decay=weight_decay, momentum=momentum, fused=True)
+
+
+def velocities(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, torch.Tensor], *, prefix: str
+) -> dict[str, torch.Tensor]:
+    """Return the momentum that SGD has of each of these parameters, zero before the first step, by prefixed name."""
+    states = optimizer.state
+    return {
+        f"{prefix}{name}": states[parameter]["momentum_buffer"] if parameter in states else torch.zeros_like(parameter)
+        for name, parameter in parameters.items()
+    }
+
+
+def begin_with(optimizer: torch.optim.Optimizer, velocities: Mapping[torch.Tensor, torch.Tensor]) -> None:
+    """Let SGD begin with a momentum of each parameter, in place of none."""
+    for parameter, velocity in velocities.items():
+        optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(velocity)
 
 
 def rate(schedule: Schedule, learning_rate: float, *, epochs: int) -> Callable[[float], float] | None:
