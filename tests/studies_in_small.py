@@ -43,7 +43,7 @@ TINY = {
     "same_class": {
         "distances": [2],
         "coefficients": [1],
-        "images": {"num_train": 20, "num_test": 10},
+        "images": {"num_train": 20, "num_test": 10, "subset": "first"},
         "pairs": {"num_train": 16, "num_test": 8},
         "training": {"batch_size": 8, "epochs": 1},
     },

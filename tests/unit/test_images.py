@@ -27,7 +27,7 @@ from PIL import EpsImagePlugin, Image, ImageFile
 from sklearn.datasets import load_digits
 
 import powerless
-from tacit import store
+from tacit import provenance, store
 from tacit.data import image_formats, image_sources, images
 from tacit.data.image_sources import SOURCES, File
 from tacit.settings.base import SettingsError
@@ -894,6 +894,30 @@ def test_subsets_are_nested_and_named_by_their_seed():
     assert len(threes.train_labels) == round(0.25 * np.isin(DIGITS.train_labels, [3, 5]).sum())
 
 
+def test_the_first_images_are_those_with_which_the_file_begins():
+    found = subset(num_train=50, num_test=7, subset="first")
+    for part, number in (("train", 50), ("test", 7)):
+        for kind in ("images", "labels"):
+            name = f"{part}_{kind}"
+            np.testing.assert_array_equal(getattr(found, name), getattr(DIGITS, name)[:number])
+    threes = subset(classes=(3, 5), num_train=20, subset="first")
+    chosen = np.isin(DIGITS.train_labels, [3, 5])
+    np.testing.assert_array_equal(threes.train_images, DIGITS.train_images[chosen][:20])
+    few, more = (subset(train_fraction=share, subset="first").train_images for share in (0.1, 0.2))
+    np.testing.assert_array_equal(few, more[: len(few)])
+
+
+def test_which_images_are_kept_is_said_only_if_they_are_not_drawn_at_random():
+    """So that files of a random subset are what they were; and of each other none is taken for the other."""
+    random, first = Images(source="digits", num_train=5), Images(source="digits", num_train=5, subset="first")
+    assert "subset" not in random.plain() and random.plain()["subset_seed"] == 0
+    assert first.plain()["subset"] == "first" and "subset_seed" not in first.plain()
+    assert Images.from_plain(first.plain()) == first
+    assert first.identity != random.identity
+    for one, other in ((random, first), (first, random)):
+        assert list(provenance._differences(one.plain(), other.plain()))
+
+
 def test_more_than_there_are_is_refused():
     with pytest.raises(
         images.ImageSourceError, match=r"num_train = 1000: digits has only \d+ train images of classes 3, 5"
@@ -915,6 +939,12 @@ def test_more_than_there_are_is_refused():
         ({"source": "digits", "mean": [float("nan")]}, "mean"),
         ({"source": "digits", "mean": [125.0]}, "less than or equal to 1"),
         ({"source": "digits", "subset_seed": 1}, "subset_seed = 1 means nothing where all images are kept"),
+        ({"source": "digits", "subset": "first"}, 'subset = "first" means nothing where all images are kept'),
+        (
+            {"source": "digits", "num_test": 5, "subset": "first", "subset_seed": 1},
+            "subset_seed = 1 means nothing where the first images are kept",
+        ),
+        ({"source": "digits", "num_test": 5, "subset": "last"}, "subset"),
         ({"source": "digits", "std": [0.0]}, "greater than or equal to 0.001"),
     ],
 )

@@ -35,9 +35,9 @@ def read(path: str | Path, settings: Images) -> ImageSet:
 def select(images: ImageSet, settings: Images) -> ImageSet:
     """Return the classes and numbers of images that `settings` ask for, in the order of the file.
 
-    A subset is the beginning of a random order of all images, which depends on source, part and seed alone: smaller
-    subsets are part of larger ones, and without numbers, leaving out a class changes nothing in the others. Raises
-    ImageSourceError if there are fewer images than asked for.
+    A subset is the beginning of the file or of a random order of all images, which depends on source, part and seed
+    alone: smaller subsets are part of larger ones, and without numbers, leaving out a class changes nothing in the
+    others. Raises ImageSourceError if there are fewer images than asked for.
     """
     train = (images.train_images, images.train_labels)
     test = (images.test_images, images.test_labels)
@@ -50,8 +50,10 @@ def select(images: ImageSet, settings: Images) -> ImageSet:
 def _part(
     settings: Images, part: str, images: np.ndarray, labels: np.ndarray, number: int | None, fraction: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    stream = streams.numpy_generator("images", "subset", settings.source, part, settings.subset_seed)
-    order = stream.permutation(len(labels))
+    order = np.arange(len(labels))
+    if settings.subset == "random":
+        stream = streams.numpy_generator("images", "subset", settings.source, part, settings.subset_seed)
+        order = stream.permutation(len(labels))
     if settings.classes is not None:
         order = order[np.isin(labels[order], settings.classes)]
     if fraction is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -68,15 +68,23 @@ class Images(Settings):
     classes: Annotated[tuple[NonNegativeInt, ...], Field(min_length=2, max_length=1000), Distinct] | None = None
     """Classes that are kept, renumbered in this order; by default all."""
     num_train: Count | None = None
-    """Training images that are kept, drawn at random; by default all."""
+    """Training images that are kept; by default all."""
     train_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     """The same as a share of those of the classes that are kept."""
     num_test: Count | None = None
+    subset: Literal["random", "first"] = "random"
+    """Which are kept: drawn at random, or the first of the file. A smaller subset is part of a larger one."""
     subset_seed: Seed = 0
-    """Seed of these draws. A smaller subset is part of a larger one."""
+    """Seed of these draws."""
     mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = None
     """Mean of each channel, on the scale [0, 1], by which images are normalised; by default the customary one."""
     std: tuple[Annotated[float, Field(ge=1e-3, le=1)], ...] | None = None
+
+    later: ClassVar[tuple[str, ...]] = ("subset",)
+
+    def left_out(self) -> set[str]:
+        """Return the settings that `plain` leaves out; the first images are drawn from no seed."""
+        return super().left_out() | ({"subset_seed"} if self.subset == "first" else set())
 
     @model_validator(mode="after")
     def _exists(self) -> Self:
@@ -90,7 +98,9 @@ class Images(Settings):
         if self.num_train is not None and self.train_fraction is not None:
             raise ValueError("give num_train or train_fraction, not both")
         if (self.num_train, self.train_fraction, self.num_test) == (None, None, None):
-            check_unused(self, "subset_seed", why="means nothing where all images are kept")
+            check_unused(self, "subset", "subset_seed", why="means nothing where all images are kept")
+        if self.subset == "first":
+            check_unused(self, "subset_seed", why="means nothing where the first images are kept")
         for name, most in (("num_train", facts.num_train), ("num_test", facts.num_test)):
             number = getattr(self, name)
             if number is not None and number > most:
