@@ -13,6 +13,7 @@ from tacit.settings.factorized import EXPERIMENTS, Variant
 from tacit.settings.images import Images
 from tacit.settings.norms import MatrixRun
 from tacit.settings.translation import Variant as TranslationVariant
+from tacit.settings.untied import Solution
 from tacit.studies import (
     compressed,
     depth_cifar,
@@ -221,9 +222,8 @@ def _untie(loaded, path, folder):
     if path[1] in ("scratch", "sgd", "shown"):
         return found
     pair = next(pair for pair in study.interpolation.pairs)
-    network, split = next(
-        ((name.partition("-")[0], int(name.partition("-")[2])) for name in pair if "-" in name), ("lcn", 1)
-    )
+    splits = ((end.network, end.split) for end in map(Solution.named, pair) if end.split is not None)
+    network, split = next(splits, ("lcn", 1))
     arrays = untied.continue_from(
         chosen,
         cnn,

@@ -21,11 +21,13 @@ from tacit.settings import load
 from tacit.settings.base import SettingsError
 from tacit.settings.images import Images
 from tacit.settings.untied import (
+    PATHS,
     Architecture,
     InterpolationSettings,
     RunSettings,
     Sgd,
     Shown,
+    Solution,
     String,
     UntiedSettings,
     log_spaced,
@@ -156,6 +158,14 @@ def test_splits_are_no_matter_of_the_cnn():
         (("interpolation", "pairs"), [["cnn", "lcn-2"]], "interpolation.pairs: lcn-2 is not trained; there are cnn, "),
         (("interpolation", "pairs"), [["cnn", "cnn"]], "cnn is paired with itself"),
         (("interpolation", "pairs"), [["cnn", "mlp"]], "pattern"),
+        (("interpolation", "pairs"), [["cnn@151", "lcn"]], "cnn@151: cnn ends with epoch 150"),
+        (("interpolation", "pairs"), [["cnn@150", "lcn"]], "cnn@150: this is its last epoch; write cnn"),
+        (
+            ("interpolation", "pairs"),
+            [["cnn@9", "lcn-9@3"]],
+            "lcn-9@3: only its last epoch is kept; set continued: {keep: every epoch} to keep all",
+        ),
+        (("continued", "keep"), "no epoch", "continued.keep"),
         (("scratch", "networks"), ["lcn"], "networks must have cnn"),
         (("interpolation", "pairs"), [], "at least 1 item"),
         (("shown", "splits"), [0], "greater than or equal to 1"),
@@ -601,6 +611,36 @@ def interpolated(cnn, folder, pair, **changes):
     everything |= {"origin": pair[0], "target": f"{pair[1]}-1"}
     store.write(path, arrays, kind=untied.INTERPOLATION, settings=everything)
     return arrays, [read(end.path) for end in ends], path
+
+
+def test_networks_at_any_epoch_that_is_kept_have_names():
+    """And what keeps every epoch is asked for by what it keeps alone."""
+    plain = published().plain()
+    plain["continued"]["keep"] = "every epoch"
+    plain["interpolation"]["pairs"] = [["cnn@0", "lcn-9@3"], ["lcn", "cnn-1@149"]]
+    study = UntiedSettings.from_plain(plain)
+    assert study.continued_run == published().continued_run.model_copy(update={"keep": "every epoch"})
+    assert study.scratch_run("lcn") == published().scratch_run("lcn")
+    assert Solution.named("lcn-9@3") == ("lcn", 9, 3)
+    assert [str(Solution.named(name)) for name in ("cnn@0", "lcn-9@3", "fcn")] == ["cnn@0", "lcn-9@3", "fcn"]
+    assert PATHS.values({"origin": "lcn-9@3"}) == {"origin": "lcn-9@3"}
+    assert PATHS.canonical("origin", "lcn-09") == "lcn-9" and PATHS.canonical("origin", "lcn@") is None
+    assert figure.spoken("lcn-9@3") == "LCN split at 9, epoch 3"
+
+
+def test_ways_lead_between_epochs_that_are_kept(cnn, tmp_path):
+    ways = InterpolationSettings(
+        images=IMAGES,
+        architecture=ARCHITECTURE,
+        methods=("linear",),
+        points=3,
+        string=String(points=3, stiffness=0.5, epochs=1, batch_size=12, learning_rate=0.01),
+    )
+    every = go_on(cnn, tmp_path, "lcn", run=settings(2, (0, 1, 2)))
+    ends = untied.End(cnn, "cnn", 1), untied.End(every, "lcn", 1)
+    arrays = untied.interpolate(images(), *ends, ways, seed=0, checkpoint=tmp_path / "way.pt")
+    expected = [read(cnn)["train_loss"][1], read(every)["train_loss"][1]]
+    assert arrays["linear_train_loss"][[0, -1]] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("pair", [("cnn", "lcn"), ("lcn", "fcn"), ("fcn", "cnn")])

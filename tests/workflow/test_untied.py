@@ -38,6 +38,11 @@ def test_a_pair_more_interpolates_it_alone(project):
     assert changed == untied(plots=(), interpolate=1, interpolation_collect=1, interpolation_plot=1)
 
 
+def test_a_pair_at_other_epochs_interpolates_it_alone(project):
+    changed = plan(project, interpolation={"pairs": [["cnn", "fcn-1"], ["cnn@1", "cnn@2"]]})
+    assert changed == untied(plots=(), interpolate=1, interpolation_collect=1, interpolation_plot=1)
+
+
 def test_other_rates_shown_are_interpolated_under_another_name(project):
     rates = {"continued": {"learning_rates": [0.01, 0.02]}, "shown": {"learning_rate": 0.02}}
     assert plan(project, **rates) == untied(continued=4, interpolate=1, **ALL)

@@ -95,10 +95,18 @@ def untied_target(wildcards):
 
 def _run_of(solution, wildcards):
     cnn_rate, seed = wildcards.cnn_learning_rate, wildcards.seed
+    try:
+        cfg.untied.check_kept(solution)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
     if solution.split is None:
         return UNTIED_SCRATCH.of(network=solution.network, learning_rate=cnn_rate, seed=seed)
     return UNTIED_CONTINUED.of(
-        **solution._asdict(), cnn_learning_rate=cnn_rate, learning_rate=wildcards.learning_rate, seed=seed
+        network=solution.network,
+        split=solution.split,
+        cnn_learning_rate=cnn_rate,
+        learning_rate=wildcards.learning_rate,
+        seed=seed,
     )
 
 

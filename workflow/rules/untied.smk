@@ -180,7 +180,7 @@ rule untied_plot_deviation:
 
 
 rule untied_interpolate:
-    """Follow paths between two networks at the end of their training; one seed."""
+    """Follow paths between two networks at the end of their training, or at other epochs; one seed."""
     input:
         images=UNTIED_IMAGES,
         origin=untied_origin,

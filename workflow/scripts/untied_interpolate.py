@@ -1,4 +1,4 @@
-"""Follow paths between two networks at the end of their training: one pair, one seed, one file."""
+"""Follow paths between two networks at the end of their training, or at other epochs: one pair, one seed, one file."""
 
 from tacit import jobs, store, versions
 from tacit.data import images
@@ -13,7 +13,8 @@ def main(
     ends = {}
     for end, path in runs.items():
         solution = Solution.named(identity[end])
-        epoch = epochs["scratch" if solution.split is None else "continued"]
+        last = epochs["scratch" if solution.split is None else "continued"]
+        epoch = last if solution.epoch is None else solution.epoch
         ends[end] = untied.End(path, solution.network, epoch)
     arrays = untied.interpolate(
         images.read(dataset, checked.images), **ends, settings=checked, seed=identity["seed"], checkpoint=checkpoint

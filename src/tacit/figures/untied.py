@@ -175,7 +175,9 @@ def draw_interpolation(summary: pd.DataFrame, *, settings: Settings, missing: in
     pairs = [pair for pair in map(tuple, settings["interpolation"]["pairs"]) if pair in there]
     figure, axes = style.new(_WIDTH, 4.2, nrows=2, ncols=len(pairs), squeeze=False, sharex=True, sharey="row")
     for place, (origin, target) in zip(axes[0], pairs, strict=True):
-        place.set_title(f"{spoken(origin)} → {spoken(target)}", fontsize=9)
+        # Names of an epoch are long; side by side they would run into the next panel.
+        blank = "\n" if "@" in origin + target else " "
+        place.set_title(f"{spoken(origin)} →{blank}{spoken(target)}", fontsize=9)
     for line, (quantity, label) in zip(axes, (("loss", "loss"), ("accuracy", "accuracy (%)")), strict=True):
         for place, (origin, target) in zip(line, pairs, strict=True):
             here = summary[(summary["origin"] == origin) & (summary["target"] == target)]
@@ -208,8 +210,9 @@ def draw_interpolation(summary: pd.DataFrame, *, settings: Settings, missing: in
 
 def spoken(solution: str) -> str:
     """Return how a solution such as lcn-9 is written in a figure."""
-    network, split = Solution.named(solution)
-    return network.upper() + ("" if split is None else f" split at {split}")
+    network, split, epoch = Solution.named(solution)
+    at = "" if epoch is None else f", epoch {epoch}"
+    return network.upper() + ("" if split is None else f" split at {split}") + at
 
 
 def _of(curves: pd.DataFrame, network: str, split: int) -> pd.DataFrame:

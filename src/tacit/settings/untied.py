@@ -133,6 +133,9 @@ class Sgd(Settings):
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 
 
+KeptEpochs = Literal["every epoch", "last epoch"]
+
+
 class Phase(Settings):
     """A training from its beginning to its end, for each of several learning rates."""
 
@@ -140,6 +143,10 @@ class Phase(Settings):
     epochs: Epochs
     measurements: Annotated[int, Field(ge=1, le=1000)]
     """Epochs at which networks are measured, evenly spaced on a logarithmic scale; 0 and the last always are."""
+    keep: KeptEpochs = "last epoch"
+    """Epochs whose weights are kept, of all but the CNN from scratch, of which it is every epoch."""
+
+    later: ClassVar[tuple[str, ...]] = ("keep",)
 
     @property
     def measured(self) -> tuple[int, ...]:
@@ -212,26 +219,34 @@ class String(Settings):
     learning_rate: NonNegative
 
 
-SolutionName = Annotated[str, Field(pattern=f"^(cnn|lcn|fcn)(-{WHOLE})?$")]
+SolutionName = Annotated[str, Field(pattern=f"^(cnn|lcn|fcn)(-{WHOLE})?(@{WHOLE})?$")]
 
 Pair = Annotated[tuple[SolutionName, ...], Field(min_length=2, max_length=2)]
 
 
 class Solution(NamedTuple):
-    """A network at the end of its training."""
+    """A network at the end of its training, or at another epoch of it."""
 
     network: str
     split: int | None
     """Epoch of the CNN from which it continued; None: trained from scratch."""
+    epoch: int | None = None
+    """Epoch of its own training; None: the last."""
 
     @classmethod
     def named(cls, name: str) -> Self:
-        """Return the one that is called so: `lcn` from scratch, `lcn-9` split from the CNN at epoch 9."""
-        network, _, split = name.partition("-")
-        return cls(network, int(split) if split else None)
+        """Return the one that is called so: `lcn` from scratch, `lcn-9` split from the CNN at epoch 9, `cnn@3` at 3."""
+        trained, _, epoch = name.partition("@")
+        network, _, split = trained.partition("-")
+        return cls(network, int(split) if split else None, int(epoch) if epoch else None)
+
+    @property
+    def trained(self) -> str:
+        """The name without the epoch."""
+        return self.network if self.split is None else f"{self.network}-{self.split}"
 
     def __str__(self) -> str:
-        return self.network if self.split is None else f"{self.network}-{self.split}"
+        return self.trained if self.epoch is None else f"{self.trained}@{self.epoch}"
 
 
 SCRATCH = Axes(network=NetworkName, learning_rate=Positive, seed=int)
@@ -250,9 +265,6 @@ class Interpolation(Settings):
     string: String
     precision: AnyPrecision = "float32"
     """Precision of the string's training, and of predictions along all paths."""
-
-
-KeptEpochs = Literal["every epoch", "last epoch"]
 
 
 class RunSettings(Settings):
@@ -316,12 +328,30 @@ class UntiedSettings(Settings):
                 raise ValueError(f"shown.{name}: {value:g} is not trained; there are {_listed(allowed)}")
         if same := [pair[0] for pair in self.interpolation.pairs if len(set(pair)) == 1]:
             raise ValueError(f"interpolation.pairs: {same[0]} is paired with itself")
-        for name in {name for pair in self.interpolation.pairs for name in pair}:
-            network = Solution.named(name).network
+        for solution in {Solution.named(name) for pair in self.interpolation.pairs for name in pair}:
+            network = solution.network
             trained = {*self.scratch.networks, *(f"{network}-{number}" for number in self.splits(network))}
-            if name not in trained:
-                raise ValueError(f"interpolation.pairs: {name} is not trained; there are {', '.join(sorted(trained))}")
+            if solution.trained not in trained:
+                there = ", ".join(sorted(trained))
+                raise ValueError(f"interpolation.pairs: {solution.trained} is not trained; there are {there}")
+            try:
+                self.check_kept(solution)
+            except ValueError as error:
+                raise ValueError(f"interpolation.pairs: {error}") from None
         return self
+
+    def check_kept(self, solution: Solution) -> None:
+        """Raise ValueError if the weights of a network are not kept at its epoch."""
+        if solution.epoch is None:
+            return
+        name = "scratch" if solution.split is None else "continued"
+        phase: Phase = self.scratch if solution.split is None else self.continued
+        if solution.epoch > phase.epochs:
+            raise ValueError(f"{solution}: {solution.trained} ends with epoch {phase.epochs}")
+        if solution.epoch == phase.epochs:
+            raise ValueError(f"{solution}: this is its last epoch; write {solution.trained}")
+        if solution.trained != "cnn" and phase.keep != "every epoch":
+            raise ValueError(f"{solution}: only its last epoch is kept; set {name}: {{keep: every epoch}} to keep all")
 
     def _check_sizes(self) -> None:
         rates = len(self.scratch.learning_rates)
@@ -338,12 +368,12 @@ class UntiedSettings(Settings):
         """Return what a training from scratch depends on; a CNN keeps every epoch, to be continued from any."""
         if network == "cnn":
             return self._run(self.scratch, keep="every epoch", keep_momentum=self.continued.keep_momentum)
-        return self._run(self.scratch, keep="last epoch")
+        return self._run(self.scratch, keep=self.scratch.keep)
 
     @property
     def continued_run(self) -> RunSettings:
         """What a training that continues from a CNN depends on."""
-        return self._run(self.continued, keep="last epoch", keep_momentum=self.continued.keep_momentum)
+        return self._run(self.continued, keep=self.continued.keep, keep_momentum=self.continued.keep_momentum)
 
     def _run(self, phase: Phase, *, keep: KeptEpochs, keep_momentum: bool = False) -> RunSettings:
         return RunSettings(

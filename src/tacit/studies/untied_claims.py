@@ -232,5 +232,6 @@ def _barriers(paths: pd.DataFrame) -> pd.Series:
 
 
 def _spoken(solution: str) -> str:
-    network, split = Solution.named(solution)
-    return f"the {network.upper()}" if split is None else f"the {network.upper()} split at {split}"
+    network, split, epoch = Solution.named(solution)
+    at = "" if epoch is None else f" at its epoch {epoch}"
+    return (f"the {network.upper()}" if split is None else f"the {network.upper()} split at {split}") + at
