@@ -136,6 +136,23 @@ def test_first_and_last_epoch_are_always_measured(epochs, number):
     assert set(changed.splits("lcn")) <= set(range(epochs + 1))
 
 
+def test_the_grid_of_as_many_splits_and_measurements_as_epochs():
+    """The original rounds log-spaced splits to fewer, and measures each epoch but the last."""
+    plain = published().plain()
+    plain["scratch"] |= {"epochs": 100, "measurements": "every epoch"}
+    plain["continued"]["splits"] = {"lcn": 100, "cnn": "every epoch", "fcn": []}
+    plain["shown"]["splits"] = [1, 4]
+    plain["interpolation"]["pairs"] = [["cnn", "lcn"]]
+    study = UntiedSettings.from_plain(plain)
+    assert study.scratch_run("cnn").measured == tuple(range(101))
+    rounded = {int(split) for split in np.logspace(0, 2, 100) + 1e-9}
+    assert study.splits("lcn") == tuple(sorted(rounded)) and len(rounded) < 70
+    assert study.splits("cnn") == tuple(range(1, 101))
+    plain["continued"]["splits"]["cnn"] = "each epoch"
+    with pytest.raises(SettingsError, match=r"continued\.splits\.cnn"):
+        UntiedSettings.from_plain(plain)
+
+
 def test_splits_are_no_matter_of_the_cnn():
     """It keeps every epoch, those too that the original has not saved: 30, 52, 67, 88, 115 of 150 and 20 splits."""
     plain = published().plain()
@@ -741,6 +758,21 @@ def test_one_table_has_everything(table, cnn, tmp_path):
         assert {
             f"{name}_{number}" for name in ("squared_norm", "deviation", "deviation_live", "off_local", "distance")
         } <= set(table)
+
+
+def test_the_best_epoch_of_each_run_by_test_loss_and_accuracy(table):
+    best = untied_results.best_epochs(table)
+    assert len(best) == 2 * 6
+    for (_, run), (_, own) in zip(
+        table.groupby(untied_results.RUN_KEYS, dropna=False, sort=False),
+        best.groupby(untied_results.RUN_KEYS, dropna=False, sort=False),
+        strict=True,
+    ):
+        by = own.set_index("by")
+        assert by.loc["test_loss", "test_loss"] == run["test_loss"].min()
+        greatest = run[run["test_accuracy"] == run["test_accuracy"].max()]
+        assert by.loc["test_accuracy", "epoch"] == greatest["epoch"].min()
+        assert by.loc["test_accuracy", "age"] == greatest["age"].min()
 
 
 def made_up(values, seeds=3):

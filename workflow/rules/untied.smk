@@ -68,11 +68,12 @@ rule untied_continue:
 
 
 rule untied_collect:
-    """Gather all runs in one table, and judge the claims of the papers."""
+    """Gather all runs in one table, with the best epochs of each in another, and judge the claims of the papers."""
     input:
         runs=available(UNTIED_RUNS),
     output:
         runs=f"{UNTIED}/runs.csv",
+        best=f"{UNTIED}/best_epochs.csv",
         claims=report(
             f"{UNTIED}/claims.csv",
             caption="../report/claims.rst",

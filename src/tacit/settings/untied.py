@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field, model_validator
@@ -115,6 +116,16 @@ def log_spaced(epochs: int, number: int) -> tuple[int, ...]:
     return tuple(sorted({math.floor(10**exponent + 1e-9) for exponent in exponents}))
 
 
+EveryEpoch = Literal["every epoch"]
+
+
+def chosen(epochs: int, asked: int | str | tuple[int, ...]) -> tuple[int, ...]:
+    """Return so many of the epochs from 1, log-spaced, or every one of them, or those of a list, in order."""
+    if isinstance(asked, int):
+        return log_spaced(epochs, asked)
+    return tuple(range(1, epochs + 1)) if isinstance(asked, str) else tuple(sorted(asked))
+
+
 class Sgd(Settings):
     """SGD at a constant learning rate; published: without momentum and weight decay."""
 
@@ -141,8 +152,11 @@ class Phase(Settings):
 
     learning_rates: Annotated[tuple[Positive, ...], Some, Distinct]
     epochs: Epochs
-    measurements: Annotated[int, Field(ge=1, le=1000)]
-    """Epochs at which networks are measured, evenly spaced on a logarithmic scale; 0 and the last always are."""
+    measurements: Annotated[int, Field(ge=1, le=1000)] | EveryEpoch
+    """Epochs at which networks are measured, evenly spaced on a logarithmic scale, or all; 0 and the last always are.
+
+    The original code measures every epoch but the last where the number of them is that of all.
+    """
     keep: KeptEpochs = "last epoch"
     """Epochs whose weights are kept, of all but the CNN from scratch, of which it is every epoch."""
 
@@ -151,7 +165,7 @@ class Phase(Settings):
     @property
     def measured(self) -> tuple[int, ...]:
         """Epochs at which networks are measured."""
-        return tuple(sorted({0, self.epochs, *log_spaced(self.epochs, self.measurements)}))
+        return tuple(sorted({0, self.epochs, *chosen(self.epochs, self.measurements)}))
 
 
 class Scratch(Phase):
@@ -167,9 +181,12 @@ class Scratch(Phase):
 
 
 SplitEpochs = (
-    Annotated[int, Field(ge=1, le=1000)] | Annotated[tuple[NonNegativeInt, ...], Field(max_length=1000), Distinct]
+    Annotated[int, Field(ge=1, le=1000)]
+    | EveryEpoch
+    | Annotated[tuple[NonNegativeInt, ...], Field(max_length=1000), Distinct]
 )
-"""A number: so many epochs, evenly spaced on a logarithmic scale. Or a list of them; 0 is the initial network."""
+"""A number: so many epochs, evenly spaced on a logarithmic scale. Or every one from 1, or a list of them; 0 is the
+initial network."""
 
 
 class Splits(Settings):
@@ -332,7 +349,7 @@ class UntiedSettings(Settings):
             network = solution.network
             trained = {*self.scratch.networks, *(f"{network}-{number}" for number in self.splits(network))}
             if solution.trained not in trained:
-                there = ", ".join(sorted(trained))
+                there = _listed(sorted(trained))
                 raise ValueError(f"interpolation.pairs: {solution.trained} is not trained; there are {there}")
             try:
                 self.check_kept(solution)
@@ -361,8 +378,7 @@ class UntiedSettings(Settings):
 
     def splits(self, network: str) -> tuple[int, ...]:
         """Return the epochs of the CNN from which networks of this kind continue."""
-        asked = getattr(self.continued.splits, network)
-        return log_spaced(self.scratch.epochs, asked) if isinstance(asked, int) else tuple(sorted(asked))
+        return chosen(self.scratch.epochs, getattr(self.continued.splits, network))
 
     def scratch_run(self, network: str) -> RunSettings:
         """Return what a training from scratch depends on; a CNN keeps every epoch, to be continued from any."""
@@ -400,5 +416,6 @@ class UntiedSettings(Settings):
         )
 
 
-def _listed(values: Iterable[Any]) -> str:
-    return ", ".join(f"{value:g}" for value in values)
+def _listed(values: Collection[Any]) -> str:
+    words = [value if isinstance(value, str) else f"{value:g}" for value in itertools.islice(values, 20)]
+    return ", ".join(words) + (", ..." if len(values) > len(words) else "")

@@ -18,7 +18,7 @@ from tacit.settings.untied import Shown, Solution
 from tacit.studies import ledger
 from tacit.studies.ledger import Estimate
 from tacit.studies.untied import STUDY
-from tacit.studies.untied_results import SCRATCH, collect_interpolations, ends, read, table_of
+from tacit.studies.untied_results import SCRATCH, best_epochs, collect_interpolations, ends, read, table_of
 
 SOURCE = "Sanford, Ardeshir, Hsu 2022"
 DENSE_SOURCE = "d'Ascoli, Sagun, Bruna, Biroli 2019"
@@ -67,7 +67,7 @@ def answers_of(runs: Iterable[store.Record], shown: Shown) -> Answers:
 def tables(
     runs: Iterable[str | Path], *, shown: Mapping[str, Any], planned: Mapping[str, Any], missing: int
 ) -> dict[str, pd.DataFrame]:
-    """Return the table of runs, and what is claimed of those that are `shown` (plain settings).
+    """Return the table of runs, the best epochs of each, and what is claimed of those `shown` (plain settings).
 
     `planned` is what was asked for (Planned), `missing` the number of runs that are not there.
     """
@@ -75,7 +75,7 @@ def tables(
     records, asked = list(map(read, runs)), Shown.from_plain(shown)
     collected = table_of(records)
     judged = claims(collected, answers_of(records, asked), asked, Planned(**planned), missing=missing)
-    return {"runs": collected, "claims": judged}
+    return {"runs": collected, "best": best_epochs(collected), "claims": judged}
 
 
 def interpolation_tables(

@@ -30,6 +30,7 @@ RUNS = store.Table(keys=(*RUN_KEYS, "epoch"), numbers=("age", *PERFORMANCE))
 INTERPOLATIONS = store.Table(
     keys=(*PATH_KEYS, "method", "alpha"), numbers=("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 )
+BEST = store.Table(keys=(*RUN_KEYS, "by"), numbers=("epoch", "age", "test_loss", "test_accuracy"))
 """What the tables must be."""
 
 
@@ -88,6 +89,20 @@ def _norms(arrays: Mapping[str, np.ndarray], suffix: str, *, tied: bool) -> dict
 
 def _singular(name: str) -> str:
     return name.replace("norms", "norm").replace("deviations", "deviation").replace("distances", "distance")
+
+
+def best_epochs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return of each run the measured epochs of least test loss and of greatest test accuracy, the first of equal ones.
+
+    Columns: those that tell runs apart, `by` (test_loss, test_accuracy), epoch, age, loss and accuracy of train and
+    test. They are chosen by the test set, which makes them better than the network is.
+    """
+    shown = [*RUN_KEYS, "epoch", "age", "train_loss", "train_accuracy", "test_loss", "test_accuracy"]
+    groups = runs.groupby(RUN_KEYS, dropna=False, sort=False)
+    found = {"test_loss": groups["test_loss"].idxmin(), "test_accuracy": groups["test_accuracy"].idxmax()}
+    blocks = [runs.loc[rows, shown].assign(by=name) for name, rows in found.items()]
+    table = pd.concat(blocks).sort_index(kind="stable")
+    return table.sort_values([*RUN_KEYS, "by"], ignore_index=True, na_position="first")
 
 
 def normalized_norm(shown: Shown) -> str:
