@@ -775,6 +775,47 @@ def test_the_best_epoch_of_each_run_by_test_loss_and_accuracy(table):
         assert by.loc["test_accuracy", "age"] == greatest["age"].min()
 
 
+def test_margins_are_kept_on_request_and_are_those_of_the_networks(cnn, tmp_path):
+    """Recomputed from the weights that are kept, and what is else in the file stays as it was."""
+    keeping = settings().model_copy(update={"keep_margins": True})
+    arrays = untied.train(images(), keeping, network="cnn", learning_rate=0.1, seed=0, checkpoint=tmp_path / "c.pt")
+    before = read(cnn)
+    kept = {f"{part}_margins_{kind}" for part in ("train", "test") for kind in ("top2", "legacy")}
+    assert set(arrays) - set(before) == kept
+    assert all(np.array_equal(np.asarray(arrays[name]), before[name]) for name in before)
+    path = tmp_path / "cnn.h5"
+    identity = {"network": "cnn", "learning_rate": 0.1, "seed": 0}
+    store.write(path, arrays, kind=untied.RUN, settings=identity | keeping.plain())
+    for part, data in zip(("train", "test"), images_on(torch.device("cpu"), images(), IMAGES), strict=True):
+        for row, epoch in enumerate((0, 1, 3)):
+            numbers = torch.arange(len(data.labels))
+            with torch.no_grad():
+                logits = untied.load(path, "cnn", epoch, keeping)(data.batch(numbers, torch.contiguous_format))
+            found = margins.margins(logits, data.labels)
+            for kind in ("top2", "legacy"):
+                own = arrays[f"{part}_margins_{kind}"]
+                np.testing.assert_allclose(own[row], found[kind], rtol=1e-4, atol=1e-5)
+                assert own[row].mean() == pytest.approx(arrays[f"{part}_margin_{kind}"][row])
+    # Of all networks that are shown, in the same bins.
+    after = go_on(
+        path, tmp_path, "lcn", run=settings(2, (0, 2), keep="last epoch").model_copy(update={"keep_margins": True})
+    )
+    shown = SHOWN.plain() | {"splits": [1], "margin": "top2", "margin_of": "test"}
+    table = untied_results.collect_margins([path, after], shown=shown)["margins"]
+    assert set(zip(table["network"], table["split"], strict=True)) == {("cnn", -1), ("lcn", 1)}
+    for _, own in table.groupby("network"):
+        assert len(own) == 100 and own["images"].sum() == 12
+    own = table[table["network"] == "cnn"]
+    middle = (own["low"] + own["high"]) / 2
+    width = (own["high"] - own["low"]).iloc[0]
+    assert np.average(middle, weights=own["images"]) == pytest.approx(arrays["test_margin_top2"][-1], abs=width)
+    picture = figure.draw_margins(table, **drawn())
+    assert [len(axes.patches) for axes in picture.axes] == [2]
+    assert "keep_margins" not in published().scratch_run("cnn").plain()
+    with pytest.raises(MissingRunsError, match="no network that is shown"):
+        untied_results.collect_margins([after], shown=shown | {"splits": [3]})
+
+
 def made_up(values, seeds=3):
     """Runs of which only the ends matter: {(network, split): (R, accuracy)}; split -1 is from scratch."""
     rows = []

@@ -63,6 +63,13 @@ def test_an_edit_of_the_locally_connected_layer_reruns_what_may_use_it(project):
         assert project.plan("figures/same_class.pdf") == {}
 
 
+def test_margins_are_drawn_if_they_are_kept_and_a_message_says_how(project):
+    call = project.call("-n", "figures/untied_margins.pdf")
+    assert call.code != 0 and "set untied: {keep_margins: true}" in call.output
+    drawn = project.plan("figures/untied_margins.pdf", untied={"keep_margins": True})
+    assert drawn == untied(plots=("margins_plot",), train=1, continued=3, margins_collect=1)
+
+
 def test_partial_draws_what_is_there_and_says_so(project):
     project.run(*UNTIED_FIGURES, partial=True, untied={"seeds": 2})
     assert not (project / untied_file(network="cnn", seed=1)).exists()

@@ -33,6 +33,19 @@ UNTIED_PATHS = [
     for seed in _seeds
 ]
 
+# Of which the margins are drawn.
+UNTIED_MARGIN_RUNS = UNTIED_SCRATCH.grid(
+    network=["cnn"], learning_rate=[cfg.untied.shown.cnn_learning_rate], seed=_seeds
+)
+for network in ("lcn", "cnn"):
+    UNTIED_MARGIN_RUNS += UNTIED_CONTINUED.grid(
+        network=[network],
+        cnn_learning_rate=[cfg.untied.shown.cnn_learning_rate],
+        split=[split for split in cfg.untied.shown.splits if split in cfg.untied.splits(network)],
+        learning_rate=[cfg.untied.shown.learning_rate],
+        seed=_seeds,
+    )
+
 UNTIED_PLANNED = {
     "scratch": list(cfg.untied.scratch.networks),
     "lcn": list(cfg.untied.shown.splits),
@@ -67,6 +80,20 @@ UNTIED_PATHS_ASKED = [
 ]
 CLAIMS[f"{UNTIED}/claims.csv"] = UNTIED_ASKED, UNTIED_RUNS
 CLAIMS[f"{UNTIED}/interpolation_claims.csv"] = UNTIED_PATHS_ASKED, UNTIED_PATHS
+
+
+def untied_margin_runs(wildcards):
+    """The runs of which margins are drawn; they must have kept them."""
+    if not cfg.untied.keep_margins:
+        raise WorkflowError(
+            "figures/untied_margins.pdf is drawn of the margins of all images, which runs keep if they are told to: set "
+            "untied: {keep_margins: true}, by which networks are trained anew"
+        )
+    found = available(UNTIED_MARGIN_RUNS)
+    return found(wildcards) if callable(found) else found
+
+
+UNTIED_MARGINS_FIGURE = ["figures/untied_margins.pdf"] if cfg.untied.keep_margins else []
 
 
 def untied_scratch_settings(wildcards):

@@ -11,6 +11,7 @@ rule untied:
         "figures/untied_splits.pdf",
         "figures/untied_deviation.pdf",
         "figures/untied_interpolation.pdf",
+        UNTIED_MARGINS_FIGURE,
         f"{UNTIED}/claims.csv",
 
 
@@ -176,6 +177,55 @@ rule untied_plot_deviation:
         code=fingerprint("plot.py", "tacit.figures.untied.DEVIATION"),
     message:
         "untied: draw figures/untied_deviation.pdf"
+    script:
+        by_content("plot.py")
+
+
+rule untied_margins_collect:
+    """Gather histograms of the margins of the networks that are shown, if they are kept."""
+    input:
+        runs=untied_margin_runs,
+    output:
+        margins=f"{UNTIED}/margins.csv",
+    log:
+        log_of(f"{UNTIED}/margins.csv"),
+    localrule: True
+    params:
+        asked=UNTIED_ASKED,
+        accept_older_code=cfg.accept_older_code,
+        settings={"shown": cfg.untied.shown.plain()},
+        uses="tacit.studies.untied_results.collect_margins",
+        code=fingerprint("collect.py", "tacit.studies.untied_results.collect_margins"),
+    message:
+        "untied: collect the margins"
+    script:
+        by_content("collect.py")
+
+
+rule untied_margins_plot:
+    """Draw histograms of margins."""
+    input:
+        margins=rules.untied_margins_collect.output.margins,
+    output:
+        figure=report(
+            "figures/untied_margins.pdf",
+            caption="../report/untied_margins.rst",
+            category="Untied weights",
+            labels={"result": "Untied weights: margins", "scale": cfg.scale},
+        ),
+        numbers="figures/untied_margins.csv",
+    log:
+        "logs/figures/untied_margins.log",
+    localrule: True
+    params:
+        asked=UNTIED_ASKED,
+        accept_older_code=cfg.accept_older_code,
+        collected=collected(UNTIED_MARGIN_RUNS),
+        settings=drawn(cfg.untied, "interpolation"),
+        uses="tacit.figures.untied.MARGINS",
+        code=fingerprint("plot.py", "tacit.figures.untied.MARGINS"),
+    message:
+        "untied: draw figures/untied_margins.pdf"
     script:
         by_content("plot.py")
 

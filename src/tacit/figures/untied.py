@@ -169,6 +169,28 @@ def draw_deviation(curves: pd.DataFrame, *, settings: Settings, missing: int) ->
     return figure
 
 
+def draw_margins(histograms: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
+    """Draw histograms of margins from `histograms` (untied_results.collect_margins), a column a split that is shown."""
+    shown = [split for split in sorted(settings["shown"]["splits"]) if (histograms["split"] == split).any()] or [
+        SCRATCH
+    ]
+    figure, axes = style.new(_WIDTH, 2.4, ncols=len(shown), squeeze=False, sharex=True, sharey=True)
+    labels = {}
+    for place, split in zip(axes[0], shown, strict=True):
+        for network, begun, looks in _lines(split):
+            rows = _of(histograms, network, begun)
+            if not rows.empty and (network, begun) != ("lcn", SCRATCH):
+                edges = [*rows["low"], rows["high"].iloc[-1]]
+                labels[looks["label"]] = place.stairs(rows["images"], edges, **looks)
+        place.set_xlabel("margin")
+        if split != SCRATCH:
+            place.set_title(f"split at epoch {split}")
+    axes[0, 0].set_ylabel(f"{settings['shown']['margin_of']} images")
+    figure.legend(labels.values(), labels.keys(), loc="outside upper center", ncols=len(labels), handlelength=2.4)
+    style.note(figure, _footnote(histograms, settings, missing, spread="images of all seeds together"))
+    return figure
+
+
 def draw_interpolation(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     """Draw loss and accuracy on the paths between networks, from `summary` (untied_results.interpolation_summary)."""
     there = set(zip(summary["origin"], summary["target"], strict=True))
@@ -248,7 +270,9 @@ def _plain_ticks(axis: Any, ticks: list[int] | None) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _footnote(table: pd.DataFrame, settings: Settings, missing: int) -> str:
+def _footnote(
+    table: pd.DataFrame, settings: Settings, missing: int, *, spread: str = "mean and one standard deviation"
+) -> str:
     images, architecture, shown = Images.from_plain(settings["images"]), settings["architecture"], settings["shown"]
     number = images.num_train
     return style.described(
@@ -258,7 +282,7 @@ def _footnote(table: pd.DataFrame, settings: Settings, missing: int) -> str:
         f"rates {shown['cnn_learning_rate']:g} and, after a split, {shown['learning_rate']:g}",
         seeds=table["seeds"],
         missing=missing,
-        spread="mean and one standard deviation",
+        spread=spread,
     )
 
 
@@ -275,6 +299,7 @@ _RUNS = {"runs": untied_results.RUNS}
 CURVES = Drawing(_RUNS, _of_runs(untied_results.curves), draw)
 SPLITS = Drawing(_RUNS, _of_runs(untied_results.end_summary), draw_ends)
 DEVIATION = Drawing(_RUNS, _of_runs(untied_results.layer_curves), draw_deviation)
+MARGINS = Drawing({"margins": untied_results.MARGINS}, lambda tables, settings: tables["margins"], draw_margins)
 INTERPOLATION = Drawing(
     {"interpolations": untied_results.INTERPOLATIONS},
     lambda tables, settings: untied_results.interpolation_summary(tables["interpolations"]),

@@ -297,7 +297,10 @@ class RunSettings(Settings):
     keep_momentum: bool = False
     """Momentum is written down with the weights of a CNN from scratch, and what continues from it begins with it."""
 
-    later: ClassVar[tuple[str, ...]] = ("keep_momentum",)
+    keep_margins: bool = False
+    """The margins of all images are written down, at each epoch that is measured."""
+
+    later: ClassVar[tuple[str, ...]] = ("keep_momentum", "keep_margins")
 
 
 class InterpolationSettings(Settings):
@@ -323,6 +326,10 @@ class UntiedSettings(Settings):
     continued: Continued
     shown: Shown
     interpolation: Interpolation
+    keep_margins: bool = False
+    """The margins of all images are written down, not their means alone, and `untied_margins` is drawn of them."""
+
+    later: ClassVar[tuple[str, ...]] = ("keep_margins",)
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -400,6 +407,7 @@ class UntiedSettings(Settings):
             measured=phase.measured,
             keep=keep,
             keep_momentum=keep_momentum,
+            keep_margins=self.keep_margins,
         )
 
     @property

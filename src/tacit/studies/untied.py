@@ -30,6 +30,9 @@ PERFORMANCE = tuple(
 )
 """What is measured of a network as a whole."""
 
+MARGINS = ("top2", "legacy")
+"""What is meant by the margin of an image."""
+
 LAYER_NORMS = ("squared_norms", "squared_norms_live", "distances")
 CONVOLUTIONS = ("deviations", "deviations_live", "off_local")
 """What is measured of each layer with weights, and of each convolution."""
@@ -42,6 +45,11 @@ RUN = store.Kind(
         **{name: store.Array("float64", "measured layers") for name in LAYER_NORMS},
         **{name: store.Array("float64", "measured convolutions") for name in CONVOLUTIONS},
         "test_correct": store.Array("uint8", "measured images"),
+        **{
+            f"{part}_margins_{kind}": store.Array("float64", f"measured {images}", optional=True)
+            for part, images in (("train", "train_images"), ("test", "images"))
+            for kind in MARGINS
+        },
         "step_loss": store.Array("float64", "steps"),
         "step_accuracy": store.Array("float64", "steps"),
         "weights_*": store.Array("float32 float64", "..."),
@@ -144,6 +152,7 @@ def _run(
     - squared_norms, squared_norms_live, distances (N, L); deviations, deviations_live, off_local (N, M), see
       `tacit.analysis.layer_norms`;
     - test_correct (N, test images), 1 where the answer is right;
+    - with `keep_margins` train_margins_top2, train_margins_legacy (N, train images), and those of test images;
     - step_loss, step_accuracy (steps,), of each batch before its step;
     - weights_<epoch>_<name> at the epochs that are kept, and with `keep_momentum`, from scratch, also
       weights_<epoch>_momentum.<name>.
@@ -181,7 +190,10 @@ def _run(
             logits = evaluation.predict(current, data, precision=sgd.precision)
             performance = margins.performance(logits, data.labels)
             found |= {f"{part}_{name}": value for name, value in performance.items()}
-        found["test_correct"] = logits.argmax(1) == test.labels
+            if settings.keep_margins:
+                each = margins.margins(logits.double(), data.labels)
+                found |= {f"{part}_margins_{kind}": each[kind].cpu() for kind in MARGINS}
+        found["test_correct"] = (logits.argmax(1) == test.labels).cpu()
         return found | layer_norms.layer_measures(current, start, convolutions)
 
     keeps = settings.keep_momentum and velocity is None

@@ -30,6 +30,9 @@ RUNS = store.Table(keys=(*RUN_KEYS, "epoch"), numbers=("age", *PERFORMANCE))
 INTERPOLATIONS = store.Table(
     keys=(*PATH_KEYS, "method", "alpha"), numbers=("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 )
+MARGIN_KEYS = ["network", "split", "low", "high"]
+MARGINS = store.Table(keys=MARGIN_KEYS, numbers=("images", "seeds"))
+BINS = 100
 BEST = store.Table(keys=(*RUN_KEYS, "by"), numbers=("epoch", "age", "test_loss", "test_accuracy"))
 """What the tables must be."""
 
@@ -103,6 +106,40 @@ def best_epochs(runs: pd.DataFrame) -> pd.DataFrame:
     blocks = [runs.loc[rows, shown].assign(by=name) for name, rows in found.items()]
     table = pd.concat(blocks).sort_index(kind="stable")
     return table.sort_values([*RUN_KEYS, "by"], ignore_index=True, na_position="first")
+
+
+def collect_margins(runs: Iterable[str | Path], *, shown: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Return a histogram of the margins with which each network ends that is `shown` (plain settings).
+
+    Of the CNN from scratch (its split is SCRATCH), and of locally connected networks and controls at the splits shown,
+    over the images of all seeds: rows `network`, `split`, `low` and `high` end of a bin, number of `images` in it, of
+    `seeds`; BINS bins, the same of all networks. Raises MissingRunsError if there are none of these.
+    """
+    asked = Shown.from_plain(shown)
+    found: dict[tuple[str, int], list[np.ndarray]] = {}
+    name = f"{asked.margin_of}_margins_{asked.margin}"
+    for path in runs:
+        settings = store.describe(path).settings
+        key = settings["network"], settings.get("split", SCRATCH)
+        rates = settings.get("cnn_learning_rate", settings["learning_rate"]), settings["learning_rate"]
+        wanted = asked.cnn_learning_rate, asked.cnn_learning_rate if key[1] == SCRATCH else asked.learning_rate
+        if rates == wanted and (key == ("cnn", SCRATCH) or (key[0] in ("cnn", "lcn") and key[1] in asked.splits)):
+            found.setdefault(key, []).append(store.read(path, kind=RUN, names=[name]).arrays[name][-1])
+    if not found:
+        raise MissingRunsError("no network that is shown is there yet; run Snakemake again")
+    margins = {key: np.concatenate(values) for key, values in sorted(found.items())}
+    everything = np.concatenate([*margins.values()])
+    edges = np.linspace(everything.min(), max(everything.max(), everything.min() + 1e-6), BINS + 1)
+    blocks = [
+        pd.DataFrame(
+            {
+                "network": network, "split": split, "low": edges[:-1], "high": edges[1:],
+                "images": np.histogram(values, edges)[0], "seeds": len(found[network, split]),
+            }
+        )
+        for (network, split), values in margins.items()
+    ]  # fmt: skip
+    return {"margins": pd.concat(blocks, ignore_index=True)}
 
 
 def normalized_norm(shown: Shown) -> str:
