@@ -1,16 +1,19 @@
 import itertools
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from tacit import store
+from tacit import settings, store
 from tacit.figures import pathfinder as figure
 from tacit.figures import style
 from tacit.studies import locality
 from tacit.studies import pathfinder as study
 
+ROOT = Path(__file__).parents[2]
 RANDOM = np.random.default_rng(0)
 
 
@@ -80,6 +83,48 @@ def test_pixel_statistics_are_exact_and_normalise():
     normal = (images / 255 - mean) / std
     assert abs(normal.mean()) < 1e-12
     assert normal.std(ddof=1) == pytest.approx(1, rel=1e-12)
+
+
+def small_study(**changes):
+    config = {"scale": "smoke", "pathfinder": changes}
+    return settings.load(config, ROOT / "config" / "scales", files=[ROOT / "config" / "config.yaml"]).pathfinder
+
+
+def train_on(images, labels, tested, *, own):
+    """Train on images, tested on those `tested`, normalised by numbers of their own."""
+    arrays = {"train_images": images, "train_labels": labels}
+    arrays |= {"test_images": tested[0], "test_labels": tested[1]}
+    dataset = store.Record(arrays, {}, {"train_mean": 0.4, "train_std": 0.3})
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "c.pt"
+        return study.train(dataset, own, path_length=5, coefficient=1.0, seed=0, checkpoint=checkpoint)
+
+
+def test_a_run_on_a_part_is_that_on_a_dataset_of_the_first_images():
+    """Beside the same test set; and by default all are learned from."""
+    images, labels = raw(14, size=16)
+    tested = raw(6, size=16)
+    training = {"batch_size": 4, "epochs": 2}
+    of_all = small_study(training=training).run
+    part = of_all.model_copy(update={"train_on": 9})
+    found = train_on(images, labels, tested, own=part)
+    expected = train_on(images[:9], labels[:9], tested, own=of_all)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+    assert len(found["test_correct"]) == 6
+    assert not np.array_equal(train_on(images, labels, tested, own=of_all)["train_loss"], found["train_loss"])
+
+
+def test_the_number_learned_from_is_said_only_if_it_is_given():
+    assert "train_on" not in small_study().run.plain()
+    assert small_study().run.wanted()["train_on"] is None
+    number = small_study().dataset.num_train
+    assert small_study(train_on=number - 1).run.plain()["train_on"] == number - 1
+    for wrong in (number, number + 1):
+        with pytest.raises(
+            settings.SettingsError, match=f"train_on = {wrong}: give fewer than the {number} of num_train"
+        ):
+            small_study(train_on=wrong)
 
 
 def write_run(path, path_length, coefficient, seed, accuracy):

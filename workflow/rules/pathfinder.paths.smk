@@ -25,7 +25,7 @@ PATHFINDER_PLANNED = {
 PATHFINDER_RAW_SETTINGS = {"rendering": cfg.pathfinder.rendering.plain(), "seed": _data.seed}
 PATHFINDER_DATASET_SETTINGS = _data.plain() | {"rendering": cfg.pathfinder.rendering.plain()}
 PATHFINDER_DATASET_ASKED = [[{}, PATHFINDER_DATASET_SETTINGS]]
-PATHFINDER_ASKED = [[{}, cfg.pathfinder.run.plain() | {"dataset": PATHFINDER_DATASET_SETTINGS}]]
+PATHFINDER_ASKED = [[{}, cfg.pathfinder.run.wanted() | {"dataset": PATHFINDER_DATASET_SETTINGS}]]
 CLAIMS[f"{PATHFINDER}/claims.csv"] = PATHFINDER_ASKED, PATHFINDER_RUNS
 
 

@@ -33,7 +33,10 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
             summary,
             name="Pathfinder",
             scale=settings["scale"],
-            data=[f"{data['size']} x {data['size']} px", f"{data['num_train']:,} train, {data['num_test']:,} test"],
+            data=[
+                f"{data['size']} x {data['size']} px",
+                f"{settings.get('train_on') or data['num_train']:,} train, {data['num_test']:,} test",
+            ],
             network=settings["network"],
             missing=missing,
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -116,6 +116,13 @@ class RunSettings(Settings):
     network: Network
     training: Training
     regularizer: LongRangeRegularizer
+    train_on: Annotated[int, Field(ge=1, le=10**7)] | None = None
+    """Training images that are learned from, the first of those of the dataset; by default all.
+
+    The test set stays, and so does what images are normalised by.
+    """
+
+    later: ClassVar[tuple[str, ...]] = ("train_on",)
 
 
 class PathfinderSettings(RunSettings):
@@ -157,10 +164,15 @@ class PathfinderSettings(RunSettings):
     @model_validator(mode="after")
     def _last_batch_can_be_normalized(self) -> Self:
         size = self.dataset.size
-        self.network.check_last_batch(self.dataset.num_train, self.training.batch_size, (size, size))
+        learned, there = self.train_on, self.dataset.num_train
+        if learned is not None and learned >= there:
+            raise ValueError(f"train_on = {learned}: give fewer than the {there} of num_train, or leave it out for all")
+        self.network.check_last_batch(learned or there, self.training.batch_size, (size, size))
         return self
 
     @property
     def run(self) -> RunSettings:
         """The part that training depends on."""
-        return RunSettings(network=self.network, training=self.training, regularizer=self.regularizer)
+        return RunSettings(
+            network=self.network, training=self.training, regularizer=self.regularizer, train_on=self.train_on
+        )

@@ -146,7 +146,7 @@ def train(
     checkpoint: str | Path,
 ) -> dict[str, np.ndarray]:
     """Train one network on `dataset` (as `assemble` made it); return METRICS by epoch, (E,) float64
-    each, and `test_correct` (test,) uint8, of the last.
+    each, and `test_correct` (test,) uint8, of the last. It learns from the first `train_on` of the training images.
 
     Initialisation and order of batches depend on the seed alone, so runs of different coefficients are paired.
     Raises as `tacit.training.networks.fit` does; an interrupted training continues from `checkpoint`.
@@ -164,8 +164,10 @@ def train(
     mean, std = [attributes["train_mean"]], [attributes["train_std"]]
     with devices.acquire() as device:
         train, test = (
-            LabelledImages.on(device, arrays[f"{part}_images"], arrays[f"{part}_labels"], mean=mean, std=std)
-            for part in ("train", "test")
+            LabelledImages.on(
+                device, arrays[f"{part}_images"][:most], arrays[f"{part}_labels"][:most], mean=mean, std=std
+            )
+            for part, most in (("train", settings.train_on), ("test", None))
         )
         return fit(
             partial(resnets.build, settings.network, in_channels=1),
