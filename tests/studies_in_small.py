@@ -39,13 +39,14 @@ TINY = {
         "rendering": {"distractor_segments": 4},
         "dataset": {"num_train": 16, "num_test": 8, "size": 16},
         "images_per_shard": 24,
+        "train_on": 12,
         "training": {"batch_size": 8, "epochs": 1},
     },
     "same_class": {
         "distances": [2],
         "coefficients": [1],
         "images": {"num_train": 20, "num_test": 10, "subset": "first"},
-        "pairs": {"num_train": 16, "num_test": 8},
+        "pairs": {"num_train": 16, "num_test": 8, "test_from": "train"},
         "training": {"batch_size": 8, "epochs": 1},
     },
     "rank_dynamics": {
@@ -170,7 +171,7 @@ def _train_on_pairs(loaded, folder):
     return [
         same_class.train(
             chosen,
-            _record(same_class.pair(chosen, study.pairs)),
+            _record(same_class.pair(chosen, study.pairs), {"pairs": study.pairs.plain()}),
             study.run,
             distance=study.distances[0],
             coefficient=coefficient,

@@ -348,6 +348,30 @@ def test_pairs_are_drawn_for_each_part_from_its_own_images(digits):
     assert not np.array_equal(arrays["train_labels"][:40], arrays["test_labels"])
 
 
+def test_test_pairs_may_be_of_training_images(digits, tmp_path):
+    """Those to learn from stay, test pairs are others of the same images; a run is tested on them, and learns alike."""
+    chosen = Pairs(seed=0, num_train=72, num_test=40, test_from="train")
+    arrays, before = study.pair(digits, chosen), paired(digits).arrays
+    for name in ("train_indices", "train_labels"):
+        np.testing.assert_array_equal(arrays[name], before[name])
+    first, second = digits.train_labels[arrays["test_indices"]].T
+    np.testing.assert_array_equal(arrays["test_labels"], first == second)
+    assert 60 <= arrays["test_indices"].max() < 200
+    assert not np.array_equal(arrays["test_indices"], arrays["train_indices"][:40])
+    # The same as with a test set that holds the training images.
+    doubled = digits._replace(test_images=digits.train_images, test_labels=digits.train_labels)
+    run, axes = RunSettings.from_plain(settings()), {"distance": 4, "coefficient": 0.0, "seed": 0}
+    record = store.Record(arrays, {"images": "these", "pairs": chosen.plain()}, {})
+    found = study.train(digits, record, run, **axes, checkpoint=tmp_path / "a.pt")
+    expected = study.train(doubled, store.Record(arrays, {}, {}), run, **axes, checkpoint=tmp_path / "b.pt")
+    assert all(np.array_equal(found[name], expected[name]) for name in found)
+    usual = train(digits, tmp_path / "c.pt")
+    assert np.array_equal(found["train_loss"], usual["train_loss"])
+    assert not np.array_equal(found["test_loss"], usual["test_loss"])
+    assert paired(digits).settings == {"images": "these"}
+    assert Pairs(seed=0, num_train=72, num_test=40).plain() == {"seed": 0, "num_train": 72, "num_test": 40}
+
+
 def train(digits, checkpoint, *, distance=4, coefficient=0.0, seed=0):
     torch.set_num_threads(1)
     return study.train(

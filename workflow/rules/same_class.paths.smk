@@ -7,8 +7,9 @@ from tacit.settings import same_class as _same_class
 _pairs = cfg.same_class.pairs
 SAME_CLASS = f"results/{cfg.scale}/same_class"
 SAME_CLASS_IMAGES = images_dataset(cfg.same_class.images)
+# Test pairs of training images are other files.
 SAME_CLASS_PAIRS = files(
-    "results/data/same_class",
+    f"results/data/same_class{'' if _pairs.test_from == 'test' else f'/test_from~{_pairs.test_from}'}",
     _same_class.PAIRS,
     images=cfg.same_class.images.identity,
     seed=_pairs.seed,
@@ -27,8 +28,10 @@ SAME_CLASS_PLANNED = {
     "coefficients": list(cfg.same_class.coefficients),
 }
 SAME_CLASS_PAIRS_SETTINGS = {"images": cfg.same_class.images.drawn, "pairs": _pairs.plain()}
-SAME_CLASS_PAIRS_ASKED = [[{"images": cfg.same_class.images.identity}, SAME_CLASS_PAIRS_SETTINGS]]
-SAME_CLASS_ASKED = [[{}, cfg.same_class.run.plain() | {"pairs": _pairs.plain()}]]
+SAME_CLASS_PAIRS_ASKED = [
+    [{"images": cfg.same_class.images.identity}, SAME_CLASS_PAIRS_SETTINGS | {"pairs": _pairs.wanted()}]
+]
+SAME_CLASS_ASKED = [[{}, cfg.same_class.run.wanted() | {"pairs": _pairs.wanted()}]]
 CLAIMS[f"{SAME_CLASS}/claims.csv"] = SAME_CLASS_ASKED, SAME_CLASS_RUNS
 
 

@@ -26,6 +26,7 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     `settings` are those of the study; they say in a corner what was drawn. `missing` runs are counted there too.
     """
     pairs = settings["pairs"]
+    of_train = " of training images" if pairs.get("test_from") else ""
     return draw_accuracy(
         summary,
         difficulty="distance",
@@ -36,7 +37,7 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
             summary,
             name="Is Same Class",
             scale=settings["scale"],
-            data=[*_data(settings), f"{pairs['num_train']:,} train, {pairs['num_test']:,} test pairs"],
+            data=[*_data(settings), f"{pairs['num_train']:,} train, {pairs['num_test']:,} test pairs{of_train}"],
             network=settings["network"],
             missing=missing,
         ),

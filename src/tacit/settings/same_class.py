@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -56,6 +56,10 @@ class Pairs(Settings):
     seed: Seed
     num_train: Annotated[int, Field(ge=1, le=10**8)]
     num_test: Annotated[int, Field(ge=1, le=10**8)]
+    test_from: Literal["test", "train"] = "test"
+    """Images that test pairs are drawn from: test images, or training images, paired by draws of their own."""
+
+    later: ClassVar[tuple[str, ...]] = ("test_from",)
 
 
 class RunSettings(Settings):

@@ -43,12 +43,13 @@ tables = partial(locality.tables, AXIS)
 def pair(images: ImageSet, settings: Pairs) -> dict[str, np.ndarray]:
     """Draw pairs of training images and pairs of test images: indices (N, 2) and labels (N,) of each part.
 
+    Test pairs are of training images if `settings.test_from` says so.
     They serve all distances: where the images lie is no part of them.
     """
     arrays: dict[str, np.ndarray] = {}
     for part, num, labels in (
         ("train", settings.num_train, images.train_labels),
-        ("test", settings.num_test, images.test_labels),
+        ("test", settings.num_test, getattr(images, f"{settings.test_from}_labels")),
     ):
         drawn = pairs.draw(labels, num, generator=streams.numpy_generator(STUDY, "pairs", settings.seed, part))
         arrays |= {f"{part}_indices": drawn.indices, f"{part}_labels": drawn.labels}
@@ -112,6 +113,7 @@ def train(
     side, canvas = settings.images.side, settings.canvas
     corners = canvas.place(side, distance)
     first, second = (Patch(*corner, side, side) for corner in corners)
+    tested = paired.settings.get("pairs", {}).get("test_from", "test")
     with devices.acquire() as device:
 
         def paired_on_device(part: str, pixels: np.ndarray) -> ImagePairs:
@@ -126,7 +128,7 @@ def train(
         return fit(
             partial(resnets.build, settings.network, in_channels=settings.images.channels),
             paired_on_device("train", images.train_images),
-            paired_on_device("test", images.test_images),
+            paired_on_device("test", getattr(images, f"{tested}_images")),
             settings.training,
             LongRangeBinaryCrossEntropy(
                 coefficient=coefficient,
