@@ -518,6 +518,42 @@ def test_momentum_that_is_not_there_cannot_be_kept():
     assert "keep_momentum" not in published().scratch_run("cnn").plain()
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_sum_of_a_cnn_and_a_fully_connected_network_learns_as_one(tmp_path, precision):
+    """Beside a loop written out, from the networks that it begins with; and its layers are those of both."""
+    run = with_sgd(settings(2, (0, 2), keep="every epoch"), precision=precision)
+    arrays = untied.train(
+        images(), run, network="cnn_plus_fcn", learning_rate=0.1, seed=0, checkpoint=tmp_path / "c.pt"
+    )
+    assert arrays["squared_norms"].shape == (2, 8) and arrays["deviations"].shape == (2, 6)
+    parts = [untied._build(kind, run) for kind in ("cnn", "fcn")]
+    for part, name in zip(parts, ("first", "second"), strict=True):
+        part.load_state_dict(
+            {key: torch.as_tensor(np.asarray(arrays[f"weights_0_{name}.{key}"])) for key in part.state_dict()}
+        )
+        part.to(dtype := {"float32": torch.float32, "float64": torch.float64}[precision])
+    squared = [module.weight.square().sum().item() for module in untying.weighted(parts[1])]
+    np.testing.assert_allclose(arrays["squared_norms"][0][4:], squared, rtol=1e-5)
+    train, _ = images_on(torch.device("cpu"), images(), IMAGES, dtype)
+    losses = []
+    for first in [0, 6, 12, 18] * 2:
+        batch = torch.arange(first, first + 6)
+        pixels = train.batch(batch, torch.contiguous_format)
+        loss = cross_entropy(parts[0](pixels) + parts[1](pixels), train.labels[batch])
+        losses.append(loss.item())
+        for part in parts:
+            part.zero_grad()
+        loss.backward()
+        for part in parts:
+            torch.optim.SGD(part.parameters(), lr=0.1).step()
+    np.testing.assert_allclose(arrays["step_loss"], losses, rtol=1e-4 if precision == "float32" else 1e-6)
+    path = tmp_path / "sum.h5"
+    identity = {"network": "cnn_plus_fcn", "learning_rate": 0.1, "seed": 0}
+    store.write(path, arrays, kind=untied.RUN, settings=identity | run.plain())
+    table = untied_results.collect([path])
+    assert set(table["network"]) == {"cnn_plus_fcn"} and {"squared_norm_8", "deviation_6"} <= set(table)
+
+
 def test_what_came_later_is_left_out_at_its_default():
     """So that runs made before keep their settings; and runs with it are not taken for such without."""
     plain = settings().plain()

@@ -55,7 +55,8 @@ UNTIED_PLANNED = {
 UNTIED_PAIRS = [list(pair) for pair in cfg.untied.interpolation.pairs]
 UNTIED_CONTINUED_SETTINGS = {"cnn": cfg.untied.scratch_run("cnn").wanted()} | cfg.untied.continued_run.wanted()
 UNTIED_ASKED = [
-    [{"split": None, "network": network}, cfg.untied.scratch_run(network).wanted()] for network in _untied.NETWORKS
+    [{"split": None, "network": network}, cfg.untied.scratch_run(network).wanted()]
+    for network in _untied.SCRATCH_NETWORKS
 ] + [[{"source": None}, UNTIED_CONTINUED_SETTINGS]]
 
 

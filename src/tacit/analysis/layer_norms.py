@@ -6,10 +6,13 @@ L layers with weights, of which the first are convolutions; other symbols as in 
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tacit.nn.convnets import Sum
 from tacit.nn.untying import Layer, Weighted, weighted
 
 
@@ -28,6 +31,15 @@ def layer_measures(network: nn.Sequential, start: nn.Sequential, layers: list[La
         layer = layers[number] if number < len(layers) else None
         rows.append(_of_layer(module, first, layer))
     return {name: np.array([row[name] for row in rows if name in row]) for name in rows[0]}
+
+
+def measures(network: nn.Sequential | Sum, start: nn.Module, layers: list[Layer]) -> dict[str, np.ndarray]:
+    """Measure a network as `layer_measures` does; of a sum the layers of the first, and behind them of the second."""
+    pairs: list[tuple[nn.Module, nn.Module]] = [(network, start)]
+    if isinstance(network, Sum):
+        pairs = list(zip(network.children(), start.children(), strict=True))
+    parts = [layer_measures(cast(nn.Sequential, part), cast(nn.Sequential, begun), layers) for part, begun in pairs]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _of_layer(module: Weighted, first: Weighted, layer: Layer | None) -> dict[str, float]:

@@ -11,7 +11,10 @@ from tacit.settings.untied import Architecture, UntiedSettings
 
 
 def weights_of(architecture: Architecture, network: str, images: Images) -> tuple[int, int, int]:
-    """Return the number of weights of a network (cnn, lcn, fcn), of its largest layer, and of its maps of one image."""
+    """Return the number of weights of a network, of its largest layer, and of its maps of one image."""
+    if network == "cnn_plus_fcn":
+        parts = [weights_of(architecture, part, images) for part in ("cnn", "fcn")]
+        return sum(part[0] for part in parts), max(part[1] for part in parts), sum(part[2] for part in parts)
     channels, layers, maps = images.channels, [], 0
     for conv, (side, made, _) in zip(architecture.layout.convolutions, architecture.sides(images.side), strict=True):
         padded, outputs = side + 2 * conv.padding, conv.widths * architecture.width

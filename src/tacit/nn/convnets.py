@@ -9,13 +9,25 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
 from tacit.nn.products import Linear
 from tacit.settings.untied import POOL, POOL_STRIDE, Architecture
 
 DROPOUT = 0.5
 """Before each hidden linear layer."""
+
+
+class Sum(nn.Module):
+    """Two networks whose logits are added, images (B, C, side, side) -> logits (B, K)."""
+
+    def __init__(self, first: nn.Sequential, second: nn.Sequential):
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the sum of both logits."""
+        return self.first(images) + self.second(images)
 
 
 def build(architecture: Architecture, *, side: int, in_channels: int, classes: int) -> nn.Sequential:

@@ -31,6 +31,11 @@ NetworkName = Literal["cnn", "lcn", "fcn"]
 
 NETWORKS: tuple[str, ...] = get_args(NetworkName)
 
+ScratchName = Literal["cnn", "lcn", "fcn", "cnn_plus_fcn"]
+"""Networks that are trained from the beginning; cnn_plus_fcn adds the logits of a CNN and of a fully connected one."""
+
+SCRATCH_NETWORKS: tuple[str, ...] = get_args(ScratchName)
+
 Method = Literal["linear", "curvilinear", "average", "string"]
 
 METHODS: tuple[str, ...] = get_args(Method)
@@ -171,7 +176,7 @@ class Phase(Settings):
 class Scratch(Phase):
     """Networks trained from the beginning."""
 
-    networks: Annotated[tuple[NetworkName, ...], Field(min_length=1), Distinct]
+    networks: Annotated[tuple[ScratchName, ...], Field(min_length=1), Distinct]
 
     @model_validator(mode="after")
     def _begins_with_cnn(self) -> Self:
@@ -266,7 +271,7 @@ class Solution(NamedTuple):
         return self.trained if self.epoch is None else f"{self.trained}@{self.epoch}"
 
 
-SCRATCH = Axes(network=NetworkName, learning_rate=Positive, seed=int)
+SCRATCH = Axes(network=ScratchName, learning_rate=Positive, seed=int)
 CONTINUED = Axes(network=NetworkName, cnn_learning_rate=Positive, split=int, learning_rate=Positive, seed=int)
 PATHS = Axes(cnn_learning_rate=Positive, learning_rate=Positive, origin=SolutionName, target=SolutionName, seed=int)
 """What tells files from each other: of trainings from scratch, of those that continue from a CNN, of interpolations."""
@@ -354,7 +359,9 @@ class UntiedSettings(Settings):
             raise ValueError(f"interpolation.pairs: {same[0]} is paired with itself")
         for solution in {Solution.named(name) for pair in self.interpolation.pairs for name in pair}:
             network = solution.network
-            trained = {*self.scratch.networks, *(f"{network}-{number}" for number in self.splits(network))}
+            trained = {*NETWORKS} & {*self.scratch.networks} | {
+                f"{network}-{number}" for number in self.splits(network)
+            }
             if solution.trained not in trained:
                 there = _listed(sorted(trained))
                 raise ValueError(f"interpolation.pairs: {solution.trained} is not trained; there are {there}")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from tacit.nn.convnets import Sum
 
 STUDY = "untied"
 PERFORMANCE = tuple(
@@ -80,7 +81,7 @@ def train(
     seed: int,
     checkpoint: str | Path,
 ) -> dict[str, np.ndarray]:
-    """Train one network (cnn, lcn, fcn) from scratch; return what `_run` does.
+    """Train one network (cnn, lcn, fcn, cnn_plus_fcn) from scratch; return what `_run` does.
 
     Initial weights depend on network and seed alone. Raises as `tacit.training.fitting.fit` does; an interrupted
     training continues from `checkpoint`.
@@ -89,11 +90,16 @@ def train(
 
     from tacit import devices
     from tacit.nn import untying
+    from tacit.nn.convnets import Sum
 
     torch.manual_seed(streams.torch_seed(STUDY, "init", seed))
-    started = _build(network, settings)
-    if network != "cnn":
-        untying.reset(started, torch.default_generator)
+    if network == "cnn_plus_fcn":
+        parts = [_build(part, settings) for part in ("cnn", "fcn")]
+        started: nn.Sequential | Sum = Sum(parts[0], untying.reset(parts[1], torch.default_generator))
+    else:
+        started = _build(network, settings)
+        if network != "cnn":
+            untying.reset(started, torch.default_generator)
     identity = {"network": network, "learning_rate": learning_rate, "seed": seed}
     with devices.acquire() as device:
         stream = (STUDY, "train", seed)
@@ -134,7 +140,7 @@ def continue_from(
 
 
 def _run(
-    network: nn.Sequential,
+    network: nn.Sequential | Sum,
     images: ImageSet,
     settings: RunSettings,
     identity: Mapping[str, Any],
@@ -146,6 +152,8 @@ def _run(
     velocity: nn.Sequential | None = None,
 ) -> dict[str, np.ndarray]:
     """Train `network` and return, over N measured epochs and L layers with weights, of which M are convolutions.
+
+    Of a sum the layers are those of both networks, one behind the other.
 
     - epoch (N,), counted from the beginning of this training; train_ and test_ loss, accuracy, margin_top2,
       margin_legacy (N,);
@@ -184,7 +192,7 @@ def _run(
         begun = velocity.state_dict()
         optimizers.begin_with(optimizer, {tensor: begun[name] for name, tensor in learned.items()})
 
-    def measure(current: nn.Sequential) -> dict[str, Any]:
+    def measure(current: nn.Sequential | Sum) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for part, data in (("train", train), ("test", test)):
             logits = evaluation.predict(current, data, precision=sgd.precision)
@@ -194,7 +202,7 @@ def _run(
                 each = margins.margins(logits.double(), data.labels)
                 found |= {f"{part}_margins_{kind}": each[kind].cpu() for kind in MARGINS}
         found["test_correct"] = (logits.argmax(1) == test.labels).cpu()
-        return found | layer_norms.layer_measures(current, start, convolutions)
+        return found | layer_norms.measures(current, start, convolutions)
 
     keeps = settings.keep_momentum and velocity is None
     trained = fit(
