@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tacit
-from tacit import imports, interrupts, provenance, runlog, store
+from tacit import events, imports, interrupts, provenance, runlog, store
 from tacit.errors import UserError
 from tacit.fingerprints import CACHE, Sources
 from tacit.runlog import log
@@ -41,6 +41,7 @@ def started(script: str | Path, snakemake: Any, *, parts: bool = False) -> Itera
         program.require(sources)
         program.import_all(sources)
         interrupts.heed()
+        events.begin(snakemake.log[0])
         program.require_current(sources)
         inputs = [path for path in snakemake.input if Path(path).suffix in (".h5", ".csv")]
         origin = provenance.gather(

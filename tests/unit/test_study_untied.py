@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from tacit import provenance, store
+from tacit import events, provenance, store
 from tacit.analysis import interpolation, layer_norms, margins, normalized_norms
 from tacit.data.images import ImageSet
 from tacit.errors import DivergenceError
@@ -552,6 +552,26 @@ def test_a_sum_of_a_cnn_and_a_fully_connected_network_learns_as_one(tmp_path, pr
     store.write(path, arrays, kind=untied.RUN, settings=identity | run.plain())
     table = untied_results.collect([path])
     assert set(table["network"]) == {"cnn_plus_fcn"} and {"squared_norm_8", "deviation_6"} <= set(table)
+
+
+def test_event_files_hold_what_is_recorded_and_change_nothing(cnn, tmp_path, monkeypatch):
+    """Loss of each epoch and what is measured, under the path of the log."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv(events.FOLDER_VARIABLE, str(tmp_path / "events"))
+    monkeypatch.setattr(events, "_place", None)
+    events.begin("logs/smoke/untied/seed~0.log")
+    arrays = untied.train(images(), settings(), network="cnn", learning_rate=0.1, seed=0, checkpoint=tmp_path / "c.pt")
+    assert all(np.array_equal(np.asarray(arrays[name]), values) for name, values in read(cnn).items())
+    written = EventAccumulator(str(tmp_path / "events/smoke/untied/seed~0")).Reload()
+    losses = written.Scalars("train/loss")
+    assert [event.step for event in losses] == [1, 2, 3]
+    means = arrays["step_loss"].reshape(3, 4).mean(1)
+    assert [event.value for event in losses] == pytest.approx(means.tolist(), rel=1e-6)
+    accuracies = written.Scalars("measured/test_accuracy")
+    assert [event.step for event in accuracies] == [1, 3]
+    assert [event.value for event in accuracies] == pytest.approx(arrays["test_accuracy"][1:].tolist())
 
 
 def test_what_came_later_is_left_out_at_its_default():

@@ -3,6 +3,7 @@
 import contextlib
 import filecmp
 import getpass
+import importlib.util
 import json
 import os
 import shutil
@@ -130,6 +131,14 @@ os.environ.update(
     TACIT_DOWNLOAD_IMAGES=str(cfg.download_images),
     TACIT_TEXTS_FOLDER=TEXTS_FOLDER,
 )
+os.environ.pop("TACIT_TENSORBOARD", None)
+if cfg.tensorboard:
+    if importlib.util.find_spec("tensorboard") is None:
+        raise WorkflowError(
+            "tensorboard is true, but TensorBoard is not installed in the environment of this Snakemake: install it, "
+            f"pip install -c constraints.txt -e '.[tensorboard]' in {ROOT}, or set tensorboard: false"
+        )
+    os.environ["TACIT_TENSORBOARD"] = "logs/tensorboard"
 # Before any job loads a library, on the host where it runs: a job that is submitted reads this file there.
 if cfg.processor == "common":
     os.environ.update(processors.variables())

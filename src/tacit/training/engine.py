@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.errors import DivergenceError
+from tacit.events import Events
 from tacit.nn import layout
 from tacit.training import finite, resumable
 from tacit.training import precision as precisions
@@ -182,6 +183,7 @@ class Engine:
         self.measure, self.measured, self.kept, self.keeper = measure, measured, kept, keeper
         self.keeps = keeps or dict
         self.best, self.stops = best, stops
+        self.events = Events()
         self.epoch = self.step = 0
         self.rows: list[Tensor] = []
         """What the steps of each epoch done recorded: (steps, columns) float64, on the CPU."""
@@ -233,6 +235,7 @@ class Engine:
         self._note(rows)
         self.epoch, self.step = self.epoch + 1, 0
         self.look()
+        self.events.write(self.epoch, self.scalars())
 
     def _note(self, rows: Tensor) -> None:
         weights = self.batches.weights(len(self.rows))
@@ -274,6 +277,16 @@ class Engine:
             told = (name for name in ("test_accuracy", "valid_loss") if name in last)
             words += [f"{name.replace('_', ' ')} {last[name].item():.4f}" for name in told]
         return "train " + ", ".join(words)
+
+    def scalars(self) -> dict[str, float]:
+        """Return means over the last epoch, and what was measured after it that is one number."""
+        found = {f"train/{name.strip('_')}": value for name, value in self.means[-1].items()}
+        last = self.measures[-1] if self.measures else {}
+        if last and last["epoch"] == self.epoch:
+            found |= {
+                f"measured/{name}": value.item() for name, value in last.items() if name != "epoch" and value.ndim == 0
+            }
+        return found
 
     def column(self, name: str) -> np.ndarray:
         """Return what all steps recorded under `name`, (steps,) float64."""
