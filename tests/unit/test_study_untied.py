@@ -516,6 +516,8 @@ def test_momentum_that_is_not_there_cannot_be_kept():
     runs = study.scratch_run("cnn"), study.continued_run, study.scratch_run("lcn")
     assert [run.keep_momentum for run in runs] == [True, True, False]
     assert "keep_momentum" not in published().scratch_run("cnn").plain()
+    assert set(published().continued.plain()) == {"learning_rates", "epochs", "measurements", "splits"}
+    assert set(published().scratch.plain()) == {"networks", "learning_rates", "epochs", "measurements"}
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

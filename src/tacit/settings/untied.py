@@ -213,6 +213,8 @@ class Continued(Phase):
     It is kept with the weights of the CNN.
     """
 
+    later: ClassVar[tuple[str, ...]] = (*Phase.later, "keep_momentum")
+
 
 class Shown(Settings):
     """What the figures show of the grid, and the claims are judged by."""
