@@ -31,10 +31,12 @@ from tacit.files import StoreError, discard, replacing, write_bytes
 
 __all__ = [
     "Array",
+    "Contents",
     "Kind",
     "Record",
     "StoreError",
     "Table",
+    "contents",
     "discard",
     "read",
     "read_table",
@@ -103,6 +105,19 @@ class Record(NamedTuple):
     attributes: dict[str, Any]
     digest: str = ""
     """Digest of the whole file, hexadecimal; equal content has the same."""
+
+
+class Contents(NamedTuple):
+    """What a file of whatever kind says of itself, without the values of its arrays."""
+
+    kind: str
+    arrays: dict[str, tuple[np.dtype, tuple[int, ...]]]
+    """Type and shape of each array by its name."""
+    settings: dict[str, Any]
+    attributes: dict[str, Any]
+    """All others than format, kind and settings."""
+    digest: str
+    """Of the whole file."""
 
 
 class _UndeclaredError(Exception):
@@ -226,6 +241,20 @@ def describe(path: str | Path) -> provenance.Description:
     path = Path(path)
     if path.suffix == ".csv":
         return _describe_table(path)
+    found = _contents(path, arrays=False)
+    made_by = tuple(map(tuple, json.loads(found.attributes.get("made_by", "[]"))))
+    return provenance.Description(found.settings, made_by, found.digest, ((made_by, 1),))
+
+
+def contents(path: str | Path) -> Contents:
+    """Return what an HDF5 file says of itself, of whatever kind it is; `read` gives its arrays.
+
+    Raises StoreError as `describe` does.
+    """
+    return _contents(Path(path), arrays=True)
+
+
+def _contents(path: Path, *, arrays: bool) -> Contents:
     with files.opened(path) as descriptor:
         # The library may crash on a damaged file, or not come back, and one flipped bit may make another seed.
         digest = _check_digest(path, descriptor)
@@ -234,15 +263,24 @@ def describe(path: str | Path) -> provenance.Description:
             with h5py.File(source, "r") as file:
                 attributes = _read_attributes(file)
                 _check_format(path, attributes)
-                made_by = tuple(map(tuple, json.loads(attributes.get("made_by", "[]"))))
-                settings = json.loads(attributes["settings"])
-                return provenance.Description(settings, made_by, digest, ((made_by, 1),))
+                there = {name: _layout_of(file, name) for name in file} if arrays else {}
+                settings = json.loads(attributes.pop("settings"))
+                kind = str(attributes.pop("kind", ""))
         except (StoreError, MemoryError):
             raise
         except Exception as error:
             if source.error is not None:
                 raise source.error from error
             raise StoreError(_damaged(path, str(error) or type(error).__name__)) from error
+    for name in ("format", "format_version"):
+        del attributes[name]
+    return Contents(kind, there, settings, attributes, digest)
+
+
+def _layout_of(file: h5py.File, name: str) -> tuple[np.dtype, tuple[int, ...]]:
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink) or file.get(name, getclass=True) is not h5py.Dataset:
+        raise _UndeclaredError(f"{name} is no array")
+    return file[name].dtype, file[name].shape or ()
 
 
 def _check_digest(path: Path, descriptor: int) -> str:
