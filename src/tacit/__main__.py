@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from tacit import settings, status, watch
+from tacit import looking, settings, status, watch
 
 
 def main() -> int:
@@ -37,7 +37,10 @@ def main() -> int:
     translated.add_argument("--weights", choices=["best", "last"], default="best")
     translated.add_argument("--beams", type=int, default=5)
     translated.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    looking.add_commands(commands)
     arguments = parser.parse_args()
+    if arguments.command in ("show", "plot", "export"):
+        return looking.run(arguments)
     if arguments.command == "translate":
         return _translate(arguments)
     if arguments.command == "check":

@@ -136,6 +136,12 @@ class Renderer:
         )
 
 
+def margin_of(rendering: Rendering, path_length: int, *, seed: int, number: int) -> int:
+    """Return which of the margins was drawn for image `number` of the stream of `seed`."""
+    second = streams.philox(streams.key("pathfinder", seed, path_length), number).random(2)[1]
+    return rendering.margins[int(second * len(rendering.margins))]
+
+
 def _make_frame(rendering: Rendering, path_length: int) -> Frame:
     height, width = rendering.window
     return Frame(

@@ -73,17 +73,27 @@ def show(
     (dataset,), (paired,) = images, pairs
     pixels = image_sets.read(dataset, taken).train_images
     arrays = store.read(paired, kind=PAIRS).arrays
-    means = np.array([round(255 * mean) for mean in taken.statistics[0]], np.uint8)[:, None, None]
-    side, found = taken.side, []
+    found = []
     for distance in distances:
-        corners = space.place(side, distance)
         for label, numbers in examples.first_of_each(arrays["train_labels"]).items():
             for number in numbers:
-                drawn = np.tile(means, (1, space.height, space.width))
-                for (row, column), image in zip(corners, arrays["train_indices"][number], strict=True):
-                    drawn[:, row : row + side, column : column + side] = pixels[image]
+                both = pixels[arrays["train_indices"][number]]
+                drawn = compose(both, space, distance=distance, mean=taken.statistics[0])
                 found.append(examples.Example(distance, label, number, drawn))
     return {"examples": examples.to_table(found)}
+
+
+def compose(both: np.ndarray, canvas: Canvas, *, distance: int, mean: Sequence[float]) -> np.ndarray:
+    """Lay two images, (2, channels, side, side) uint8, on a canvas of the `mean` colour; return it, (channels, H, W).
+
+    Raises ValueError if they do not fit.
+    """
+    side = both.shape[-1]
+    colour = np.array([round(255 * channel) for channel in mean], np.uint8)[:, None, None]
+    drawn = np.tile(colour, (1, canvas.height, canvas.width))
+    for (row, column), image in zip(canvas.place(side, distance), both, strict=True):
+        drawn[:, row : row + side, column : column + side] = image
+    return drawn
 
 
 def train(
