@@ -27,6 +27,7 @@ include: "workflow/rules/factorized.smk"
 include: "workflow/rules/compressed.smk"
 include: "workflow/rules/translation.smk"
 include: "workflow/rules/claims.smk"
+include: "workflow/rules/metrics.smk"
 
 
 rule all:

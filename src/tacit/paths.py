@@ -24,6 +24,9 @@ POSITIVE = r"[1-9]\d*"
 DECIMAL = r"(?:(?:0|[1-9]\d*)(?:\.\d*[1-9])?(?:e[+-]\d\d+)?|[1-9]\d{6,300}\.0)"
 """A number as it stands in paths: 1 and not 1.0."""
 
+METRICS = ".metrics"
+"""Before the suffix of the figure of all that a run recorded, and of its numbers: seed~0.metrics.pdf."""
+
 
 class Axis(NamedTuple):
     """How the values of an axis are written and read."""
@@ -169,6 +172,12 @@ def axes_in(path: str | Path) -> dict[str, str]:
     return {axis: value for axis, mark, value in parts if mark}
 
 
+def run_of(path: str) -> str:
+    """Return the run file beside which its figure, or the numbers of that, lie at `path`; any other path as it is."""
+    stem = Path(path).with_suffix("")
+    return str(stem.with_suffix(".h5")) if stem.suffix == METRICS else path
+
+
 def text_of(value: bool | int | float | str) -> str:
     """Return a value as it stands in paths: 0.1, 3 and not 3.0, true, with as many digits as a number has."""
     if isinstance(value, bool):
@@ -193,6 +202,8 @@ def proper(path: str, kinds: Iterable[Axes]) -> str:
             continue
         # The last part of a path has a suffix behind its value.
         value, suffix = (Path(rest).stem, Path(rest).suffix) if place == len(parts) - 1 else (rest, "")
+        if suffix and value.endswith(METRICS):
+            value, suffix = value.removesuffix(METRICS), METRICS + suffix
         written = {text for axes in known[axis] if (text := axes.canonical(axis, value)) is not None}
         # If one kind writes it so, it is right.
         if written and value not in written:

@@ -7,6 +7,7 @@ from snakemake.cli import parse_args
 from snakemake.logging import logger
 
 from tacit import terminal
+from tacit.paths import run_of
 
 
 def given_targets():
@@ -14,6 +15,11 @@ def given_targets():
     with contextlib.redirect_stderr(io.StringIO()):
         _, given = parse_args(sys.argv[1:])
     return given.targets or ()
+
+
+def of_runs():
+    """The figures of single runs that the command line names."""
+    return [target for target in given_targets() if target.endswith(".pdf") and run_of(target) != target]
 
 
 def check_drawn():
@@ -34,7 +40,10 @@ def check_targets():
     made = [output for rule in workflow.rules for output in rule.products()]
 
     def is_there(target):
-        return workflow.is_rule(target) or any(output.match(target) for output in made)
+        # A figure of a run is there if the run is.
+        return workflow.is_rule(target) or all(
+            any(output.match(path) for output in made) for path in {target, run_of(target)}
+        )
 
     def is_suspicious(word):
         known = (
@@ -58,7 +67,9 @@ def check_targets():
 # Of all rules by now.
 _sources.save()
 
-FIGURES = [str(file) for rule in workflow.rules for file in rule.output if str(file).endswith(".pdf")]
+FIGURES = [
+    str(file) for rule in workflow.rules for file in rule.output if str(file).endswith(".pdf") and "{" not in str(file)
+]
 
 # What the user hears; jobs are calls of Snakemake too.
 TERMINAL = terminal.Terminal(logger) if CALLED_BY_USER else None
@@ -87,7 +98,7 @@ onstart:
 
 onsuccess:
     if TERMINAL:
-        TERMINAL.end(drawn=FIGURES, judged=CLAIMS)
+        TERMINAL.end(drawn=[*FIGURES, *of_runs()], judged=CLAIMS)
 
 
 onerror:
