@@ -144,3 +144,22 @@ def test_another_name_in_the_middle_of_a_path_is_refused_too(wrong, right):
 @pytest.mark.parametrize("path", ["images~0012345678/seed~0.h5", "coefficient~1e999/seed~0.h5", "origin~cnn/x.h5"])
 def test_what_is_no_number_is_left_alone(path):
     calls.check_axes(path, KINDS)
+
+
+# Figures of single runs.
+
+
+def test_figures_of_runs_have_one_name_as_the_runs_have():
+    asked = "results/demo/pathfinder/path_length~3/coefficient~1.0/seed~00.metrics.pdf"
+    assert paths.proper(asked, KINDS) == "results/demo/pathfinder/path_length~3/coefficient~1/seed~0.metrics.pdf"
+    assert paths.proper(ONE.replace(".h5", ".metrics.csv"), KINDS) == ONE.replace(".h5", ".metrics.csv")
+
+
+@pytest.mark.parametrize("suffix", [".metrics.pdf", ".metrics.csv", ".h5"])
+def test_a_figure_of_a_run_lies_beside_it(suffix):
+    assert paths.run_of(ONE.replace(".h5", suffix)) == ONE
+
+
+@pytest.mark.parametrize("other", ["figures/pathfinder.pdf", "all", "results/demo/claims.csv"])
+def test_other_targets_are_of_no_run(other):
+    assert paths.run_of(other) == other

@@ -76,7 +76,7 @@ def export(
             )
         return _pairs(path, Path(folder), first, images=images, distance=distance, canvas=canvas)
     known = ", ".join(known.name for known in (pathfinder.RAW, pathfinder.DATASET, same_class.PAIRS))
-    raise ExportError(f"{path}: holds a {kind}; images are written of these kinds of file: {known}")
+    raise ExportError(f"{path}: is of the kind {kind}; images are written of these: {known}")
 
 
 def _raw(path: str | Path, folder: Path, first: int | None) -> Exported:
