@@ -1,5 +1,6 @@
 """Looking at runs: the figure of all that one recorded as a target, and the commands on what a run left."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pandas as pd
 import pytest
 
-from project import descent_file, run_file, same_class_file, untied_file
+from project import CHECKOUT, descent_file, run_file, same_class_file, untied_file
 from tacit import store
 from tacit.figures import style
 from tacit.studies import pathfinder
@@ -164,3 +165,33 @@ def test_images_are_exported(smoke, tmp_path):
     (raw, *_) = smoke.files("results/data/pathfinder/**/raw/path_length~3/*.h5")
     command(smoke, "export", raw, str(tmp_path), "--first", "4")
     assert len(list(tmp_path.glob("curv_contour_length_3/imgs/*.png"))) == 4
+
+
+def test_what_the_page_on_runs_says_can_be_typed(project):
+    """Its commands, at the scale of the tests."""
+    page = (CHECKOUT / "docs" / "runs.md").read_text(encoding="utf-8")
+    (described,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", page, re.S) for line in block.splitlines()]
+    assert len(lines) > 10
+    (project / "looks").mkdir()
+    (project / "looks" / "dynamics.yaml").write_text(at_smoke(described), encoding="utf-8")
+    for line in map(at_smoke, lines):
+        made = f"{line} --config scale=smoke" if line.startswith("snakemake") else line
+        made = re.sub("^(python -m tacit|snakemake)", lambda said: PROGRAMS[said[0]], made)
+        ended = subprocess.run(
+            ["bash", "-c", made], cwd=project.folder, env=project.environment, capture_output=True, encoding="utf-8"
+        )
+        assert ended.returncode == 0, f"{line}\n{ended.stdout}{ended.stderr}"
+        for name in re.findall(r"looks/\w+\.pdf|\S+\.metrics\.pdf", line):
+            assert (project / name).exists(), line
+    assert (project / "raw/curv_contour_length_3/metadata.npy").exists()
+    assert (project / "dataset/test/sample_0.png").exists()
+    assert len(list((project / "pairs").glob("train/*.png"))) == 20
+
+
+PROGRAMS = {"python -m tacit": f"'{sys.executable}' -m tacit", "snakemake": f"'{sys.executable}' -m snakemake"}
+
+
+def at_smoke(text):
+    text = text.replace("results/demo", "results/smoke").replace("path_length~5", "path_length~3")
+    return text.replace("--cores 8", "--cores 2")

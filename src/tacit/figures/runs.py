@@ -15,7 +15,7 @@ import matplotlib.colors
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
 
 from tacit.errors import UserError
 from tacit.figures import style
@@ -81,7 +81,7 @@ def _handles_of(names: Mapping[str, str]) -> list[str]:
     return [lines[number] for number in chosen]
 
 
-def _looks(panel: Panel, lines: Sequence[str], *, legend: bool) -> dict[str, dict[str, Any]]:
+def _looks(panel: Panel, part: Drawn, lines: Sequence[str], *, legend: bool) -> dict[str, dict[str, Any]]:
     """Return how each line looks: those of few colours, and of dashes; components of one quantity by their place."""
     if panel.colours is not None:
         if strange := [name for name in panel.colours if not matplotlib.colors.is_color_like(name)]:
@@ -92,15 +92,18 @@ def _looks(panel: Panel, lines: Sequence[str], *, legend: bool) -> dict[str, dic
             line: {"color": colour, "linestyle": style.line(number)}
             for number, (line, colour) in enumerate(zip(lines, panel.colours, strict=True))
         }
-    # Without a legend a gradient says which is which.
-    if len(lines) > _FEW or (not legend and len(lines) > 1):
+    # Of components, and of too many lines for colours of their own, a gradient says which is which.
+    components = part.numbers["component"].nunique() == len(lines)
+    if len(lines) > 2 * _FEW or (components and len(lines) > _FEW) or (not legend and len(lines) > 1):
         colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(lines)))
         thin = 1.2 if len(lines) <= 2 * _FEW else 0.7
         return {
             line: {"color": colours[number], "linestyle": style.line(number), "linewidth": thin}
             for number, line in enumerate(lines)
         }
-    return {line: {"color": _COLOURS[number], "linestyle": style.line(number)} for number, line in enumerate(lines)}
+    return {
+        line: {"color": _COLOURS[number % _FEW], "linestyle": style.line(number)} for number, line in enumerate(lines)
+    }
 
 
 def _draw_panel(axes: Any, panel: Panel, part: Drawn, names: Mapping[str, str], *, legend: bool) -> None:
@@ -110,13 +113,15 @@ def _draw_panel(axes: Any, panel: Panel, part: Drawn, names: Mapping[str, str], 
             raise LookingError(f"{', '.join(panel.y)}: nothing on {axis} is above 0, as a logarithmic axis needs")
     handles = {}
     bands = part.numbers["low"].notna().any() and len(lines) <= 2 * _FEW
-    for number, (line, look) in enumerate(_looks(panel, lines, legend=legend).items()):
+    for number, (line, look) in enumerate(_looks(panel, part, lines, legend=legend).items()):
         own = part.numbers[part.numbers["line"] == line]
         marked: dict[str, Any] = {}
+        # The seventh line has the colour of the first, and another marker.
+        marker = _MARKERS[(number + number // _FEW) % len(_MARKERS)]
         if part.points:
-            marked = {"marker": _MARKERS[number % len(_MARKERS)], "markeredgecolor": "white", "markeredgewidth": 0.5}
+            marked = {"marker": marker, "markeredgecolor": "white", "markeredgewidth": 0.5}
         elif own.groupby("run", dropna=False).size().max() <= 3:
-            marked = {"marker": _MARKERS[number % len(_MARKERS)], "markersize": 3}
+            marked = {"marker": marker, "markersize": 3}
         if part.points and own["run"].notna().all():
             marked |= {"linestyle": ""}
         pieces = [own] if part.points else [piece for _, piece in own.groupby("run", dropna=False, sort=False)]
@@ -149,7 +154,7 @@ def _draw_panel(axes: Any, panel: Panel, part: Drawn, names: Mapping[str, str], 
 def _frame(axes: Any, panel: Panel, part: Drawn) -> None:
     """Set scales, ends, ticks and words."""
     if not part.points:
-        axes.margins(x=0.01)
+        axes.margins(x=0.03)
     if "y" in panel.log:
         axes.set_yscale("log")
     if "x" in panel.log:
@@ -165,12 +170,24 @@ def _frame(axes: Any, panel: Panel, part: Drawn) -> None:
         axes.minorticks_off()
     if panel.y_ticks is not None:
         axes.set_yticks(panel.y_ticks, labels=[f"{tick:g}" for tick in panel.y_ticks])
+    for name, ticks in (("x", panel.x_ticks), ("y", panel.y_ticks)):
+        if name in panel.log and ticks is None:
+            _label_log(axes.xaxis if name == "x" else axes.yaxis)
     quantities = list(dict.fromkeys(part.numbers["quantity"]))
     said = quantities[0].replace("_", " ") if len(quantities) == 1 else ""
     axes.set_xlabel(part.x.replace("_", " ") if panel.x_label is None else panel.x_label)
     axes.set_ylabel(said if panel.y_label is None else panel.y_label)
     if panel.title:
         axes.set_title(panel.title)
+
+
+def _label_log(axis: Any) -> None:
+    """Label powers of ten, and on a short axis what is between them, but so that no labels overlap."""
+    low, high = sorted(axis.get_view_interval())
+    between = (1.0, 2.0, 5.0) if high < 100 * low else (1.0,)
+    axis.set_major_locator(LogLocator(subs=between))
+    axis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(np.inf, np.inf)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def footnote(figure: RunFigure, drawn: Sequence[Drawn]) -> str:

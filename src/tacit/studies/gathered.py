@@ -26,7 +26,7 @@ MOST_COMPONENTS = 200
 """Lines of one quantity, of which more are asked for as their mean or the first few."""
 
 _METRICS_COLUMNS = 4
-_TITLE = 24
+_TITLE = 21
 """Letters of a line of a title above a panel of these."""
 
 
@@ -235,11 +235,22 @@ def _told_apart(panel: Panel, runs: Sequence[Run], *, with_x: bool) -> list[str]
                 if not any(recorded.has_setting(other, name) for other in runs):
                     recorded.setting(run, name)
         return list(panel.by)
-    # Those in no block, or, as variant.depth, in the path.
+    # Those of the path first, as depth or variant.depth, then others in no block.
     axes = {axis for run in runs for axis in paths.axes_in(run.path)}
-    found = [name for name in recorded.differing(runs) if "." not in name or name.rpartition(".")[2] in axes]
+    differ = recorded.differing(runs)
+    found = [name for name in differ if name.rpartition(".")[2] in axes]
+    found += [name for name in differ if name not in found and "." not in name]
     x = str(panel.x).removeprefix("settings.") if with_x else ""
-    return [name for name in found if name != x and not name.endswith(f".{x}")]
+    kept: list[str] = []
+    for name in found:
+        # What tells no more runs apart says nothing new.
+        if name.rpartition(".")[2] != x and _number_of_lines(runs, [*kept, name]) > _number_of_lines(runs, kept):
+            kept.append(name)
+    return kept
+
+
+def _number_of_lines(runs: Sequence[Run], by: Sequence[str]) -> int:
+    return len({tuple(_said(run, name) for name in by) for run in runs})
 
 
 def _said(run: Run, name: str) -> str:
