@@ -408,6 +408,8 @@ def test_a_figure_that_is_kept_is_drawn_again_to_the_byte(grid, tmp_path, monkey
         (["--y", "test_loss", "-o", "a.png"], "ends in .pdf"),
         (["-o", "a.pdf"], "say what to draw: --y NAME"),
         (["--y", "test_loss", "--components", "few", "-o", "a.pdf"], "components"),
+        (["--y", "test_loss", "--start", "3", "--stop", "1", "-o", "a.pdf"], "start = 3 lies beyond stop = 1"),
+        (["--y", "test_loss", "--y-limits", "1", "1", "-o", "a.pdf"], "y_limits: both ends are 1"),
         (["--y", "test_loss", "--titles", "a", "b", "-o", "a.pdf"], "2 titles, and there are 1 panels"),
     ],
 )

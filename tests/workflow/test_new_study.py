@@ -82,6 +82,12 @@ def test_it_is_checked_as_the_others_are(extended):
     assert "holds seed 0; was it copied or renamed?" in wrong.output
 
 
+def test_what_a_run_of_it_recorded_is_drawn_as_that_of_others(extended):
+    figure = RUN.replace(".h5", ".metrics.pdf")
+    assert "run_metrics" in extended.run(figure).plan
+    assert "error" in (extended / figure).with_suffix(".csv").read_text(encoding="utf-8")
+
+
 def test_the_page_on_it_names_every_file():
     page = (CHECKOUT / "docs" / "architecture.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([\w./]*power[\w.]*)`", page))

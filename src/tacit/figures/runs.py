@@ -6,6 +6,7 @@ entry by loss; errors by number of observations), and of the plots that their tr
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ SPREADS = {
 
 _COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.PURPLE, style.ORANGE, style.SKY)
 _MARKERS = ("o", "d", "^", "s", "v", "P")
+_LETTERS_PER_INCH = 20
+"""Letters of a legend that fit an inch."""
+
 _FEW = 6
 """Lines that are told apart one by one; of more components, colours run from the first to the last."""
 
@@ -44,13 +48,15 @@ def draw(figure: RunFigure, drawn: Sequence[Drawn], *, footnote: str) -> Figure:
     columns = figure.columns or min(count, 3)
     rows = -(-count // columns)
     width = {"column": style.COLUMN, "page": style.PAGE}[figure.width or ("column" if columns == 1 else "page")]
-    labels = [_names(panel, part) for panel, part in zip(figure.panels, drawn, strict=True)]
-    legends = [figure.legend and len(_handles_of(names)) > 1 for names in labels]
-    height = figure.height or rows * (2.2 if columns < 3 else 1.9) + 0.3 + 0.13 * sum(
-        max((len(_handles_of(names)) for names in labels[row * columns : (row + 1) * columns]), default=0)
-        for row in range(rows)
-        if any(legends)
-    )
+    letters = round(_LETTERS_PER_INCH * (width / columns - 0.6))
+    labels = [_names(panel, part, letters) for panel, part in zip(figure.panels, drawn, strict=True)]
+    legends = [figure.legend and len(names) > 1 for names in labels]
+    below = [
+        sum(1 + names[line].count("\n") for line in _legend_of(names, part)) if legend else 0
+        for names, part, legend in zip(labels, drawn, legends, strict=True)
+    ]
+    tallest = sum(max(below[row * columns : (row + 1) * columns]) for row in range(rows))
+    height = figure.height or rows * (2.2 if columns < 3 else 1.9) + 0.3 + 0.13 * tallest
     picture, axes = style.new(width, height, nrows=rows, ncols=columns, squeeze=False)
     places = list(axes.flat)
     for panel, part, names, legend, place in zip(figure.panels, drawn, labels, legends, places, strict=False):
@@ -63,22 +69,28 @@ def draw(figure: RunFigure, drawn: Sequence[Drawn], *, footnote: str) -> Figure:
     return picture
 
 
-def _names(panel: Panel, part: Drawn) -> dict[str, str]:
-    """Return what each line is called in the legend."""
+def _names(panel: Panel, part: Drawn, letters: int) -> dict[str, str]:
+    """Return what each line is called in the legend, in rows of so many letters."""
     lines = list(dict.fromkeys(part.numbers["line"]))
     if panel.labels is not None and len(panel.labels) != len(lines):
         said = "; ".join(line or "(the only one)" for line in lines)
         raise LookingError(f"{len(panel.labels)} labels, and there are {len(lines)} lines: {said}")
-    return dict(zip(lines, panel.labels or lines, strict=True))
+    called = panel.labels or lines
+    return {line: "\n".join(textwrap.wrap(name, letters)) for line, name in zip(lines, called, strict=True)}
 
 
-def _handles_of(names: Mapping[str, str]) -> list[str]:
-    """Return the lines that a legend names: all of a few, of many the first, some between, and the last."""
+def _legend_of(names: Mapping[str, str], part: Drawn) -> list[str]:
+    """Return the lines that a legend names: all, but of many components the first, some between, and the last."""
     lines = list(names)
-    if len(lines) <= 2 * _FEW:
+    if len(lines) <= 2 * _FEW or not _are_components(part):
         return lines
     chosen = np.linspace(0, len(lines) - 1, _FEW).round().astype(int)
     return [lines[number] for number in chosen]
+
+
+def _are_components(part: Drawn) -> bool:
+    """Tell whether the lines are components of one quantity."""
+    return part.numbers["component"].nunique() == part.numbers["line"].nunique() > 1
 
 
 def _looks(panel: Panel, part: Drawn, lines: Sequence[str], *, legend: bool) -> dict[str, dict[str, Any]]:
@@ -93,8 +105,7 @@ def _looks(panel: Panel, part: Drawn, lines: Sequence[str], *, legend: bool) -> 
             for number, (line, colour) in enumerate(zip(lines, panel.colours, strict=True))
         }
     # Of components, and of too many lines for colours of their own, a gradient says which is which.
-    components = part.numbers["component"].nunique() == len(lines)
-    if len(lines) > 2 * _FEW or (components and len(lines) > _FEW) or (not legend and len(lines) > 1):
+    if len(lines) > 2 * _FEW or (_are_components(part) and len(lines) > _FEW) or (not legend and len(lines) > 1):
         colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(lines)))
         thin = 1.2 if len(lines) <= 2 * _FEW else 0.7
         return {
@@ -142,7 +153,7 @@ def _draw_panel(axes: Any, panel: Panel, part: Drawn, names: Mapping[str, str], 
         axes.axvline(where, color="0.35", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     _frame(axes, panel, part)
     if legend:
-        shown = _handles_of(names)
+        shown = _legend_of(names, part)
         # Below the panel, where no line is hidden by it.
         axes.legend(
             [handles[line] for line in shown], [names[line] for line in shown], loc="upper center",

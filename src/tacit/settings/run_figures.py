@@ -64,6 +64,17 @@ class Panel(Settings):
     colours: Texts | None = None
     """Of the lines, in the same order: names of colours, or #rrggbb."""
 
+    @model_validator(mode="after")
+    def _leaves_something(self) -> Self:
+        for name, (first, last) in (("x_limits", self.x_limits or (0, 1)), ("y_limits", self.y_limits or (0, 1))):
+            if first == last and first is not None:
+                raise ValueError(f"{name}: both ends are {first}")
+            if name[0] in self.log and min(end for end in (first, last, 1) if end is not None) < 0:
+                raise ValueError(f"{name}: a logarithmic axis has no end below 0")
+        if self.start is not None and self.stop is not None and self.start > self.stop:
+            raise ValueError(f"start = {self.start:g} lies beyond stop = {self.stop:g}")
+        return self
+
 
 class RunFigure(Settings):
     """The whole figure."""
