@@ -241,20 +241,6 @@ def describe(path: str | Path) -> provenance.Description:
     path = Path(path)
     if path.suffix == ".csv":
         return _describe_table(path)
-    found = _contents(path, arrays=False)
-    made_by = tuple(map(tuple, json.loads(found.attributes.get("made_by", "[]"))))
-    return provenance.Description(found.settings, made_by, found.digest, ((made_by, 1),))
-
-
-def contents(path: str | Path) -> Contents:
-    """Return what an HDF5 file says of itself, of whatever kind it is; `read` gives its arrays.
-
-    Raises StoreError as `describe` does.
-    """
-    return _contents(Path(path), arrays=True)
-
-
-def _contents(path: Path, *, arrays: bool) -> Contents:
     with files.opened(path) as descriptor:
         # The library may crash on a damaged file, or not come back, and one flipped bit may make another seed.
         digest = _check_digest(path, descriptor)
@@ -263,15 +249,39 @@ def _contents(path: Path, *, arrays: bool) -> Contents:
             with h5py.File(source, "r") as file:
                 attributes = _read_attributes(file)
                 _check_format(path, attributes)
-                there = {name: _layout_of(file, name) for name in file} if arrays else {}
-                settings = json.loads(attributes.pop("settings"))
-                kind = str(attributes.pop("kind", ""))
+                made_by = tuple(map(tuple, json.loads(attributes.get("made_by", "[]"))))
+                settings = json.loads(attributes["settings"])
+                return provenance.Description(settings, made_by, digest, ((made_by, 1),))
         except (StoreError, MemoryError):
             raise
         except Exception as error:
             if source.error is not None:
                 raise source.error from error
             raise StoreError(_damaged(path, str(error) or type(error).__name__)) from error
+
+
+def contents(path: str | Path) -> Contents:
+    """Return what an HDF5 file says of itself, of whatever kind it is; `read` gives its arrays.
+
+    Raises StoreError as `describe` does.
+    """
+    path = Path(path)
+    with files.opened(path) as descriptor:
+        digest = _check_digest(path, descriptor)
+        source = files.Source(descriptor)
+        try:
+            with h5py.File(source, "r") as file:
+                attributes = _read_attributes(file)
+                _check_format(path, attributes)
+                there = {name: _layout_of(file, name) for name in file}
+                settings = json.loads(attributes.pop("settings"))
+        except (StoreError, MemoryError):
+            raise
+        except Exception as error:
+            if source.error is not None:
+                raise source.error from error
+            raise StoreError(_damaged(path, str(error) or type(error).__name__)) from error
+    kind = str(attributes.pop("kind", ""))
     for name in ("format", "format_version"):
         del attributes[name]
     return Contents(kind, there, settings, attributes, digest)
