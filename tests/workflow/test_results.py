@@ -65,7 +65,7 @@ def test_what_is_declared_is_there_and_nothing_else(smoke):
     for example in (*FIGURES, *RUNS, *PAIRED, *DESCENTS, *UNTIED, "results/smoke/norms/matrix/further_runs.csv"):
         assert example in declared
     assert len(declared) > 80
-    made = smoke.files("results/**/[!.]*.h5", "results/**/[!.]*.csv", "figures/[!.]*")
+    made = smoke.files("results/**/[!.]*.h5", "results/**/[!.]*.csv", "results/**/[!.]*.txt", "figures/[!.]*")
     assert set(made) == declared
 
 

@@ -138,7 +138,7 @@ if cfg.tensorboard:
             "tensorboard is true, but TensorBoard is not installed in the environment of this Snakemake: install it, "
             f"pip install -c constraints.txt -e '.[tensorboard]' in {ROOT}, or set tensorboard: false"
         )
-    os.environ["TACIT_TENSORBOARD"] = "logs/tensorboard"
+    os.environ.update(TACIT_TENSORBOARD="logs/tensorboard")
 # Before any job loads a library, on the host where it runs: a job that is submitted reads this file there.
 if cfg.processor == "common":
     os.environ.update(processors.variables())
