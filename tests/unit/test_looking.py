@@ -18,7 +18,7 @@ from tacit.figures import runs as pictures
 from tacit.figures import style
 from tacit.settings.pathfinder import Rendering
 from tacit.settings.run_figures import RunFigure
-from tacit.studies import gathered, matrix_norms, pathfinder, recorded, same_class
+from tacit.studies import gathered, locality, matrix_norms, pathfinder, recorded, same_class
 from tacit.studies.recorded import LookingError
 from tacit.studies.tables import interval
 
@@ -67,7 +67,7 @@ def write_run(folder, *, seed, shift=0.0, epochs=EPOCHS, **settings):
     axes = "/".join(f"{name}~{value}" for name, value in settings.items())
     path = folder / "results" / "demo" / "pathfinder" / axes / f"seed~{seed}.h5"
     steps = np.arange(1, epochs + 1)
-    arrays = {name: steps + 10.0 * seed + shift for name in pathfinder.RUN.arrays if name != "test_correct"}
+    arrays = {name: steps + 10.0 * seed + shift for name in locality.METRICS}
     arrays["train_loss"] = 1.0 / steps
     arrays["test_correct"] = np.array([1, 0], np.uint8)
     plain = {"training": {"batch_size": 8}} | settings | {"seed": seed}

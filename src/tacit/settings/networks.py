@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tacit.settings.base import Count, Fraction, NonNegative, NonNegativeInt, Pixels, Positive, Settings
+from tacit.settings.base import (
+    Count,
+    Fraction,
+    NonNegative,
+    NonNegativeInt,
+    Pixels,
+    Positive,
+    Settings,
+    check_unused,
+)
 
 
 class Network(Settings):
@@ -68,6 +77,13 @@ Schedule = Literal["constant", "cosine"]
 """Of the learning rate: constant, as published, or falling to 0 at the last step along half a cosine."""
 
 
+Keep = Literal["none", "last epoch", "best epoch", "every epoch"]
+"""Of which epochs weights are written down; every one begins with 0, before training."""
+
+BestBy = Literal["test_loss", "test_accuracy", "train_loss", "train_accuracy"]
+"""By what an epoch is the best: the least loss or the greatest accuracy, the earliest of equal ones."""
+
+
 class Training(Settings):
     """How a network is trained."""
 
@@ -84,9 +100,15 @@ class Training(Settings):
     precision: Precision
     channels_last: bool
     compile: bool
+    keep: Keep = "none"
+    best_by: BestBy = "test_loss"
+
+    later: ClassVar[tuple[str, ...]] = ("keep", "best_by")
 
     @model_validator(mode="after")
     def _momentum_is_used(self) -> Self:
+        if self.keep != "best epoch":
+            check_unused(self, "best_by", why="means nothing unless keep is best epoch")
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(
                 f"momentum = {self.momentum:g} is for the optimizer sgd; {self.optimizer} has its own; set momentum: 0"

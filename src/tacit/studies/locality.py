@@ -23,8 +23,12 @@ METRICS = {
 }
 """What a run file has of every epoch; what `tacit.training.networks.METRICS` names."""
 
-ARRAYS = METRICS | {"test_correct": store.Array("uint8", "images")}
-"""What a run file has: METRICS, and whether the last epoch's answer to each test image is right."""
+ARRAYS = METRICS | {
+    "test_correct": store.Array("uint8", "images"),
+    "weights_*": store.Array("float32 int64", "..."),
+}
+"""What a run file has: METRICS, whether the last epoch's answer to each test image is right, and the state of the
+network at the epochs that are kept, weights_<epoch>_<name>."""
 
 CHANCE = 50.0
 """Test accuracy in per cent of guessing."""
@@ -94,7 +98,7 @@ def tables(
     `planned` are the difficulties and coefficients asked for, `missing` the number of their runs that are not there.
     """
     # Once for both, as reading proves the whole file.
-    records = [store.read(path, kind=axis.kind, names=list(ARRAYS)) for path in runs]
+    records = [store.read(path, kind=axis.kind, names=[*METRICS, "test_correct"]) for path in runs]
     collected = _table(axis, records)
     judged = claims(axis, collected, _correct(axis, records), Planned(**planned), missing=missing)
     return {"runs": collected, "claims": judged}

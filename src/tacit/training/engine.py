@@ -159,7 +159,8 @@ class Engine:
     `run` and `advice` are words for an error: which run this is, and what to change if it diverges. `measure` is called
     at the epochs in `measured`, weights are kept in `keeper` at those in `kept` (the last epoch excepted, whose weights
     are those of the network itself), with what `keeps` returns if it is given, and in `best` those with which something
-    that is measured is least. The training ends after `epochs`, or once `stops` says so, given the engine.
+    that is measured, or a mean over the epoch (`train_loss`), is best. The training ends after `epochs`, or once
+    `stops` says so, given the engine.
     """
 
     def __init__(
@@ -267,7 +268,8 @@ class Engine:
         if self.keeper is not None and self.epoch in self.kept and not self.finished:
             self.keeper.keep(self.epoch, {**state, **self.keeps()})
         if self.best is not None and self.measures and self.measures[-1]["epoch"] == self.epoch:
-            self.best.offer(self.epoch, self.measures[-1], state)
+            means = {f"train_{name}": value for name, value in self.means[-1].items()} if self.means else {}
+            self.best.offer(self.epoch, {**means, **self.measures[-1]}, state)
 
     def summary(self) -> str:
         """Return the last epoch in words."""

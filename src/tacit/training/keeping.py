@@ -57,16 +57,23 @@ class Kept:
 
 
 class Best:
-    """The weights with which what is measured as `name` was least so far, on the CPU, the earliest of equal ones."""
+    """The weights with which what is measured as `name` was best so far, on the CPU, the earliest of equal ones.
 
-    def __init__(self, name: str):
-        self.name, self.epoch, self.value = name, -1, float("inf")
+    That is the least, or with `greatest` the greatest.
+    """
+
+    def __init__(self, name: str, *, greatest: bool = False):
+        self.name, self.greatest = name, greatest
+        self.epoch, self.value = -1, float("-inf") if greatest else float("inf")
         self.weights: dict[str, Tensor] = {}
 
-    def offer(self, epoch: int, measures: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    def offer(self, epoch: int, measures: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
         """Take the weights of `epoch` if they are better than those before."""
-        value = measures[self.name].item()
-        if value < self.value:
+        if self.name not in measures:
+            # As of means over an epoch, before the first.
+            return
+        value = float(measures[self.name])
+        if value > self.value if self.greatest else value < self.value:
             self.epoch, self.value = epoch, value
             self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
 

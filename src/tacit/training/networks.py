@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from tacit import streams
+from tacit import checkpoints, streams
 from tacit.nn.double_backward import adapt
-from tacit.settings.networks import Training
+from tacit.settings.networks import Keep, Training
 from tacit.training import engine, evaluation, optimizers, resumable
 from tacit.training.batches import Batches
 from tacit.training.images import Examples
+from tacit.training.keeping import Best, Keeper
 from tacit.training.objectives import LongRangeBinaryCrossEntropy
 
 METRICS = ("train_loss", "train_accuracy", "regularization", "test_loss", "test_accuracy", "learning_rate")
@@ -34,17 +35,33 @@ def fit(
 ) -> dict[str, np.ndarray]:
     """Train a network and return METRICS by epoch, each (E,) float64, and `test_correct` of the last, (test,) uint8.
 
+    With them are weights_<epoch>_<name> of the epochs that `training.keep` says.
+
     `build` makes the network from torch's global generator. Labels are 0 or 1. The stream of `objective` names all
     random numbers of this run. `settings` are everything the result depends on; a checkpoint of others is refused.
     Raises DivergenceError with the step at which the loss stopped being finite, Interrupted after SIGTERM or Ctrl-C.
     """
     torch.manual_seed(streams.torch_seed(*objective.stream, "init"))
     network = build().to(train.labels.device)
-    moving = assemble(network, train, test, training, objective)
+    moving = assemble(network, train, test, training, objective, keeper=Keeper(checkpoints.kept_of(checkpoint)))
     resumable.run(moving, epochs=training.epochs, checkpoint=checkpoint, settings=settings, by_time=False)
     logits = evaluation.predict(network, test, precision=training.precision, channels_last=training.channels_last)
     correct = evaluation.binary_correct(logits, test.labels)
-    return history(moving) | {"test_correct": correct.cpu().numpy().astype(np.uint8)}
+    found = history(moving) | {"test_correct": correct.cpu().numpy().astype(np.uint8)}
+    for epoch, state in _kept(moving, training.keep).items():
+        found |= {f"weights_{epoch}_{name}": tensor.numpy() for name, tensor in state.items()}
+    return found
+
+
+def _kept(moving: engine.Engine, keep: Keep) -> Mapping[int, Mapping[str, Any]]:
+    """Return what is kept, by epoch: arrays, or what is read from the disk when it is used."""
+    if keep == "last epoch":
+        # Which one it is shows at the end, as training may stop early.
+        state = moving.moving.network.state_dict()
+        return {moving.epoch: {name: tensor.detach().cpu() for name, tensor in state.items()}}
+    if moving.best is not None:
+        return {moving.best.epoch: moving.best.weights}
+    return moving.weights()
 
 
 def assemble(
@@ -53,8 +70,10 @@ def assemble(
     test: Examples,
     training: Training,
     objective: LongRangeBinaryCrossEntropy,
+    *,
+    keeper: Keeper | None = None,
 ) -> engine.Engine:
-    """Return the training of `network` at its start."""
+    """Return the training of `network` at its start; `keeper` takes the weights of epochs that are kept."""
     coefficient, stream = objective.coefficient, objective.stream
     optimizer = optimizers.optimizer(
         network.parameters(),
@@ -94,6 +113,9 @@ def assemble(
         advice=f"reduce learning_rate (now {training.learning_rate:g}) or the coefficient",
         measure=measure,
         measured=range(1, training.epochs + 1),
+        kept=range(training.epochs + 1) if training.keep == "every epoch" else (),
+        keeper=keeper,
+        best=Best(training.best_by, greatest="accuracy" in training.best_by) if training.keep == "best epoch" else None,
         stops=stops,
     )
 
