@@ -9,7 +9,7 @@ SAME_CLASS = f"results/{cfg.scale}/same_class"
 SAME_CLASS_IMAGES = images_dataset(cfg.same_class.images)
 # Test pairs of training images are other files.
 SAME_CLASS_PAIRS = files(
-    "/".join(["results/data/same_class", *(() if _pairs.test_from == "test" else (f"test_from~{_pairs.test_from}",))]),
+    str(Path("results/data/same_class", *([] if _pairs.test_from == "test" else [f"test_from~{_pairs.test_from}"]))),
     _same_class.PAIRS,
     images=cfg.same_class.images.identity,
     seed=_pairs.seed,
