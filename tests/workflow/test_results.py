@@ -81,6 +81,15 @@ def test_a_figure_is_a_pdf_of_one_page(smoke, figure):
     assert height < 9.5
 
 
+def test_every_figure_has_the_width_of_a_column_or_a_page_and_fits_it(smoke):
+    figures = smoke.files("figures/*.pdf")
+    assert len(figures) > 25
+    for name, pdf in figures.items():
+        (box,) = re.findall(rb"/MediaBox *\[ *0 0 ([\d.]+) ([\d.]+) *\]", pdf)
+        width, height = (float(number) / 72 for number in box)
+        assert width in (style.COLUMN, style.PAGE) and height < 9.5, (name, width, height)
+
+
 @pytest.mark.parametrize("study", LOCALITY)
 def test_the_numbers_of_the_figure_are_the_aggregate_of_the_runs(smoke, study):
     runs = pd.read_csv(smoke / f"results/smoke/{study}/runs.csv")
