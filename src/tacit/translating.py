@@ -6,23 +6,18 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tacit import devices, files, runlog, store
 from tacit.data.translation_sources import lines_in
 from tacit.errors import UserError
 from tacit.runlog import log
 
-if TYPE_CHECKING:
-    from tacit.studies.translation import Translator
-
 STANDARD = "-"
 """In place of the name of a file: what comes from standard input."""
 
 _AT_ONCE = 640
 """Hypotheses that are followed at a time."""
-_SHOWN = 5
-"""Lines that a message names at most."""
 
 
 class Asked(NamedTuple):
@@ -63,11 +58,11 @@ def translate(asked: Asked) -> None:
     os.environ[devices.DEVICE_VARIABLE] = asked.device
     with devices.acquire() as device:
         translator = translation.translator(asked.run, weights=decoding.weights, device=device)
-        _tell(translator, lines)
+        corpus = translator.corpus
+        log.info("%s to %s, learned from %s", corpus.source_language, corpus.target_language, corpus.title)
         progress = runlog.Progress(len(lines), what="translating", unit="sentence")
         found = translation.translate_text(translator, lines, decoding, advance=progress.advance)
         progress.close()
-    corpus = translator.corpus
     written = detokeniser(corpus, corpus.target_language)
     said = "".join(f"{line if asked.words else written(line.split())}\n" for line in found)
     _write(asked.output, said.encode())
@@ -128,16 +123,3 @@ def _read(name: str) -> list[str]:
         return lines_in(path.read_bytes(), name)
     except OSError as error:
         raise UserError(files.reading_failed(path, error)) from error
-
-
-def _tell(translator: Translator, lines: list[str]) -> None:
-    """Say from which language to which the network translates, and what it cannot read."""
-    from tacit.studies import translation
-
-    corpus = translator.corpus
-    log.info("%s to %s, learned from %s", corpus.source_language, corpus.target_language, corpus.title)
-    unknown = translation.unknown_pieces(translator, lines)
-    if total := sum(unknown.values()):
-        where = ", ".join(f"{number + 1:,}" for number in list(unknown)[:_SHOWN])
-        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-        log.warning("%d pieces are unknown to the network, in lines %s%s", total, where, more)

@@ -287,8 +287,6 @@ def test_a_run_is_what_it_says(corpus, trained):
     assert run.arrays["valid_loss"].argmin() == run.attributes["best_epoch"]
     assert run.arrays["learning_rate"][0] == 0.5
     assert run.arrays["learning_rate"][-1] == pytest.approx(0.5 * (5 / 12) ** 0.5, rel=1e-12)
-    count = sum(parameter.numel() for parameter in built(BOTH, own).parameters())
-    del count
     sizes = study.Sizes(len(corpus.source), len(corpus.target))
     for name, variant in (("parameters", BOTH), ("dense_parameters", DENSE)):
         model = study.build(own, variant, sizes, seed=0)

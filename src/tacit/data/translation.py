@@ -116,13 +116,31 @@ def read(path: str | Path) -> Corpus:
         split: Pairs(*(Lines(arrays[f"{split}_{side}_ids"], arrays[f"{split}_{side}_offsets"]) for side in SIDES))
         for split in SPLITS
     }
+    own = vocabulary_in(arrays)
+    return Corpus(**splits, source=own.source, target=own.target, segmenter=own.segmenter)
+
+
+class Vocabulary(NamedTuple):
+    """What ids of both languages stand for, and how words are cut into pieces."""
+
+    source: Dictionary
+    target: Dictionary
+    segmenter: Segmenter
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The same as arrays to be stored."""
+        merges = text_of(" ".join(pair) for pair in self.segmenter.merges)
+        return {"merges": merges, **{f"{side}_pieces": text_of(getattr(self, side).pieces) for side in SIDES}}
+
+
+def vocabulary_in(arrays: Mapping[str, np.ndarray]) -> Vocabulary:
+    """Return what such arrays hold."""
     source, target = (Dictionary(lines_of(arrays[f"{side}_pieces"])) for side in SIDES)
-    merges = [pair_of(line) for line in lines_of(arrays["merges"])]
-    return Corpus(**splits, source=source, target=target, segmenter=Segmenter(merges))
+    return Vocabulary(source, target, Segmenter([_pair(line) for line in lines_of(arrays["merges"])]))
 
 
-def pair_of(line: str) -> tuple[str, str]:
-    """Return the two pieces of a line, between which is a blank."""
+def _pair(line: str) -> tuple[str, str]:
     left, _, right = line.partition(" ")
     return left, right
 
@@ -277,16 +295,17 @@ def encoded(pairs: Mapping[str, _Tokenised], *, merges: int) -> dict[str, np.nda
     train = pairs["train"]
     counts = Counter(word for side in train for words in side for word in words)
     segmenter = Segmenter(learn(counts, merges=merges))
-    arrays = {"merges": text_of(" ".join(pair) for pair in segmenter.merges)}
+    arrays, dictionaries = {}, []
     for place, side in enumerate(SIDES):
         cut = {split: [segmenter(words) for words in pairs[split][place]] for split in SPLITS}
         dictionary = Dictionary.of(cut["train"])
-        arrays[f"{side}_pieces"] = text_of(dictionary.pieces)
+        dictionaries.append(dictionary)
         for split in SPLITS:
             ids = [dictionary.encode(pieces) for pieces in cut[split]]
             arrays[f"{split}_{side}_ids"] = np.concatenate(ids)
             arrays[f"{split}_{side}_offsets"] = np.cumsum([0, *map(len, ids)], dtype=np.int64)
-    return arrays
+    source, target = dictionaries
+    return arrays | Vocabulary(source, target, segmenter).arrays
 
 
 def text_of(lines: Iterable[str]) -> np.ndarray:

@@ -28,7 +28,11 @@ def epochs(path: str | Path) -> list[Epoch]:
 
     Raises StoreError if there is no such file, or if it is damaged.
     """
-    found = {match[1] for name in store.contents(path).arrays if (match := _PLACE.fullmatch(name))}
+    return _epochs_in(store.contents(path))
+
+
+def _epochs_in(contents: store.Contents) -> list[Epoch]:
+    found = {match[1] for name in contents.arrays if (match := _PLACE.fullmatch(name))}
     return [*sorted(int(epoch) for epoch in found if epoch.isdigit()), *sorted(found & {"best", "last"})]
 
 
@@ -37,7 +41,8 @@ def network(path: str | Path, epoch: Epoch | None = None) -> nn.Module:
 
     Raises UserError if it keeps none, or not that one, StoreError if there is no such file, or if it is damaged.
     """
-    contents, there = store.contents(path), epochs(path)
+    contents = store.contents(path)
+    there = _epochs_in(contents)
     if contents.kind not in _BUILDERS:
         raise UserError(f"{path}: no network can be built of a {contents.kind}")
     if not there:

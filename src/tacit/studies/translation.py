@@ -17,7 +17,7 @@ import numpy as np
 from tacit import store, streams
 from tacit.analysis.bleu import REFERENCE_UNKNOWN, Bleu, bleu
 from tacit.data.subwords import PAD, UNKNOWN, Dictionary, Segmenter
-from tacit.data.translation import Corpus, Lines, lines_of, pair_of, text_of, tokeniser
+from tacit.data.translation import Corpus, Lines, Vocabulary, text_of, tokeniser, vocabulary_in
 from tacit.errors import UserError
 from tacit.runlog import log
 from tacit.settings.corpora import ParallelText
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from tacit.optim.decay_groups import DecayPlan
 
 STUDY = "translation"
-_SHOWN = 5
-"""Lines that a message names at most."""
 AXES = ("text", *Variant._fields, "seed")
 """What tells runs from each other, as their files and tables have it."""
 
@@ -207,9 +205,7 @@ def train(
     arrays["learning_rate"] = np.array([rate(step / batches.steps) for step in ends])
     arrays |= {f"weights_best_{name}": weights.numpy() for name, weights in trained.best.weights.items()}
     arrays |= {f"weights_last_{name}": weights.numpy() for name, weights in trained.weights[batches.epochs].items()}
-    arrays |= {"source_pieces": text_of(corpus.source.pieces), "target_pieces": text_of(corpus.target.pieces)}
-    arrays["merges"] = text_of(" ".join(pair) for pair in corpus.segmenter.merges)
-    return arrays, {
+    return arrays | Vocabulary(corpus.source, corpus.target, corpus.segmenter).arrays, {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "dense_parameters": dense_parameters(settings, sizes),
         "best_epoch": trained.best.epoch,
@@ -278,10 +274,14 @@ class Translator(NamedTuple):
     source: Dictionary
     target: Dictionary
     segmenter: Segmenter
-    corpus: ParallelText
-    """What it was trained on, and so how its words are made."""
+    settings: RunSettings
     run: store.Record
     """The file, without weights."""
+
+    @property
+    def corpus(self) -> ParallelText:
+        """What it was trained on, and so how its words are made."""
+        return self.settings.corpus
 
     @property
     def longest(self) -> int:
@@ -297,10 +297,10 @@ def translator(path: str | Path, *, weights: str, device: torch.device) -> Trans
     import torch
 
     run = store.read(path, kind=RUN)
-    source, target = (Dictionary(lines_of(run.arrays[f"{side}_pieces"])) for side in ("source", "target"))
+    vocabulary = vocabulary_in(run.arrays)
     settings = RunSettings.from_plain({name: run.settings[name] for name in RunSettings.model_fields})
     variant = Variant(*(run.settings[name] for name in Variant._fields))
-    network = _assembled(settings, variant, Sizes(len(source), len(target)), spectral=False)
+    network = _assembled(settings, variant, Sizes(len(vocabulary.source), len(vocabulary.target)), spectral=False)
     prefix = f"weights_{weights}_"
     state = {
         name.removeprefix(prefix): torch.from_numpy(array)
@@ -308,10 +308,8 @@ def translator(path: str | Path, *, weights: str, device: torch.device) -> Trans
         if name.startswith(prefix)
     }
     network.load_state_dict(state)
-    merges = [pair_of(line) for line in lines_of(run.arrays["merges"])]
     kept = {name: array for name, array in run.arrays.items() if not name.startswith("weights_")}
-    rest = settings.corpus, run._replace(arrays=kept)
-    return Translator(network.to(device).eval(), source, target, Segmenter(merges), *rest)
+    return Translator(network.to(device).eval(), *vocabulary, settings, run._replace(arrays=kept))
 
 
 def translate(
@@ -349,8 +347,7 @@ def decode(
         # However it was trained.
         precision.use("float32", device)
         own = translator(path, weights=decoding.weights, device=device)
-        settings = RunSettings.from_plain({name: own.run.settings[name] for name in RunSettings.model_fields})
-        check_lengths(corpus.test.source, settings=settings, of="test set")
+        check_lengths(corpus.test.source, settings=own.settings, of="test set")
         if (own.source.pieces, own.target.pieces, own.segmenter.merges) != (
             corpus.source.pieces,
             corpus.target.pieces,
@@ -383,13 +380,6 @@ def references(corpus: Corpus) -> list[str]:
     return [corpus.target.decode(target.of(number), unknown=REFERENCE_UNKNOWN) for number in range(len(target))]
 
 
-def unknown_pieces(translating: Translator, lines: Sequence[str]) -> dict[int, int]:
-    """Return how many pieces of a line the network does not know, by the number of the line, where there are some."""
-    ids = (_encoded(translating, line, number) for number, line in enumerate(lines))
-    counts = {number: int((own == UNKNOWN).sum()) for number, own in enumerate(ids)}
-    return {number: count for number, count in counts.items() if count}
-
-
 def _encoded(translating: Translator, line: str, number: int) -> np.ndarray:
     """Return the ids of a line of text, with the end; raises UserError if it cannot be cut into pieces."""
     words = tokeniser(translating.corpus, translating.corpus.source_language)(line)
@@ -404,19 +394,29 @@ def translate_text(
 ) -> list[str]:
     """Return translations of lines of text as people write it, words between blanks; of an empty line an empty one.
 
-    They are cut where the network has no position left. Raises UserError for a line longer than there are positions.
+    They are cut where the network has no position left. What it does not know is logged. Raises UserError for a line
+    longer than there are positions.
     """
     encoded = {number: _encoded(translating, line, number) for number, line in enumerate(lines)}
     # An end alone is of a line without words.
     sources = {number: own for number, own in encoded.items() if len(own) > 1}
-    if long := [f"{number + 1:,}" for number, source in sources.items() if len(source) > translating.longest]:
-        more = f" and {len(long) - _SHOWN} more" if len(long) > _SHOWN else ""
+    if long := [number for number, own in sources.items() if len(own) > translating.longest]:
         raise UserError(
-            f"the network has positions for {translating.longest:,} tokens, and there are more in lines "
-            f"{', '.join(long[:_SHOWN])}{more}; split them into sentences, or train with more architecture.positions"
+            f"the network has positions for {translating.longest:,} tokens, and there are more in {_named(long)}; "
+            "split them into sentences, or train with more architecture.positions"
         )
+    unknown = {number: int((own == UNKNOWN).sum()) for number, own in sources.items()}
+    if total := sum(unknown.values()):
+        named = _named([number for number, count in unknown.items() if count])
+        log.warning("%d pieces are unknown to the network, in %s", total, named)
     longest = min(decoding.longest, translating.longest - 1)
     asked = decoding.model_copy(update={"longest": longest, "shortest": min(decoding.shortest, longest)})
     texts, _ = translate(translating, list(sources.values()), asked, advance=advance)
     found: Mapping[int, str] = dict(zip(sources, texts, strict=True))
     return [found.get(number, "") for number in range(len(lines))]
+
+
+def _named(numbers: Sequence[int], *, most: int = 5) -> str:
+    """Return lines as a message names them, the first few of many; numbers are from 0."""
+    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
+    return f"lines {', '.join(f'{number + 1:,}' for number in numbers[:most])}{more}"

@@ -61,9 +61,9 @@ def fit(
 
     The objective is cross-entropy unless another is given; `rate` gives the learning rate from the time in epochs,
     where it changes; `decays` add to gradients before each step, and `after` acts after it; `keeps` gives what is kept
-    with the weights of the network, by names of their own; `best` names what is to be
-    least of what is measured, for the best weights to be kept. `advice` says what to
-    change if it diverges, and the stream of `batches` names the run. `settings` are everything the result depends on; a
+    with the weights of the network, by names of their own; `best` names what is to be least of what is measured, for
+    the best weights to be kept. `advice` says what to change if it diverges, and `run`, by default the stream of
+    `batches`, which run it is. `settings` are everything the result depends on; a
     checkpoint of others is refused. Raises DivergenceError with the step at which the loss stopped being finite,
     Interrupted after SIGTERM or Ctrl-C.
     """
