@@ -57,7 +57,7 @@ def test_by_default_nothing_is_kept_and_settings_have_no_word_of_it(dataset, tmp
     assert not [name for name in arrays if name.startswith("weights")] and kept.epochs(path) == []
     assert "keep" not in loaded().run.plain()["training"] and loaded().run.wanted()["training"]["keep"] is None
     with pytest.raises(UserError, match="keeps no weights; set keep"):
-        kept.network(path)
+        kept.model(path)
 
 
 @pytest.mark.parametrize("keep", ["last epoch", "every epoch"])
@@ -65,14 +65,14 @@ def test_what_is_kept_is_the_network_that_was_measured(dataset, tmp_path, keep):
     path, arrays = train(tmp_path, dataset, loaded(keep=keep))
     assert kept.epochs(path) == ([EPOCHS] if keep == "last epoch" else list(range(EPOCHS + 1)))
     for epoch in kept.epochs(path)[-2:]:
-        network = kept.network(path, epoch)
+        network = kept.model(path, epoch)
         assert not network.training
         assert loss(network, dataset) == pytest.approx(arrays["test_loss"][epoch - 1], rel=1e-4)
     labels = torch.from_numpy(dataset.arrays["test_labels"].copy())
-    correct = (logits(kept.network(path), dataset) > 0) == (labels > 0)
+    correct = (logits(kept.model(path), dataset) > 0) == (labels > 0)
     assert torch.equal(correct, torch.from_numpy(arrays["test_correct"]).bool())
     with pytest.raises(UserError, match=f"keeps no epoch 9; there are .*{EPOCHS}"):
-        kept.network(path, 9)
+        kept.model(path, 9)
 
 
 @pytest.mark.parametrize("by", ["test_loss", "test_accuracy", "train_loss", "train_accuracy"])
@@ -82,7 +82,7 @@ def test_the_best_epoch_is_that_of_the_metric_that_is_named(dataset, tmp_path, b
     (epoch,) = kept.epochs(path)
     values = arrays[by]
     assert epoch - 1 == (values.argmax() if "accuracy" in by else values.argmin())
-    assert loss(kept.network(path), dataset) == pytest.approx(arrays["test_loss"][epoch - 1], rel=1e-4)
+    assert loss(kept.model(path), dataset) == pytest.approx(arrays["test_loss"][epoch - 1], rel=1e-4)
 
 
 def test_training_that_stops_early_keeps_its_last_epoch(dataset, tmp_path):
@@ -108,7 +108,7 @@ def test_other_files_are_refused(tmp_path):
     kind = store.Kind("something else", {"a": store.Array("float64", "n")})
     store.write(path, {"a": np.zeros(3)}, kind=kind, settings={})
     with pytest.raises(UserError, match="no network can be built of a something else"):
-        kept.network(path)
+        kept.model(path)
 
 
 def test_untied_networks_and_translators_are_read_back_too(tmp_path):
@@ -118,9 +118,9 @@ def test_untied_networks_and_translators_are_read_back_too(tmp_path):
     own = study.scratch_run("cnn").plain()
     store.write(path, arrays, kind=untied_study.RUN, settings={"network": "cnn", "seed": 0} | own)
     assert kept.epochs(path) == list(range(study.scratch.epochs + 1))
-    first, last = kept.network(path, 0), kept.network(path)
+    first, last = kept.model(path, 0), kept.model(path)
     assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), last.parameters(), strict=True))
     studies_in_small.run(config, ("translation", "seeds"), tmp_path)
     run = tmp_path / "translation-0.h5"
     assert kept.epochs(run) == ["best", "last"]
-    assert type(kept.network(run)).__name__ == "Transformer"
+    assert type(kept.model(run)).__name__ == "Transformer"

@@ -36,7 +36,7 @@ def _epochs_in(contents: store.Contents) -> list[Epoch]:
     return [*sorted(int(epoch) for epoch in found if epoch.isdigit()), *sorted(found & {"best", "last"})]
 
 
-def network(path: str | Path, epoch: Epoch | None = None) -> nn.Module:
+def model(path: str | Path, epoch: Epoch | None = None) -> nn.Module:
     """Return the network that a run file keeps of an epoch, by default the last one kept, evaluating, on the CPU.
 
     Raises UserError if it keeps none, or not that one, StoreError if there is no such file, or if it is damaged.
