@@ -7,6 +7,8 @@ with what it is, its length and its digest; the settings it belongs to, as JSON;
 The digest is compared before anything else is looked at. What is proven bad, or belongs to other settings, is set aside
 under another name, the log says why, and the training starts from the beginning. What only cannot be read now (for a
 permission, memory, a failing disk) fails the job and stays. Checkpoints are read without unpickling arbitrary objects.
+
+On request the state at the end of a training is not deleted but stays as its end, from which a longer one goes on.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -33,6 +37,9 @@ EPOCHS_VARIABLE = "TACIT_CHECKPOINT_EPOCHS"
 
 SECONDS_VARIABLE = "TACIT_CHECKPOINT_SECONDS"
 """Environment variable with the least number of seconds between checkpoints, where epochs are no measure."""
+
+ENDS_VARIABLE = "TACIT_EXTENDABLE"
+"""Environment variable that says whether trainings keep their end."""
 
 MOST_DAMAGED, MOST_SUPERSEDED = 3, 3
 """Checkpoints of one run that are kept aside: damaged ones, and those of other settings."""
@@ -66,6 +73,16 @@ def seconds_between() -> float:
 def kept_of(path: str | Path) -> Path:
     """Return where a training whose checkpoint is at `path` keeps what would make each checkpoint longer."""
     return Path(f"{path}.kept")
+
+
+def end_of(path: str | Path) -> Path:
+    """Return where a training whose checkpoint is at `path` keeps its end."""
+    return Path(f"{path}.end")
+
+
+def ends_are_kept() -> bool:
+    """Tell whether trainings keep their end; the workflow says it from config.yaml."""
+    return os.environ.get(ENDS_VARIABLE) == "True"
 
 
 def save(path: str | Path, state: Mapping[str, Any], *, settings: Mapping[str, Any]) -> None:
@@ -131,6 +148,52 @@ def load(path: str | Path, *, settings: Mapping[str, Any], device: torch.device)
         set_aside(path, str(error))
         return None
     return None if identity is None else _content(path, device)
+
+
+class NotContinued(Exception):
+    """There is an end, but not one that a training can go on from; says why."""
+
+
+def load_end(path: str | Path, *, settings: Mapping[str, Any], longer: Sequence[str], device: torch.device) -> Any:
+    """Return the state at the end of a training that differs in its length alone, or None if no end is kept.
+
+    `longer` are the settings, as dotted paths, that may differ; the first is the length of the training. What else the
+    training keeps is copied beside the checkpoint. Raises NotContinued if the end is of another training, or StoreError
+    if it cannot be read now; one that is proven bad is set aside.
+    """
+    end = end_of(path)
+    try:
+        identity = _identity(end)
+    except Damaged as error:
+        set_aside(end, str(error))
+        return None
+    if identity is None:
+        return None
+    found, wanted = json.loads(identity), json.loads(_canonical(settings))
+    differing = _differing(found, wanted)
+    if others := [name for name in differing if name not in longer]:
+        raise NotContinued(f"it is of other settings ({', '.join(others)})")
+    if not differing:
+        raise NotContinued("it is that of the same training, which is asked for anew")
+    before, after = (_at(place, longer[0]) for place in (found, wanted))
+    if before >= after:
+        raise NotContinued(f"{longer[0]} is {before} there, and {after} is asked for")
+    state = _content(end, device)
+    _copy(kept_of(end), kept_of(path))
+    return state
+
+
+def _at(settings: Mapping[str, Any], name: str) -> Any:
+    return reduce(lambda block, part: block[part], name.split("."), settings)
+
+
+def _copy(origin: Path, to: Path) -> None:
+    try:
+        to.unlink(missing_ok=True)
+        if origin.exists():
+            shutil.copyfile(origin, to)
+    except OSError as error:
+        raise StoreError(files.writing_failed(to, error)) from error
 
 
 def _identity(path: Path) -> str | None:
@@ -245,6 +308,20 @@ def _differing(found: Any, wanted: Any, at: str = "") -> list[str]:
         for name in keys
         for key in _differing(found.get(name, none), wanted.get(name, none), f"{at}.{name}" if at else name)
     ]
+
+
+def finish(path: str | Path) -> None:
+    """Do with the checkpoint at `path` what is to be done once the result is safe: delete it, or keep it as the end."""
+    if not ends_are_kept() or not Path(path).exists():
+        discard(path)
+        return
+    end = end_of(path)
+    try:
+        kept_of(end).unlink(missing_ok=True)
+        _rename(Path(path), end)
+    except (OSError, StoreError) as error:
+        log.warning("the end of the training is not kept: %s", error)
+        discard(path)
 
 
 def discard(path: str | Path) -> None:

@@ -30,7 +30,7 @@ def started(script: str | Path, snakemake: Any, *, parts: bool = False) -> Itera
 
     Of the parameters it uses `code`, the planned fingerprint, and if they are there `uses`, a dotted name in Tacit that
     the script is told to use (`used`), `asked`, what is asked of the inputs (provenance.Asked), `collected`, of which
-    runs tables must be, `accept_older_code`, and `checkpoint`, which is discarded in the end. With `parts` the inputs
+    runs tables must be, `accept_older_code`, and `checkpoint`, which is done with in the end. With `parts` the inputs
     are one content, however it is divided. Gives the origin of what the job makes. Errors end in the log and, with
     status 1, the process.
     """
@@ -60,7 +60,7 @@ def started(script: str | Path, snakemake: Any, *, parts: bool = False) -> Itera
         if checkpoint := params.get("checkpoint"):
             from tacit import checkpoints
 
-            checkpoints.discard(checkpoint)
+            checkpoints.finish(checkpoint)
 
 
 def used(uses: str) -> Any:

@@ -215,3 +215,45 @@ def test_a_training_killed_again_and_again_gets_there(undisturbed, tmp_path):
                 training.send(SIGNALS["SIGKILL"])
         training.wait()
     finish(undisturbed, tmp_path)
+
+
+def shorter(job):
+    """The same training, of about half as many epochs or updates."""
+    plain = job.settings
+    match job.script:
+        case "untied_train":
+            return job._replace(settings=plain | {"epochs": 20, "measured": [0, 20]})
+        case "translation_train":
+            return job._replace(settings=lengthened(plain, updates=100))
+        case _:
+            (block,) = {"training", "descent"} & set(plain)
+            epochs = plain[block]["epochs"]
+            # Where an evaluation is due in any case.
+            every = plain[block].get("evaluate_every", 1)
+            return job._replace(settings=lengthened(plain, epochs=epochs // 2 // every * every))
+
+
+NOT_CONTINUED = {
+    "depth_cifar_train": "schedule: cosine",
+    "factorized_train": "milestones",
+    "compressed_train": "milestones",
+    "translation_train": "it ended in mid-epoch",
+}
+
+
+def test_a_longer_training_ends_in_the_same_bytes_though_it_is_killed_as_it_goes_on(undisturbed, tmp_path):
+    """From the end that a shorter one kept, or, with the reason in the log, from the beginning."""
+    first = Training(shorter(undisturbed.job), tmp_path, extendable=True)
+    assert first.wait() == 0, first.said
+    end = tmp_path / "checkpoints" / "run.pt.end"
+    assert end.exists() and not first.checkpoint.exists()
+    first.run.unlink()
+    killed = Training(undisturbed.job, tmp_path, extendable=True)
+    if killed.wait_for(killed.checkpoint.exists):
+        killed.send(SIGNALS["SIGKILL"])
+    assert killed.wait() in (0, -SIGNALS["SIGKILL"])
+    last = Training(undisturbed.job, tmp_path, extendable=True)
+    assert last.wait() == 0, last.said
+    assert last.run.read_bytes() == undisturbed.content
+    why = NOT_CONTINUED.get(undisturbed.job.script)
+    assert (why or "going on from the end of a shorter training") in last.said

@@ -71,7 +71,7 @@ def _die_keeping(number):
     keeping.Keeper._write = write_half
 
 
-def _main(job, folder, dies_writing_checkpoint, dies_keeping):
+def _main(job, folder, dies_writing_checkpoint, dies_keeping, extendable):
     """Run the script's own function in `folder`; what it says goes to a file there."""
     if dies_writing_checkpoint:
         _die_writing(dies_writing_checkpoint)
@@ -80,6 +80,7 @@ def _main(job, folder, dies_writing_checkpoint, dies_keeping):
     logging.basicConfig(filename=folder / "said.txt", level=logging.INFO, force=True)
     logging.getLogger("tacit").setLevel(logging.INFO)
     os.environ |= {"TACIT_DEVICE": "cpu", "TACIT_CHECKPOINT_EPOCHS": "1", "TACIT_CHECKPOINT_SECONDS": "0"}
+    os.environ["TACIT_EXTENDABLE"] = str(extendable)
     import torch
 
     from tacit import checkpoints
@@ -93,7 +94,7 @@ def _main(job, folder, dies_writing_checkpoint, dies_keeping):
         *job.inputs, str(folder / "run.h5"), identity=job.identity, settings=job.settings, checkpoint=checkpoint
     )
     # As a job does when its result is safe.
-    checkpoints.discard(checkpoint)
+    checkpoints.finish(checkpoint)
 
 
 def warm_up():
@@ -106,10 +107,11 @@ def warm_up():
 class Training:
     """A job under way in a folder of its own."""
 
-    def __init__(self, job, folder, *, dies_writing_checkpoint=0, dies_keeping=0):
+    def __init__(self, job, folder, *, dies_writing_checkpoint=0, dies_keeping=0, extendable=False):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._process = _context.Process(target=_main, args=(job, self.folder, dies_writing_checkpoint, dies_keeping))
+        more = (dies_writing_checkpoint, dies_keeping, extendable)
+        self._process = _context.Process(target=_main, args=(job, self.folder, *more))
         self._process.start()
 
     @property

@@ -196,7 +196,14 @@ def test_an_interrupted_descent_ends_in_the_same_bytes(tmp_path, batch_size):
     for _ in range(3):
         own = loop(network, weights, samples, through=through, **more)
         try:
-            resumable.run(own, epochs=6, checkpoint=tmp_path / "a.pt", settings={}, by_time=True)
+            resumable.run(
+                own,
+                epochs=6,
+                checkpoint=tmp_path / "a.pt",
+                settings={},
+                by_time=True,
+                longer=resumable.Longer(("descent.epochs",)),
+            )
         except Interrupted:
             continue
         break

@@ -328,7 +328,13 @@ def test_a_request_to_end_is_heeded_though_epochs_have_one_step(tmp_path, monkey
     monkeypatch.setattr(checkpoints, "Termination", Asked)
     take = engine.Minimize.take
     monkeypatch.setattr(engine.Minimize, "take", lambda *given: taken.append(1) or take(*given))
-    run = {"epochs": 4, "checkpoint": tmp_path / "c.pt", "settings": {}, "by_time": False}
+    run = {
+        "epochs": 4,
+        "checkpoint": tmp_path / "c.pt",
+        "settings": {},
+        "by_time": False,
+        "longer": resumable.Longer(("epochs",)),
+    }
     with pytest.raises(checkpoints.Interrupted):
         resumable.run(moving, **run)
     assert (moving.epoch, moving.step) == (2, 0)

@@ -15,11 +15,12 @@ from tacit import checkpoints
 from tacit.analysis import interpolation
 from tacit.errors import DivergenceError
 from tacit.settings.untied import String
-from tacit.training import chain, engine, fitting
+from tacit.training import chain, engine, fitting, resumable
 from tacit.training.batches import Batches
 from tacit.training.images import LabelledImages
 
 SETTINGS = {"name": "a test"}
+LONGER = resumable.Longer(("epochs",))
 
 
 def task(count=23, classes=3, side=4):
@@ -52,6 +53,7 @@ def fit(checkpoint, network=None, *, order="fixed", epochs=4, rate=0.1, measured
         kept=kept,
         checkpoint=checkpoint,
         settings=SETTINGS,
+        longer=LONGER,
     )
 
 
@@ -202,6 +204,7 @@ def test_weights_that_end_not_finite_are_divergence_though_nothing_else_shows_it
             kept=kept,
             checkpoint=tmp_path / "c.pt",
             settings=SETTINGS,
+            longer=LONGER,
         )
 
 
@@ -224,6 +227,7 @@ def test_the_precision_is_that_of_the_settings(tmp_path, computing, apart):
             kept=(),
             checkpoint=tmp_path / f"{computing}.pt",
             settings=SETTINGS,
+            longer=LONGER,
         )
         return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 

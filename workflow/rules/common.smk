@@ -127,6 +127,7 @@ os.environ.update(
     TACIT_GPU_SLOTS=str(cfg.gpu_slots),
     TACIT_CHECKPOINT_EPOCHS=str(cfg.checkpoint_epochs),
     TACIT_CHECKPOINT_SECONDS=str(cfg.checkpoint_seconds),
+    TACIT_EXTENDABLE=str(cfg.extendable),
     TACIT_IMAGES_FOLDER=IMAGES_FOLDER,
     TACIT_DOWNLOAD_IMAGES=str(cfg.download_images),
     TACIT_TEXTS_FOLDER=TEXTS_FOLDER,

@@ -37,6 +37,7 @@ class Configuration(Settings):
     gpu_slots: Annotated[int, Field(ge=1, le=1000)]
     checkpoint_epochs: Count
     checkpoint_seconds: Annotated[float, Field(ge=0, le=1e9)]
+    extendable: bool
     tensorboard: bool
     partial: bool
     accept_older_code: bool

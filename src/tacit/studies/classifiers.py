@@ -90,9 +90,10 @@ def fit(
     `measure` finds. `decays` act on gradients besides, `after` after each step. Raises as
     `tacit.training.fitting.fit` does; an interrupted training continues from `checkpoint`.
     """
-    from tacit.training import evaluation, fitting, optimizers
+    from tacit.training import evaluation, fitting, optimizers, resumable
     from tacit.training.batches import Batches
 
+    shares = "its learning rate falls at shares of all epochs (milestones)" if own.milestones else ""
     performance = performance or evaluation.performance
 
     def look(current: nn.Module) -> dict[str, Any]:
@@ -115,6 +116,7 @@ def fit(
         kept=(),
         checkpoint=checkpoint,
         settings=settings,
+        longer=resumable.Longer(("training.epochs",), shares),
         precision=own.precision,
         compile=own.compile,
         rate=rate,

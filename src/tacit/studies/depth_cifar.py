@@ -75,7 +75,7 @@ def train(
 
     from tacit import devices
     from tacit.nn.scaled_convnets import ScaledConvNet
-    from tacit.training import fitting, optimizers
+    from tacit.training import fitting, optimizers, resumable
     from tacit.training.batches import Batches
     from tacit.training.images import Augmented, images_on
     from tacit.training.objectives import CrossEntropyWithOmega
@@ -107,6 +107,7 @@ def train(
             kept=(),
             checkpoint=checkpoint,
             settings={"depth": depth, "seed": seed} | settings.plain(),
+            longer=resumable.Longer(("training.epochs",), optimizers.obstacle(own.schedule)),
             objective=CrossEntropyWithOmega(),
             precision=own.precision,
             compile=own.compile,

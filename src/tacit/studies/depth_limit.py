@@ -134,6 +134,7 @@ def train(
                 checkpoint=checkpoint,
                 settings={"identity": dict(identity)} | settings.plain(),
                 by_time=True,
+                longer=resumable.Longer(("descent.epochs",)),
                 what="descent",
             )
         except DivergenceError as error:

@@ -138,7 +138,7 @@ def train(
     # Here, because the tables do without torch.
     from tacit import devices
     from tacit.optim.nesterov import Nesterov
-    from tacit.training import evaluation, fitting, optimizers
+    from tacit.training import evaluation, fitting, optimizers, resumable
     from tacit.training.objectives import LabelSmoothedCrossEntropy
     from tacit.training.sentences import Sentences, TokenBatches, evaluation_batches
 
@@ -191,6 +191,7 @@ def train(
             kept=[batches.epochs],
             checkpoint=checkpoint,
             settings={"seed": seed} | variant._asdict() | settings.plain(),
+            longer=resumable.Longer(("training.updates",)),
             objective=objective,
             precision=own.precision,
             rate=rate,

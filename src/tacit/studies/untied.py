@@ -170,7 +170,7 @@ def _run(
     import torch
 
     from tacit.analysis import layer_norms, margins
-    from tacit.training import evaluation, optimizers
+    from tacit.training import evaluation, optimizers, resumable
     from tacit.training import precision as precisions
     from tacit.training.batches import Batches
     from tacit.training.fitting import fit
@@ -217,6 +217,7 @@ def _run(
         kept=range(settings.epochs + 1) if settings.keep == "every epoch" else (settings.epochs,),
         checkpoint=checkpoint,
         settings={**identity, **settings.plain()},
+        longer=resumable.Longer(("epochs", "measured")),
         precision=sgd.precision,
         decays=[partial(_give_no_gradient, inert.values())] if inert else (),
         keeps=partial(optimizers.velocities, optimizer, learned, prefix=_MOMENTUM) if keeps else None,

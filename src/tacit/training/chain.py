@@ -89,7 +89,14 @@ def fit(
     Ctrl-C.
     """
     moving = assemble(chain, train, string, precision=precision, stream=stream)
-    resumable.run(moving, epochs=string.epochs, checkpoint=checkpoint, settings=settings, by_time=True)
+    resumable.run(
+        moving,
+        epochs=string.epochs,
+        checkpoint=checkpoint,
+        settings=settings,
+        by_time=True,
+        longer=resumable.Longer(("string.epochs",)),
+    )
     return moving.column("objective")
 
 

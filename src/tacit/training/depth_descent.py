@@ -156,9 +156,12 @@ class Loop:
             norms = self._norms(self.exponents)
             if due:
                 self.measured[self.epoch] = norms
-            if self.rated.is_dynamic and not self.finished:
-                self.rate = self.rated.after(norms[self.exponents.index(self.descent.p_var)])
+            self._rate_after(norms)
         self._keep()
+
+    def _rate_after(self, norms: list[float]) -> None:
+        if self.rated.is_dynamic and not self.finished:
+            self.rate = self.rated.after(norms[self.exponents.index(self.descent.p_var)])
 
     def _norms(self, exponents: tuple[float, ...]) -> list[float]:
         path = self.weights.reshape(len(self.weights), -1).astype(np.float64) * self.scale
@@ -191,6 +194,17 @@ class Loop:
         self.records, self._sums, self.initial = state["records"], state["sums"], state["initial"]
         self.measured = {int(epoch): norms for epoch, norms in state["measured"].items()}
         self.snapshots = {int(epoch): weights.numpy() for epoch, weights in state["snapshots"].items()}
+
+    def obstacle(self, state: Mapping[str, Any]) -> str:
+        """Return nothing: a descent of fewer epochs can always go on."""
+        return ""
+
+    def go_on(self) -> None:
+        """Having loaded the end of a shorter descent, be what this one is after as many epochs."""
+        norms = self.measured[self.epoch]
+        if self.epoch % self._variation.every:
+            del self.measured[self.epoch]
+        self._rate_after(norms)
 
 
 def metrics_of(found: Pass, samples: Samples) -> ClassMetrics:

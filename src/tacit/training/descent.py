@@ -59,6 +59,7 @@ def descend(
         checkpoint=checkpoint,
         settings=settings,
         by_time=True,
+        longer=resumable.Longer(("descent.epochs",)),
         what="descent, at most",
     )
     reason = "fitted" if loop.fitted > descent.patience else "as many epochs as allowed"
@@ -242,6 +243,15 @@ class Loop:
         self.velocity.copy_(state["velocity"])
         self.rate.load_state(state["rate"])
         self.history = {name: list(rows.cpu().numpy()) for name, rows in state["history"].items()}
+
+    def obstacle(self, state: Mapping[str, Any]) -> str:
+        """Return why what ended as `state`, after fewer epochs, cannot go on as this descent; empty if it can."""
+        if state["epoch"] % self.descent.evaluate_every:
+            return f"it was evaluated after epoch {state['epoch']}, where a longer one is not"
+        return ""
+
+    def go_on(self) -> None:
+        """Do nothing: where an evaluation is due, the end is like any."""
 
 
 def _to_host(row: Mapping[str, Tensor | np.generic]) -> dict[str, np.ndarray]:

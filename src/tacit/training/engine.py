@@ -265,11 +265,15 @@ class Engine:
             tensors = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in found.items()}
             finite.check(tensors, when=when, advice=self.advice)
             self.measures.append(tensors)
-        if self.keeper is not None and self.epoch in self.kept and not self.finished:
-            self.keeper.keep(self.epoch, {**state, **self.keeps()})
+        self._keep(state)
         if self.best is not None and self.measures and self.measures[-1]["epoch"] == self.epoch:
             means = {f"train_{name}": value for name, value in self.means[-1].items()} if self.means else {}
             self.best.offer(self.epoch, {**means, **self.measures[-1]}, state)
+
+    def _keep(self, state: Mapping[str, Tensor]) -> None:
+        """Put weights on the disk, but for those of the last epoch, if they are to be kept."""
+        if self.keeper is not None and self.epoch in self.kept and not self.finished:
+            self.keeper.keep(self.epoch, {**state, **self.keeps()})
 
     def summary(self) -> str:
         """Return the last epoch in words."""
@@ -347,6 +351,23 @@ class Engine:
         self.current = state["current"].to(self.moving.device)
         self.moving.load_state(state["moving"])
         resumable.set_random_state(state, self.moving.device)
+
+    def obstacle(self, state: Mapping[str, Any]) -> str:
+        """Return why what ended as `state`, after fewer epochs, cannot go on as this training; empty if it can."""
+        if state["lengths"] and state["lengths"][-1] < len(self.batches.weights(state["epoch"] - 1)):
+            return "it ended in mid-epoch"
+        there = {int(epoch) for epoch in state["measures"].get("epoch", ())}
+        wanted = {epoch for epoch in self.measured if epoch <= state["epoch"]}
+        if missing := sorted(wanted - there):
+            return f"it was not measured after epoch {missing[0]}, as a longer one is"
+        if self.best is not None and (more := sorted(there - wanted)):
+            return f"what was best is of epochs that a longer one is not measured after, such as {more[-1]}"
+        return ""
+
+    def go_on(self) -> None:
+        """Having loaded the end of a shorter training, be what this one is after as many epochs."""
+        self.measures = [row for row in self.measures if int(row["epoch"]) in self.measured]
+        self._keep(self.moving.network.state_dict())
 
 
 def trailing(engine: Engine, column: str, *, least: float) -> int:

@@ -47,6 +47,7 @@ def fit(
     kept: Collection[int],
     checkpoint: str | Path,
     settings: Mapping[str, Any],
+    longer: resumable.Longer,
     objective: Objective | None = None,
     precision: str = "float32",
     compile: bool = False,
@@ -64,7 +65,8 @@ def fit(
     with the weights of the network, by names of their own; `best` names what is to be least of what is measured, for
     the best weights to be kept. `advice` says what to change if it diverges, and `run`, by default the stream of
     `batches`, which run it is. `settings` are everything the result depends on; a
-    checkpoint of others is refused. Raises DivergenceError with the step at which the loss stopped being finite,
+    checkpoint of others is refused, and `longer` says which of them may differ in the end of a shorter training that is
+    gone on from. Raises DivergenceError with the step at which the loss stopped being finite,
     Interrupted after SIGTERM or Ctrl-C.
     """
     step = engine.Minimize(
@@ -91,6 +93,6 @@ def fit(
         keeps=keeps,
         best=None if best is None else Best(best),
     )
-    resumable.run(moving, epochs=epochs, checkpoint=checkpoint, settings=settings, by_time=True)
+    resumable.run(moving, epochs=epochs, checkpoint=checkpoint, settings=settings, by_time=True, longer=longer)
     steps = {f"step_{name}": moving.column(name) for name in moving.moving.columns}
     return Trained(steps, moving.measured_arrays(), moving.weights(), moving.best)

@@ -44,7 +44,14 @@ def fit(
     torch.manual_seed(streams.torch_seed(*objective.stream, "init"))
     network = build().to(train.labels.device)
     moving = assemble(network, train, test, training, objective, keeper=Keeper(checkpoints.kept_of(checkpoint)))
-    resumable.run(moving, epochs=training.epochs, checkpoint=checkpoint, settings=settings, by_time=False)
+    resumable.run(
+        moving,
+        epochs=training.epochs,
+        checkpoint=checkpoint,
+        settings=settings,
+        by_time=False,
+        longer=resumable.Longer(("training.epochs",), optimizers.obstacle(training.schedule)),
+    )
     logits = evaluation.predict(network, test, precision=training.precision, channels_last=training.channels_last)
     correct = evaluation.binary_correct(logits, test.labels)
     found = history(moving) | {"test_correct": correct.cpu().numpy().astype(np.uint8)}

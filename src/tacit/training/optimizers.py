@@ -53,6 +53,11 @@ def rate(schedule: Schedule, learning_rate: float, *, epochs: int) -> Callable[[
     return lambda time: learning_rate * (1 + math.cos(math.pi * time / epochs)) / 2
 
 
+def obstacle(schedule: Schedule) -> str:
+    """Return why a training at such a rate cannot go on for more epochs, once it has ended; empty if it can."""
+    return "" if schedule == "constant" else f"its learning rate depends on the number of epochs (schedule: {schedule})"
+
+
 def stepwise(
     learning_rate: float,
     *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -77,6 +77,23 @@ class Loop(Protocol):
         """
         ...
 
+    def obstacle(self, state: Mapping[str, Any]) -> str:
+        """Return why what ended as `state`, after fewer epochs, cannot go on as this one; empty if it can."""
+        ...
+
+    def go_on(self) -> None:
+        """Having loaded the end of a shorter training, be what this one is after as many epochs."""
+        ...
+
+
+class Longer(NamedTuple):
+    """How a training that has ended can be made a longer one."""
+
+    settings: tuple[str, ...]
+    """Settings that differ, as dotted paths; the first is the number of epochs, or what else measures its length."""
+    obstacle: str = ""
+    """Why it cannot; empty if it can."""
+
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:
     """Return the states of torch's global generators, as part of the state of a loop that draws from them."""
@@ -100,24 +117,15 @@ def run(
     checkpoint: str | Path,
     settings: Mapping[str, Any],
     by_time: bool,
+    longer: Longer,
     what: str = "training",
 ) -> None:
-    """Run `loop` to its end, from `checkpoint` if there is one of these `settings`.
+    """Run `loop` to its end, from `checkpoint` if there is one of these `settings`, or from the end of a shorter one.
 
     It is saved every so many seconds if `by_time` (for epochs of milliseconds or of hours), else every so many epochs.
     `what` names it in the progress, of `epochs` at most. Raises Interrupted, after saving, on SIGTERM or Ctrl-C.
     """
-    # On the CPU, where what is only kept may stay; a loop takes the rest to its device.
-    state = checkpoints.load(checkpoint, settings=settings, device=torch.device("cpu"))
-    if state is not None:
-        try:
-            loop.load_state(state)
-        except checkpoints.Damaged as error:
-            checkpoints.set_aside(checkpoint, str(error))
-        else:
-            log.info("resuming %s", loop.place)
-    # What it holds is the loop's by now; a second one would stay in memory for as long as the training takes.
-    del state
+    _begin(loop, checkpoint, settings, longer)
     progress = Progress(epochs, what=what, unit="epoch", done=loop.epoch)
     shown, started = loop.epoch, time.monotonic()
     with checkpoints.Termination() as termination:
@@ -137,3 +145,30 @@ def run(
                 log.warning("asked to end; saved %s", loop.place)
                 raise checkpoints.Interrupted(143)
     progress.close()
+    if checkpoints.ends_are_kept():
+        checkpoints.save(checkpoint, loop.state(), settings=settings)
+
+
+def _begin(loop: Loop, checkpoint: str | Path, settings: Mapping[str, Any], longer: Longer) -> None:
+    """Let `loop` begin where its checkpoint, or the end of a shorter one, was; no state is left in memory."""
+    # On the CPU, where what is only kept may stay; a loop takes the rest to its device.
+    cpu = torch.device("cpu")
+    place = Path(checkpoint)
+    try:
+        if (state := checkpoints.load(place, settings=settings, device=cpu)) is not None:
+            loop.load_state(state)
+            log.info("resuming %s", loop.place)
+            return
+        place = checkpoints.end_of(checkpoint)
+        state = checkpoints.load_end(checkpoint, settings=settings, longer=longer.settings, device=cpu)
+        if state is None:
+            return
+        if why := longer.obstacle or loop.obstacle(state):
+            raise checkpoints.NotContinued(why)
+        loop.load_state(state)
+        loop.go_on()
+        log.info("going on from the end of a shorter training, %s", loop.place)
+    except checkpoints.Damaged as error:
+        checkpoints.set_aside(place, str(error))
+    except checkpoints.NotContinued as error:
+        log.warning("training from the beginning, not from the end that is kept as %s: %s", place, error)
