@@ -47,7 +47,13 @@ TINY = {
         "coefficients": [1],
         "images": {"num_train": 20, "num_test": 10, "subset": "first"},
         "pairs": {"num_train": 16, "num_test": 8, "test_from": "train"},
-        "training": {"batch_size": 8, "epochs": 1},
+        "training": {
+            "batch_size": 8,
+            "epochs": 2,
+            "keep": 2,
+            "evaluate_every": 2,
+            "early_stopping": {"by": "train_loss", "least_change": 0.1, "patience": 1, "cooldown": 1},
+        },
     },
     "rank_dynamics": {
         "tasks": ["completion", "sensing"],
@@ -82,6 +88,7 @@ TINY = {
         "sgd": {"momentum": 0.5, "weight_decay": 0.01},
         "scratch": {"epochs": 3},
         "continued": {"epochs": 1, "keep_momentum": True},
+        "keep_margins": True,
     },
 }
 """What is laid over the smoke scale."""

@@ -68,7 +68,7 @@ WORDS = st.sampled_from(
      "linear", "average", "constant", "ntrunc", "quad", "relu", "gelu", "elu", "sigmoid", "plain", "none",
      "published", "linear_skip", "inc_skip", "scaled", "dynamic", "dynamic_guarded", "trained", "trained_from_one",
      "sin", "dense", "weight", "frobenius", "tensor_train", "snip", "grasp", "vgg", "resnet", "wide_resnet", "ov",
-     "attention", "all", "numbers", "best", "last", True, False]
+     "attention", "all", "numbers", "best", "last", "last epoch", "best epoch", "test_accuracy", True, False]
 )  # fmt: skip
 
 COSTLY = {
@@ -146,9 +146,9 @@ def others(value):
     if isinstance(value, float):
         return [value / 2, 1.5 * value, 0.1, 0.0, 1.0]
     return ["adam", "huber", "orthogonal", "identity", "layer", "product", "positive", "any", "sensing", "completion",
-            "float64", "bfloat16", "lcn", "relu", "dynamic_guarded", "trained", "plain", "constant",
-            "readme", "random", "top2", "train", "published", "dense", "weight", "random_tickets", "linear", "last",
-            1, 2, 0.5, True]  # fmt: skip
+            "float64", "bfloat16", "lcn", "relu", "dynamic_guarded", "trained", "plain", "constant", "test_accuracy",
+            "every epoch", "readme", "random", "top2", "train", "published", "dense", "weight", "random_tickets",
+            "linear", "last", 1, 2, 0.5, True]  # fmt: skip
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from tacit.settings.networks import Training
 from tacit.settings.untied import String
 from tacit.training import chain, descent, fitting, networks, resumable
 from tacit.training.batches import Batches
+from tacit.training.keeping import Best
 from tacit.training.objectives import LongRangeBinaryCrossEntropy
 
 
@@ -164,7 +165,7 @@ NOT_CONTINUED = {
         "it was not measured after epoch 1, as a longer one is",
     ),
     "best of other epochs": (
-        partial(classes, measured=lambda epochs: sorted({0, 4, epochs}), best="first"), (3, 5),
+        partial(classes, measured=lambda epochs: sorted({0, 4, epochs}), best=Best("first")), (3, 5),
         "not measured after, such as 3",
     ),
     "evaluated elsewhere": (factorization, (7, 20), "it was evaluated after epoch 7, where a longer one is not"),

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tacit.settings.base import Count, Distinct, Fraction, NonNegativeInt, Positive, Settings
+from tacit.settings import networks
+from tacit.settings.base import Count, Distinct, Fraction, NonNegativeInt, Positive
 from tacit.settings.images import Images
-from tacit.settings.networks import Precision
+from tacit.settings.networks import Followed, Precision, evaluated
+
+Metric = networks.Metric | Literal["held_out_loss", "held_out_accuracy"]
 
 
-class Training(Settings):
+class EarlyStopping(networks.EarlyStopping):
+    """When a training ends that gets no better, on the test, while learning, or on the images that are held out."""
+
+    by: Metric = "test_loss"  # type: ignore[assignment]
+
+
+class Training(Followed):
     """SGD with momentum, at a rate that falls at each milestone."""
 
     epochs: Count
@@ -30,6 +39,15 @@ class Training(Settings):
     """Epochs between two looks at test accuracy and norms; the ends are always among them."""
     precision: Precision = "float32"
     compile: bool = False
+    best_by: Metric = "test_loss"  # type: ignore[assignment]
+    early_stopping: EarlyStopping | None = None
+
+    @model_validator(mode="after")
+    def _is_held_out(self) -> Self:
+        chosen = [self.best_by, *([self.early_stopping.by] if self.early_stopping else [])]
+        if not self.held_out and any(metric.startswith("held_out") for metric in chosen):
+            raise ValueError("held_out_loss and held_out_accuracy are of images that are held out; set held_out")
+        return self
 
     @model_validator(mode="after")
     def _milestones_are_later(self) -> Self:
@@ -40,7 +58,7 @@ class Training(Settings):
     @property
     def measured(self) -> list[int]:
         """Epochs after which networks are looked at; 0 is before training."""
-        return sorted({*range(0, self.epochs + 1, self.every), self.epochs})
+        return evaluated(self.epochs, self.every)
 
     def check_images(self, images: Images) -> None:
         """Raise ValueError if images cannot be shifted so far, or none are left to learn from."""

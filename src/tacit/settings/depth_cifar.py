@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,7 +22,7 @@ from tacit.settings.base import (
     check_runs,
 )
 from tacit.settings.images import Images, check_side
-from tacit.settings.networks import Precision, Schedule
+from tacit.settings.networks import Followed, Precision, Schedule, evaluated
 from tacit.settings.power_law import PowerLaw
 
 Depth = Annotated[int, Field(ge=8, le=10_000)]
@@ -41,7 +41,7 @@ class Network(Settings):
     """a"""
 
 
-class Training(Settings):
+class Training(Followed):
     """How a network of L layers is trained: SGD at a rate of c L^b."""
 
     epochs: Count
@@ -59,6 +59,15 @@ class Training(Settings):
     """Half of them are mirrored."""
     precision: Precision = "float32"
     compile: bool = False
+    evaluate_every: Count = 1
+    """Epochs between two tests; before the first and after the last there always is one."""
+
+    later: ClassVar[tuple[str, ...]] = (*Followed.later, "evaluate_every")
+
+    @property
+    def measured(self) -> list[int]:
+        """Epochs after which networks are tested; 0 is before training."""
+        return evaluated(self.epochs, self.evaluate_every)
 
     def learning_rate(self, depth: int) -> float:
         """Return the rate of a network of so many layers."""

@@ -88,6 +88,7 @@ class RunSettings(Settings):
     images: Images
     network: Network = Network()
     training: Training
+    """Without early stopping in runs whose norms are recorded or replayed."""
     matricisation: Literal["repaired", "published"] = "repaired"
     """How a kernel becomes a matrix for the spectral initialisation: as layers read it, or scrambled as published."""
     residual: Annotated[float, Field(ge=0, le=10)] = 0.0

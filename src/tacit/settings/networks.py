@@ -77,14 +77,55 @@ Schedule = Literal["constant", "cosine"]
 """Of the learning rate: constant, as published, or falling to 0 at the last step along half a cosine."""
 
 
-Keep = Literal["none", "last epoch", "best epoch", "every epoch"]
-"""Of which epochs weights are written down; every one begins with 0, before training."""
+Keep = Literal["none", "last epoch", "best epoch", "every epoch"] | Count
+"""Of which epochs weights are written down; every one, or every so many, begins with 0, before training, and ends with
+the last."""
 
-BestBy = Literal["test_loss", "test_accuracy", "train_loss", "train_accuracy"]
+Metric = Literal["test_loss", "test_accuracy", "train_loss", "train_accuracy"]
 """By what an epoch is the best: the least loss or the greatest accuracy, the earliest of equal ones."""
 
 
-class Training(Settings):
+class EarlyStopping(Settings):
+    """When a training ends that gets no better."""
+
+    by: Metric = "test_loss"
+    """A loss that falls, or an accuracy that rises."""
+    least_change: NonNegative = 0.0
+    """By more than this it must, over the best so far, to be better."""
+    patience: NonNegativeInt = 0
+    """Training stops once more than so many looks in a row were no better."""
+    cooldown: NonNegativeInt = 0
+    """Of so many epochs at the beginning nothing is asked."""
+
+
+class Followed(Settings):
+    """What is kept of a training, and what ends it before its time."""
+
+    keep: Keep = "none"
+    best_by: Metric = "test_loss"
+    early_stopping: EarlyStopping | None = None
+
+    later: ClassVar[tuple[str, ...]] = ("keep", "best_by", "early_stopping")
+
+    def kept_of(self, epochs: int) -> range:
+        """Return the epochs, of so many, whose weights are written down, but for the last and the best."""
+        if isinstance(self.keep, int):
+            return range(0, epochs + 1, self.keep)
+        return range(epochs + 1 if self.keep == "every epoch" else 0)
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the weights of the last epoch are written down, whichever that is."""
+        return self.keep not in ("none", "best epoch")
+
+    @model_validator(mode="after")
+    def _best_is_kept(self) -> Self:
+        if self.keep != "best epoch":
+            check_unused(self, "best_by", why="means nothing unless keep is best epoch")
+        return self
+
+
+class Training(Followed):
     """How a network is trained."""
 
     optimizer: Optimizer
@@ -100,20 +141,28 @@ class Training(Settings):
     precision: Precision
     channels_last: bool
     compile: bool
-    keep: Keep = "none"
-    best_by: BestBy = "test_loss"
+    evaluate_every: Count = 1
+    """Epochs between two tests; after the last there always is one."""
 
-    later: ClassVar[tuple[str, ...]] = ("keep", "best_by")
+    later: ClassVar[tuple[str, ...]] = (*Followed.later, "evaluate_every")
+
+    @property
+    def measured(self) -> list[int]:
+        """Epochs after which networks are tested."""
+        return evaluated(self.epochs, self.evaluate_every)[1:]
 
     @model_validator(mode="after")
     def _momentum_is_used(self) -> Self:
-        if self.keep != "best epoch":
-            check_unused(self, "best_by", why="means nothing unless keep is best epoch")
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(
                 f"momentum = {self.momentum:g} is for the optimizer sgd; {self.optimizer} has its own; set momentum: 0"
             )
         return self
+
+
+def evaluated(epochs: int, every: int) -> list[int]:
+    """Return the epochs after which there is a look every so many, from 0, before training, to the last."""
+    return sorted({*range(0, epochs + 1, every), epochs})
 
 
 class LongRangeRegularizer(Settings):

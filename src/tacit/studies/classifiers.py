@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -30,6 +30,8 @@ ARRAYS = {
     "held_out_loss": store.Array("float64", "measured", optional=True),
     "held_out_accuracy": store.Array("float64", "measured", optional=True),
     "test_correct": store.Array("uint8", "images"),
+    # State of the network at the epochs that are kept, weights_<epoch>_<name>.
+    "weights_*": store.Array("float32 int64", "..."),
 }
 """What every such run file holds."""
 
@@ -90,7 +92,7 @@ def fit(
     `measure` finds. `decays` act on gradients besides, `after` after each step. Raises as
     `tacit.training.fitting.fit` does; an interrupted training continues from `checkpoint`.
     """
-    from tacit.training import evaluation, fitting, optimizers, resumable
+    from tacit.training import engine, evaluation, fitting, optimizers, resumable
     from tacit.training.batches import Batches
 
     shares = "its learning rate falls at shares of all epochs (milestones)" if own.milestones else ""
@@ -113,9 +115,9 @@ def fit(
         advice=f"reduce learning_rate (now {own.learning_rate:g}) or coefficient (now {coefficient:g})",
         measure=look,
         measured=own.measured,
-        kept=(),
         checkpoint=checkpoint,
         settings=settings,
+        **engine.followed(own, own.epochs),
         longer=resumable.Longer(("training.epochs",), shares),
         precision=own.precision,
         compile=own.compile,
@@ -129,6 +131,7 @@ def fit(
     arrays["learning_rate"] = np.array([rate(epoch) for epoch in arrays["epoch"]])
     logits = evaluation.predict(network, test, precision=own.precision)
     arrays["test_correct"] = (logits.argmax(1) == test.labels).cpu().numpy().astype(np.uint8)
+    arrays |= cast(dict[str, Any], trained.kept)
     return Trained(arrays, np.stack(noted, 1) if noted else None, logits)
 
 

@@ -139,6 +139,20 @@ def build(
     return Start(made.model.to(device), count, made.rank_scale)
 
 
+def blank(settings: RunSettings, variant: Variant, named: Named) -> nn.Module:
+    """Return a network of a variant, on the CPU, to put weights into that were trained; of a sparse one masks, too."""
+    import torch
+
+    from tacit.nn.pruning import maskable_layers
+
+    if variant.method == "dense" or variant.is_factorized:
+        return build(settings, variant, named, seed=0, device=torch.device("cpu")).network
+    network = dense(settings, named, seed=0)
+    for layer in maskable_layers(network).values():
+        layer.register_buffer("mask", torch.ones_like(layer.weight, requires_grad=False))
+    return network
+
+
 def _factorized(
     whole: nn.Module, settings: RunSettings, variant: Variant, named: Named, generator: torch.Generator
 ) -> FactorizedModel:

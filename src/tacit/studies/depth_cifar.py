@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -34,9 +34,11 @@ RUN = store.Kind(
         # Of the batch before each step; Omega is that of single images.
         **{f"step_{name}": _STEPS for name in ("loss", "accuracy", "omega")},
         "step_images": store.Array("int64", "steps"),
-        # By epoch, the first before training.
+        # By epoch that is tested, the first before training.
         **{name: _MEASURED for name in ("epoch", "test_loss", "test_accuracy", "test_top2")},
         "test_correct": store.Array("uint8", "images"),
+        # State of the network at the epochs that are kept, weights_<epoch>_<name>.
+        "weights_*": store.Array("float32 int64", "..."),
     },
 )
 """Kind of file."""
@@ -74,8 +76,7 @@ def train(
     import torch
 
     from tacit import devices
-    from tacit.nn.scaled_convnets import ScaledConvNet
-    from tacit.training import fitting, optimizers, resumable
+    from tacit.training import engine, fitting, optimizers, resumable
     from tacit.training.batches import Batches
     from tacit.training.images import Augmented, images_on
     from tacit.training.objectives import CrossEntropyWithOmega
@@ -85,13 +86,7 @@ def train(
     with devices.acquire() as device:
         train_images, test_images = images_on(device, images, settings.images)
         torch.manual_seed(streams.torch_seed(*stream, "init", depth))
-        network = ScaledConvNet(
-            depth,
-            width=settings.network.width,
-            delta_exponent=settings.network.delta_exponent,
-            in_channels=settings.images.channels,
-            num_classes=settings.images.num_classes,
-        ).to(device)
+        network = build(settings, depth=depth).to(device)
         batches = Batches(len(train_images.labels), own.batch_size, stream)
         trained = fitting.fit(
             network,
@@ -103,8 +98,8 @@ def train(
             epochs=own.epochs,
             advice=f"reduce rate_factor or rate_exponent (the learning rate is {rate:g})",
             measure=lambda current: _evaluate(current, test_images, settings, seed=seed)[0],
-            measured=range(own.epochs + 1),
-            kept=(),
+            measured=own.measured,
+            **engine.followed(own, own.epochs),
             checkpoint=checkpoint,
             settings={"depth": depth, "seed": seed} | settings.plain(),
             longer=resumable.Longer(("training.epochs",), optimizers.obstacle(own.schedule)),
@@ -114,8 +109,22 @@ def train(
             rate=optimizers.rate(own.schedule, rate, epochs=own.epochs),
         )
         _, correct = _evaluate(network, test_images, settings, seed=seed)
-    sizes = np.tile(batches.sizes(), own.epochs)
-    return {**trained.steps, "step_images": sizes.astype(np.int64), **trained.measures, "test_correct": correct}
+    sizes = np.tile(batches.sizes(), len(trained.steps["step_loss"]) // batches.steps)
+    arrays = {**trained.steps, "step_images": sizes.astype(np.int64), **trained.measures, "test_correct": correct}
+    return arrays | cast(dict[str, Any], trained.kept)
+
+
+def build(settings: RunSettings, *, depth: int) -> nn.Module:
+    """Return the network, drawn from torch's global generator."""
+    from tacit.nn.scaled_convnets import ScaledConvNet
+
+    return ScaledConvNet(
+        depth,
+        width=settings.network.width,
+        delta_exponent=settings.network.delta_exponent,
+        in_channels=settings.images.channels,
+        num_classes=settings.images.num_classes,
+    )
 
 
 def _evaluate(
@@ -172,13 +181,14 @@ def tables(
         axes = {name: run.settings[name] for name in AXES}
         arrays, training = run.arrays, Training.from_plain(run.settings["training"])
         answers[axes["depth"], axes["seed"]] = arrays["test_correct"].astype(float)
-        steps = len(arrays["step_loss"]) // (len(arrays["epoch"]) - 1)
+        tested = arrays["epoch"].astype(int)
+        steps = len(arrays["step_loss"]) // tested[-1]
         weights = arrays["step_images"].reshape(-1, steps)
         train_loss = (arrays["step_loss"].reshape(-1, steps) * weights).sum(1) / weights.sum(1)
         series = _gradients(arrays, steps, fit)
         gradients.append(series.assign(**axes))
         values = {name: arrays[name] for name in ("epoch", "test_loss", "test_accuracy", "test_top2")}
-        curves.append(pd.DataFrame(values | {"train_loss": [np.nan, *train_loss]}).assign(**axes))
+        curves.append(pd.DataFrame(values | {"train_loss": [np.nan, *train_loss[tested[1:] - 1]]}).assign(**axes))
         ends = {name: arrays[name][-1] for name in ("test_accuracy", "test_top2", "test_loss")}
         ends |= {"train_loss": train_loss[-1], "learning_rate": training.learning_rate(axes["depth"])}
         rows.append(axes | ends | _law(series, axes, fit))

@@ -118,6 +118,9 @@ def train(
     from tacit.training.images import Augmented, images_on
 
     own, stream = settings.training, (STUDY, "train", seed)
+    if variant.decay in ("recorded", "replayed"):
+        # Step by step one has the norms of the other, so both have all steps.
+        own = own.model_copy(update={"early_stopping": None})
     with devices.acquire() as device:
         learned, test = images_on(device, images, settings.images)
         train_images, held_out = classifiers.divided(learned, own.held_out, (STUDY, "held out", seed))

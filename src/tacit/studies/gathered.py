@@ -183,10 +183,10 @@ def _curves(panel: Panel, run: Run, name: str) -> list[_Curve]:
     if panel.stop is not None:
         kept &= along.values <= panel.stop
     if panel.least_loss is not None:
-        loss = recorded.quantity(run, panel.loss)
-        if loss.axes != what.axes[:1]:
+        losses = recorded.beside(run, recorded.quantity(run, panel.loss), what)
+        if losses is None:
             raise LookingError(f"{run.path}: {panel.loss} was not recorded when {name} was; name another loss")
-        below = np.flatnonzero(loss.values < panel.least_loss)
+        below = np.flatnonzero(losses < panel.least_loss)
         kept &= np.arange(len(kept)) <= (below[0] if len(below) else len(kept))
     found = []
     for component, values in _components(panel, run, what, what.values):

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tacit import store
 from tacit.errors import UserError
-from tacit.settings import untied as untied_settings
+from tacit.settings.base import Settings
 from tacit.settings.images import Images
 from tacit.settings.networks import Network
-from tacit.studies import pathfinder, same_class, translation, untied
+from tacit.studies import compressed, depth_cifar, factorized, pathfinder, same_class, translation, untied
 
 if TYPE_CHECKING:
     from torch import nn
+
+Block = TypeVar("Block", bound=Settings)
 
 Epoch = int | str
 """A number, 0 being before training; of translations `best` or `last`."""
@@ -53,15 +55,15 @@ def model(path: str | Path, epoch: Epoch | None = None) -> nn.Module:
     return _BUILDERS[contents.kind](path, contents.settings, chosen).eval()
 
 
-def _residual(kind: store.Kind, channels: Callable[[Mapping[str, Any]], int]) -> Callable[..., nn.Module]:
-    """Return what makes a residual network with one logit of a run file of this kind."""
+def _loaded(kind: store.Kind, build: Callable[[Mapping[str, Any]], nn.Module]) -> Callable[..., nn.Module]:
+    """Return what puts the weights of a run file of this kind into the network that is built by its settings."""
 
     def load(path: str | Path, settings: Mapping[str, Any], epoch: Epoch) -> nn.Module:
         import torch
 
-        from tacit.nn import resnets
-
-        built = resnets.build(Network.from_plain(settings["network"]), in_channels=channels(settings))
+        # Drawing what the weights come in place of must not move the generator of whoever asks.
+        with torch.random.fork_rng(devices=()):
+            built = build(settings)
         places = {name: f"weights_{epoch}_{name}" for name in built.state_dict()}
         arrays = store.read(path, kind=kind, names=places.values()).arrays
         built.load_state_dict({name: torch.from_numpy(arrays[place]) for name, place in places.items()})
@@ -70,10 +72,44 @@ def _residual(kind: store.Kind, channels: Callable[[Mapping[str, Any]], int]) ->
     return load
 
 
+def _of(model: type[Block], settings: Mapping[str, Any]) -> Block:
+    """Return the part of the settings in a file that is a block of its own, besides the axes."""
+    return model.from_plain({name: settings[name] for name in model.model_fields if name in settings})
+
+
+def _resnet(settings: Mapping[str, Any], *, channels: int) -> nn.Module:
+    from tacit.nn import resnets
+
+    return resnets.build(Network.from_plain(settings["network"]), in_channels=channels)
+
+
+def _of_pathfinder(settings: Mapping[str, Any]) -> nn.Module:
+    return _resnet(settings, channels=1)
+
+
+def _of_same_class(settings: Mapping[str, Any]) -> nn.Module:
+    return _resnet(settings, channels=Images.from_plain(settings["images"]).channels)
+
+
+def _of_depth_cifar(settings: Mapping[str, Any]) -> nn.Module:
+    return depth_cifar.build(_of(depth_cifar.RunSettings, settings), depth=settings["depth"])
+
+
+def _of_factorized(settings: Mapping[str, Any]) -> nn.Module:
+    variant = factorized.Variant(*(settings[name] for name in factorized.Variant._fields))
+    own = _of(factorized.RunSettings, settings)
+    return factorized.build(own, variant, depth=settings["depth"], seed=settings["seed"]).network
+
+
+def _of_compressed(settings: Mapping[str, Any]) -> nn.Module:
+    variant = compressed.Variant(*(settings[name] for name in compressed.Variant._fields))
+    named = compressed.Named(*(settings[name] for name in compressed.Named._fields))
+    return compressed.blank(_of(compressed.RunSettings, settings), variant, named)
+
+
 def _untied(path: str | Path, settings: Mapping[str, Any], epoch: Epoch) -> nn.Module:
-    own = {name: settings[name] for name in untied_settings.RunSettings.model_fields if name in settings}
     assert isinstance(epoch, int)
-    return untied.load(path, settings["network"], epoch, untied_settings.RunSettings.from_plain(own))
+    return untied.load(path, settings["network"], epoch, _of(untied.RunSettings, settings))
 
 
 def _translator(path: str | Path, settings: Mapping[str, Any], epoch: Epoch) -> nn.Module:
@@ -83,8 +119,11 @@ def _translator(path: str | Path, settings: Mapping[str, Any], epoch: Epoch) -> 
 
 
 _BUILDERS: Mapping[str, Callable[[str | Path, Mapping[str, Any], Epoch], nn.Module]] = {
-    pathfinder.RUN.name: _residual(pathfinder.RUN, lambda settings: 1),
-    same_class.RUN.name: _residual(same_class.RUN, lambda settings: Images.from_plain(settings["images"]).channels),
+    pathfinder.RUN.name: _loaded(pathfinder.RUN, _of_pathfinder),
+    same_class.RUN.name: _loaded(same_class.RUN, _of_same_class),
+    depth_cifar.RUN.name: _loaded(depth_cifar.RUN, _of_depth_cifar),
+    factorized.RUN.name: _loaded(factorized.RUN, _of_factorized),
+    compressed.RUN.name: _loaded(compressed.RUN, _of_compressed),
     untied.RUN.name: _untied,
     translation.RUN.name: _translator,
 }

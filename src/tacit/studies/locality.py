@@ -18,12 +18,15 @@ from tacit.studies import ledger
 from tacit.studies.tables import over_seeds
 
 METRICS = {
-    name: store.Array("float64", "epochs")
-    for name in ("train_loss", "train_accuracy", "regularization", "test_loss", "test_accuracy", "learning_rate")
+    **{name: store.Array("float64", "epochs") for name in ("train_loss", "train_accuracy", "regularization")},
+    **{name: store.Array("float64", "tests") for name in ("test_loss", "test_accuracy", "learning_rate")},
 }
-"""What a run file has of every epoch; what `tacit.training.networks.METRICS` names."""
+"""What a run file has of every epoch, and of those that are tested, the last among them; what
+`tacit.training.networks.METRICS` names."""
 
 ARRAYS = METRICS | {
+    # Where not every epoch is tested.
+    "test_epochs": store.Array("int64", "tests", optional=True),
     "test_correct": store.Array("uint8", "images"),
     "weights_*": store.Array("float32 int64", "..."),
 }
@@ -72,7 +75,7 @@ def _table(axis: Axis, runs: Iterable[store.Record]) -> pd.DataFrame:
     rows = []
     for run in runs:
         row = {name: run.settings[name] for name in (axis.difficulty, "coefficient", "seed")}
-        row["epochs"] = len(run.arrays["test_accuracy"])
+        row["epochs"] = len(run.arrays["train_accuracy"])
         row |= {name: values[-1] for name, values in run.arrays.items() if name in METRICS}
         rows.append(row)
     return pd.DataFrame(rows).sort_values([axis.difficulty, "coefficient", "seed"], ignore_index=True)

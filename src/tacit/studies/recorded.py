@@ -23,6 +23,7 @@ from tacit.settings.base import suggest
 PLACES = {
     "epoch": "epoch",
     "epochs": "epoch",
+    "test_epochs": "epoch",
     "iterations": "iteration",
     "variation_epochs": "epoch",
     "kept_epochs": "epoch",
@@ -32,6 +33,9 @@ PLACES = {
     "*_alpha": "alpha",
 }
 """Names (or patterns) of arrays that say where along an axis the others lie, and what one such number is called."""
+
+COUNTED = {"tests": "epoch"}
+"""What the entries of an axis count, from 1, if neither an array nor the name of the axis says it."""
 
 MOST_NUMBERS = 20_000_000
 """An array of more numbers is no quantity that is looked at as such."""
@@ -194,26 +198,39 @@ def places(run: Run, axis: str, length: int) -> Places:
 
 def one_of(axis: str) -> str:
     """Return what one entry of an axis is called."""
-    return axis.removesuffix("s") or "component"
+    return COUNTED.get(axis) or axis.removesuffix("s") or "component"
 
 
 def against(run: Run, what: Quantity, x: str | None) -> Places:
     """Return where the values of `what` lie along its first axis, in terms of `x`: by default what there is.
 
-    `x` may be a place (epoch, step, iteration), another quantity along the same axis, or, of steps, epoch: the share of
-    the steps that were made, of the epochs. Raises LookingError if it is none of these.
+    `x` may be a place (epoch, step, iteration), another quantity that was recorded there, or, of steps, epoch: the
+    share of the steps that were made, of the epochs. Raises LookingError if it is none of these.
     """
     axis, length = what.axes[0], what.values.shape[0]
     own = places(run, axis, length)
     if x in (None, own.label, axis, one_of(axis)):
         return own
-    if x in run.quantities and run.quantities[x].axes == what.axes[:1]:
-        return Places(str(x), run.quantities[x].values, shared=is_place(str(x)))
+    if x in run.quantities and (values := beside(run, run.quantities[x], what)) is not None:
+        return Places(str(x), values, shared=is_place(str(x)))
     epochs = [found.values for name, found in run.quantities.items() if name == "epoch" and found.values.ndim == 1]
     if x == "epoch" and axis == "steps" and epochs and len(epochs[0]):
         return Places("epoch", np.arange(length) / length * epochs[0][-1], shared=True)
     others = [name for name, found in run.quantities.items() if found.axes == what.axes[:1] and found is not what]
     raise LookingError(f"{run.path}: {what.name} cannot be drawn against {x}; {suggest(str(x), [own.label, *others])}")
+
+
+def beside(run: Run, other: Quantity, what: Quantity) -> np.ndarray | None:
+    """Return the values of another quantity where those of `what` lie, None if it has not one for each."""
+    if other.axes == what.axes[:1]:
+        return other.values
+    if len(other.axes) != 1:
+        return None
+    own, its = places(run, what.axes[0], len(what.values)), places(run, other.axes[0], len(other.values))
+    # As of test and training, if not every epoch is tested.
+    if its.label != own.label or not np.isin(own.values, its.values).all():
+        return None
+    return other.values[np.searchsorted(its.values, own.values)]
 
 
 def differing(runs: Iterable[Run]) -> list[str]:

@@ -139,6 +139,7 @@ def train(
     from tacit import devices
     from tacit.optim.nesterov import Nesterov
     from tacit.training import evaluation, fitting, optimizers, resumable
+    from tacit.training.keeping import Best
     from tacit.training.objectives import LabelSmoothedCrossEntropy
     from tacit.training.sentences import Sentences, TokenBatches, evaluation_batches
 
@@ -196,7 +197,7 @@ def train(
             precision=own.precision,
             rate=rate,
             decays=decays,
-            best="valid_loss",
+            best=Best("valid_loss"),
             run=f"{STUDY}, {', '.join(f'{name} {value}' for name, value in variant._asdict().items())}, seed {seed}",
         )
     assert trained.best is not None

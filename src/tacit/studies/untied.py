@@ -224,9 +224,7 @@ def _run(
     )
     arrays = dict(trained.measures)
     arrays["test_correct"] = arrays["test_correct"].astype(np.uint8)
-    for epoch, state in trained.weights.items():
-        arrays |= {_name_of(epoch, name): cast(Any, weight) for name, weight in state.items()}
-    return arrays | trained.steps
+    return arrays | cast(dict[str, Any], trained.kept) | trained.steps
 
 
 def _give_no_gradient(inert: Iterable[torch.Tensor]) -> None:

@@ -10,6 +10,7 @@ Epochs count from 0, the network as it is given.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from tacit.errors import DivergenceError
 from tacit.events import Events
 from tacit.nn import layout
+from tacit.settings.networks import EarlyStopping, Followed
 from tacit.training import finite, resumable
 from tacit.training import precision as precisions
 from tacit.training.batches import Drawn
@@ -158,9 +160,9 @@ class Engine:
 
     `run` and `advice` are words for an error: which run this is, and what to change if it diverges. `measure` is called
     at the epochs in `measured`, weights are kept in `keeper` at those in `kept` (the last epoch excepted, whose weights
-    are those of the network itself), with what `keeps` returns if it is given, and in `best` those with which something
-    that is measured, or a mean over the epoch (`train_loss`), is best. The training ends after `epochs`, or once
-    `stops` says so, given the engine.
+    are those of the network itself, kept if it is among them or `keeps_last`), with what `keeps` returns if it is
+    given, and in `best` those with which something that is measured, or a mean over the epoch (`train_loss`), is best.
+    The training ends after `epochs`, or once `stops` says so, given the engine.
     """
 
     def __init__(
@@ -176,13 +178,14 @@ class Engine:
         kept: Collection[int] = (),
         keeper: Keeper | None = None,
         keeps: Callable[[], Mapping[str, Tensor]] | None = None,
+        keeps_last: bool = False,
         best: Best | None = None,
         stops: Callable[[Engine], bool] | None = None,
     ):
         self.moving, self.batches, self.epochs = step, batches, epochs
         self.run, self.advice = run, advice
         self.measure, self.measured, self.kept, self.keeper = measure, measured, kept, keeper
-        self.keeps = keeps or dict
+        self.keeps, self.keeps_last = keeps or dict, keeps_last
         self.best, self.stops = best, stops
         self.events = Events()
         self.epoch = self.step = 0
@@ -260,7 +263,9 @@ class Engine:
         # Before they are measured, which not everything that is infinite can be.
         state = self.moving.network.state_dict()
         finite.check(state, when=when, advice=self.advice)
-        if self.measure is not None and self.epoch in self.measured:
+        # Where the training ends early there is a look besides.
+        ends_here = self.stops is not None and self.stops(self)
+        if self.measure is not None and (self.epoch in self.measured or ends_here):
             found = {"epoch": self.epoch, **self.measure()}
             tensors = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in found.items()}
             finite.check(tensors, when=when, advice=self.advice)
@@ -307,6 +312,11 @@ class Engine:
     def _measured_names(self) -> list[str]:
         return list(self.measures[0]) if self.measures else []
 
+    def kept_arrays(self) -> dict[str, Kept | Tensor]:
+        """Return what was kept, by the names that it has in files: weights_<epoch>_<name>."""
+        found = self.weights() if self.best is None else {self.best.epoch: self.best.weights}
+        return {f"weights_{epoch}_{name}": tensor for epoch, state in found.items() for name, tensor in state.items()}
+
     def weights(self) -> dict[int, Mapping[str, Kept | Tensor]]:
         """Return what was kept by epoch: on the CPU at the last, before it on disk until it is used.
 
@@ -315,7 +325,7 @@ class Engine:
         found: dict[int, Mapping[str, Kept | Tensor]] = {}
         if self.keeper is not None:
             found.update(self.keeper.states)
-        if self.epoch in self.kept:
+        if self.epoch in self.kept or self.keeps_last:
             state = {**self.moving.network.state_dict(), **self.keeps()}
             found[self.epoch] = {name: tensor.detach().cpu() for name, tensor in state.items()}
         return found
@@ -366,8 +376,36 @@ class Engine:
 
     def go_on(self) -> None:
         """Having loaded the end of a shorter training, be what this one is after as many epochs."""
-        self.measures = [row for row in self.measures if int(row["epoch"]) in self.measured]
+        if not self.finished:
+            self.measures = [row for row in self.measures if int(row["epoch"]) in self.measured]
         self._keep(self.moving.network.state_dict())
+
+
+def followed(own: Followed, epochs: int) -> dict[str, Any]:
+    """Return the parts of an engine that keep weights, and end a training of so many epochs, as its settings say."""
+    best = Best(own.best_by, greatest="accuracy" in own.best_by) if own.keep == "best epoch" else None
+    stopping = own.early_stopping
+    return {
+        "kept": own.kept_of(epochs),
+        "keeps_last": own.keeps_last,
+        "best": best,
+        "stops": None if stopping is None else lambda engine: stalled(engine, stopping),
+    }
+
+
+def stalled(engine: Engine, rule: EarlyStopping) -> bool:
+    """Tell whether what is looked at has been no better for longer than the rule has patience."""
+    sign = -1 if "accuracy" in rule.by else 1
+    best, waited = math.inf, 0
+    for row in engine.measures:
+        epoch = int(row["epoch"])
+        # Before training there is no mean over an epoch, and nothing that could have become better.
+        if epoch <= rule.cooldown:
+            continue
+        found = row[rule.by].item() if rule.by in row else engine.means[epoch - 1][rule.by.removeprefix("train_")]
+        is_better = best - sign * found > rule.least_change
+        best, waited = (sign * found, 0) if is_better else (best, waited + 1)
+    return waited > rule.patience
 
 
 def trailing(engine: Engine, column: str, *, least: float) -> int:

@@ -30,6 +30,8 @@ class Trained(NamedTuple):
     weights: dict[int, Mapping[str, Kept | Tensor]]
     """State of the network at the epochs asked for: on the CPU at the last epoch, before it on disk until it is used
     (`numpy()` of either returns its numbers)."""
+    kept: dict[str, Kept | Tensor]
+    """The best weights, if they were asked for, else those, by the names that they have in files."""
     best: Best | None = None
     """The best weights of the epochs that were measured, if they were asked for."""
 
@@ -55,19 +57,20 @@ def fit(
     decays: Sequence[Callable[[], None]] = (),
     after: engine.AfterStep | None = None,
     keeps: Callable[[], Mapping[str, Tensor]] | None = None,
-    best: str | None = None,
+    keeps_last: bool = False,
+    best: Best | None = None,
+    stops: Callable[[engine.Engine], bool] | None = None,
     run: str = "",
 ) -> Trained:
     """Train `network` by an optimizer over its parameters; epochs count from 0, the network as it is given.
 
     The objective is cross-entropy unless another is given; `rate` gives the learning rate from the time in epochs,
     where it changes; `decays` add to gradients before each step, and `after` acts after it; `keeps` gives what is kept
-    with the weights of the network, by names of their own; `best` names what is to be least of what is measured, for
-    the best weights to be kept. `advice` says what to change if it diverges, and `run`, by default the stream of
-    `batches`, which run it is. `settings` are everything the result depends on; a
-    checkpoint of others is refused, and `longer` says which of them may differ in the end of a shorter training that is
-    gone on from. Raises DivergenceError with the step at which the loss stopped being finite,
-    Interrupted after SIGTERM or Ctrl-C.
+    with the weights of the network, by names of their own; `keeps_last`, `best` and `stops` are those of the engine.
+    `advice` says what to change if it diverges, and `run`, by default the stream of `batches`, which run it is.
+    `settings` are everything the result depends on; a checkpoint of others is refused, and `longer` says which of them
+    may differ in the end of a shorter training that is gone on from. Raises DivergenceError with the step at which the
+    loss stopped being finite, Interrupted after SIGTERM or Ctrl-C.
     """
     step = engine.Minimize(
         network,
@@ -91,8 +94,10 @@ def fit(
         kept=kept,
         keeper=Keeper(checkpoints.kept_of(checkpoint)),
         keeps=keeps,
-        best=None if best is None else Best(best),
+        keeps_last=keeps_last,
+        best=best,
+        stops=stops,
     )
     resumable.run(moving, epochs=epochs, checkpoint=checkpoint, settings=settings, by_time=True, longer=longer)
     steps = {f"step_{name}": moving.column(name) for name in moving.moving.columns}
-    return Trained(steps, moving.measured_arrays(), moving.weights(), moving.best)
+    return Trained(steps, moving.measured_arrays(), moving.weights(), moving.kept_arrays(), moving.best)

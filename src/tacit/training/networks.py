@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,15 +12,16 @@ from torch import nn
 
 from tacit import checkpoints, streams
 from tacit.nn.double_backward import adapt
-from tacit.settings.networks import Keep, Training
+from tacit.settings.networks import Training
 from tacit.training import engine, evaluation, optimizers, resumable
 from tacit.training.batches import Batches
 from tacit.training.images import Examples
-from tacit.training.keeping import Best, Keeper
+from tacit.training.keeping import Keeper
 from tacit.training.objectives import LongRangeBinaryCrossEntropy
 
 METRICS = ("train_loss", "train_accuracy", "regularization", "test_loss", "test_accuracy", "learning_rate")
-"""What is recorded of every epoch. Train loss is without the regulariser; train figures are running ones."""
+"""What is recorded of every epoch, or of those that are tested. Train loss is without the regulariser; train figures
+are running ones."""
 
 
 def fit(
@@ -35,7 +36,8 @@ def fit(
 ) -> dict[str, np.ndarray]:
     """Train a network and return METRICS by epoch, each (E,) float64, and `test_correct` of the last, (test,) uint8.
 
-    With them are weights_<epoch>_<name> of the epochs that `training.keep` says.
+    Those of the test are of the `test_epochs`, which are among them unless that is every epoch. With them are
+    weights_<epoch>_<name> of the epochs that `training.keep` says.
 
     `build` makes the network from torch's global generator. Labels are 0 or 1. The stream of `objective` names all
     random numbers of this run. `settings` are everything the result depends on; a checkpoint of others is refused.
@@ -55,20 +57,9 @@ def fit(
     logits = evaluation.predict(network, test, precision=training.precision, channels_last=training.channels_last)
     correct = evaluation.binary_correct(logits, test.labels)
     found = history(moving) | {"test_correct": correct.cpu().numpy().astype(np.uint8)}
-    for epoch, state in _kept(moving, training.keep).items():
-        found |= {f"weights_{epoch}_{name}": tensor.numpy() for name, tensor in state.items()}
-    return found
-
-
-def _kept(moving: engine.Engine, keep: Keep) -> Mapping[int, Mapping[str, Any]]:
-    """Return what is kept, by epoch: arrays, or what is read from the disk when it is used."""
-    if keep == "last epoch":
-        # Which one it is shows at the end, as training may stop early.
-        state = moving.moving.network.state_dict()
-        return {moving.epoch: {name: tensor.detach().cpu() for name, tensor in state.items()}}
-    if moving.best is not None:
-        return {moving.best.epoch: moving.best.weights}
-    return moving.weights()
+    if training.evaluate_every > 1:
+        found["test_epochs"] = moving.measured_arrays()["epoch"].astype(np.int64)
+    return found | cast(dict[str, Any], moving.kept_arrays())
 
 
 def assemble(
@@ -109,8 +100,12 @@ def assemble(
         found = {f"test_{name}": value for name, value in performance.items()}
         return found | {"learning_rate": optimizer.param_groups[0]["lr"]}
 
+    parts = engine.followed(training, training.epochs)
+    stalls = parts["stops"]
+
     def stops(moving: engine.Engine) -> bool:
-        return engine.trailing(moving, "accuracy", least=1.0) > training.perfect_epochs
+        is_perfect = engine.trailing(moving, "accuracy", least=1.0) > training.perfect_epochs
+        return is_perfect or (stalls is not None and stalls(moving))
 
     return engine.Engine(
         step,
@@ -119,16 +114,14 @@ def assemble(
         run=f"with coefficient {coefficient:g}, {stream}",
         advice=f"reduce learning_rate (now {training.learning_rate:g}) or the coefficient",
         measure=measure,
-        measured=range(1, training.epochs + 1),
-        kept=range(training.epochs + 1) if training.keep == "every epoch" else (),
+        measured=training.measured,
         keeper=keeper,
-        best=Best(training.best_by, greatest="accuracy" in training.best_by) if training.keep == "best epoch" else None,
-        stops=stops,
+        **parts | {"stops": stops},
     )
 
 
 def history(moving: engine.Engine) -> dict[str, np.ndarray]:
-    """Return METRICS of the epochs done, each (E,) float64."""
+    """Return METRICS of the epochs done, or tested, each (E,) float64."""
     means = {name: np.array([row[name] for row in moving.means]) for name in moving.moving.columns}
     running = {"train_loss": means["loss"], "train_accuracy": means["accuracy"]}
     found = running | {"regularization": means["regularization"]} | moving.measured_arrays()
