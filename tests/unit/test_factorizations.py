@@ -1,6 +1,7 @@
 """Models, their end tensors and structured gradients, against einsum, autograd and the plain reference."""
 
 import itertools
+import string
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from plain import factorizations as plain
 from tacit.nn import factorizations as nn
-from tacit.settings.mode_trees import mode_tree
+from tacit.settings.mode_trees import count_parameters, level_widths, mode_tree
 from tacit.training import observations
 from tacit.training.gradients import structured_gradient
 
@@ -16,12 +17,30 @@ TREES = [(order, pool, "checkerboard") for order in range(2, 9) for pool in (2, 
 TREES += [(order, 2, "half") for order in range(2, 9)]
 TREES += [(4, 4, "checkerboard_sq"), (16, 4, "checkerboard_sq")]
 
+# Pool sizes by level, `half` with others than pairs, square patches with remainders: none of them has a plain
+# counterpart, so their groups are written out.
+FURTHER = {
+    "by level 8 [4, 2]": ((8, (4, 2), "checkerboard"), [[(0, 1, 2, 3), (4, 5, 6, 7)], [(0, 1)]]),
+    "by level 7 [2, 4]": ((7, (2, 4), "checkerboard"), [[(0, 1), (2, 3), (4, 5), (6,)], [(0, 1, 2, 3)]]),
+    "by level 7 [3, 2, 2] half": (
+        (7, (3, 2, 2), "half"),
+        [[(0, 4, 1), (5, 2, 6), (3,)], [(0, 2), (1,)], [(0, 1)]],
+    ),
+    "half 6 3": ((6, 3, "half"), [[(0, 3, 1), (4, 2, 5)], [(0, 1)]]),
+    "half 7 4": ((7, 4, "half"), [[(0, 4, 1, 5), (2, 6, 3)], [(0, 1)]]),
+    "squares 3 4": ((3, 4, "checkerboard_sq"), [[(0, 1, 2)]]),
+    "squares 6 4": ((6, 4, "checkerboard_sq"), [[(0, 1, 2, 3), (4, 5)], [(0, 1)]]),
+    "squares 9 4": ((9, 4, "checkerboard_sq"), [[(0, 1, 3, 4), (2, 5, 8, 6), (7,)], [(0, 1, 2)]]),
+    "squares 10 [4, 9]": ((10, (4, 9), "checkerboard_sq"), [[(0, 1, 3, 4), (2, 5, 8, 6), (7, 9)], [(0, 1, 2)]]),
+}
 
-def hierarchical(order, pool_size, pattern="checkerboard", *, seed=0, std=1.0):
+
+def hierarchical(order, pool_size, pattern="checkerboard", *, seed=0, std=1.0, linear_output=True):
     """A model in float64 whose mode sizes and widths all differ where that is possible in little memory."""
     shape = [2] * order if order > 8 else [2 + mode % 2 if order > 5 else 2 + mode for mode in range(order)]
     tree = mode_tree(order, pool_size, pattern)
-    model = nn.HierarchicalTensorFactorization(shape, tree, [3 + level for level in range(tree.levels)]).double()
+    widths = [3 + level for level in range(tree.levels)]
+    model = nn.HierarchicalTensorFactorization(shape, tree, widths, linear_output=linear_output).double()
     nn.set_normal(model, np.random.default_rng(seed), std=std)
     return model
 
@@ -36,6 +55,24 @@ def matrix(rows, columns, depth, *, seed=0, std=1.0):
     model = nn.MatrixFactorization(rows, columns, depth).double()
     nn.set_normal(model, np.random.default_rng(seed), std=std)
     return model
+
+
+def written_out(model, groups):
+    """The end tensor by one einsum over the whole tree, whose groups are given."""
+    letters = iter(string.ascii_letters)
+    modes = [next(letters) for _ in model.shape]
+    terms, operands = [], []
+    above = modes
+    for level, matrices in enumerate(model.matrices):
+        # Children of one node share the letter of their channels.
+        channels = {child: letter for group in groups[level] for letter in next(letters) for child in group}
+        terms += [f"{above[node]}{channels[node]}" for node in range(len(matrices))]
+        operands += list(matrices)
+        above = [channels[group[0]] for group in groups[level]]
+    if len(model.output):
+        terms.append(above[0])
+        operands.append(model.output_vector)
+    return torch.einsum(f"{','.join(terms)}->{''.join(modes)}", *operands)
 
 
 def counterpart(model):
@@ -60,11 +97,69 @@ MODELS = {
     "cp of order 4 with weights": cp((3, 2, 2, 4), 5, linear_output=True),
     **{f"tree {order} {pool} {pattern}": hierarchical(order, pool, pattern) for order, pool, pattern in TREES},
 }
+WRITTEN_OUT = {
+    **{name: (hierarchical(*tree), groups) for name, (tree, groups) in FURTHER.items()},
+    **{
+        f"{name}, summed": (hierarchical(*tree, linear_output=False), groups)
+        for name, (tree, groups) in FURTHER.items()
+        if name.startswith(("by", "squares 9"))
+    },
+    "tree 4 2, summed": (hierarchical(4, 2, linear_output=False), [[(0, 1), (2, 3)], [(0, 1)]]),
+}
+ALL = MODELS | {name: model for name, (model, _) in WRITTEN_OUT.items()}
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 def test_the_end_tensor_is_that_of_the_plain_reference(model):
     torch.testing.assert_close(model.end_tensor(), counterpart(model).end(), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(("model", "groups"), WRITTEN_OUT.values(), ids=WRITTEN_OUT.keys())
+def test_end_tensors_of_further_trees_are_one_einsum(model, groups):
+    expected = written_out(model, groups)
+    torch.testing.assert_close(model.end_tensor(), expected, rtol=1e-11, atol=1e-11)
+    vectors = plain.one_hot(torch.tensor([[0] * len(model.shape), [1] * len(model.shape)]), model.shape, torch.float64)
+    entries = torch.stack([expected[(0,) * len(model.shape)], expected[(1,) * len(model.shape)]])
+    torch.testing.assert_close(model(vectors), entries, rtol=1e-11, atol=1e-11)
+
+
+def test_without_a_linear_output_components_of_the_root_are_summed():
+    model = hierarchical(4, 2, linear_output=False)
+    (u1, u2, u3, u4), (w12, w34) = model.matrices
+    expected = torch.einsum("is,js,sr,kt,lt,tr->ijkl", u1, u2, w12, u3, u4, w34)
+    torch.testing.assert_close(model.end_tensor(), expected, rtol=1e-12, atol=1e-12)
+    assert len(list(model.parameters())) == 6
+    # Its components have the norms of the outer products of columns, with no weight.
+    columns = [torch.einsum("is,js,s->ij", u1, u2, w12[:, 1]), torch.einsum("kt,lt,t->kl", u3, u4, w34[:, 1])]
+    norms = model.local_component_norms()
+    assert norms[2, 0][1] == pytest.approx((w12[:, 1].norm() * w34[:, 1].norm()).item())
+    whole = sum(torch.einsum("ij,kl->ijkl", torch.einsum("is,js,s->ij", u1, u2, w12[:, r]),
+                             torch.einsum("kt,lt,t->kl", u3, u4, w34[:, r])) for r in range(w12.shape[1]))  # fmt: skip
+    torch.testing.assert_close(model.end_tensor(), whole, rtol=1e-12, atol=1e-12)
+    assert columns[0].shape == (2, 3)
+
+
+@pytest.mark.parametrize("tree", [(4, 2, "checkerboard"), (4, 2, "half"), (5, (3, 2), "checkerboard"), (3, 2, "half")])
+def test_max_is_as_many_channels_as_any_tensor_needs(tree):
+    """Every tensor is a sum of rank one tensors, one for each column along its largest mode."""
+    tree = mode_tree(*tree)
+    shape = [2, 3, 2, 2, 2][: tree.order]
+    target = torch.randn(shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    widths = level_widths("max", tree, shape)
+    model = nn.HierarchicalTensorFactorization(shape, tree, widths).double()
+    largest = shape.index(max(shape))
+    others = [range(size) for mode, size in enumerate(shape) if mode != largest]
+    with torch.no_grad():
+        for component, place in enumerate(itertools.product(*others)):
+            index = [*place[:largest], slice(None), *place[largest:]]
+            for mode, matrix in enumerate(model.matrices[0]):
+                matrix[:, component] = target[tuple(index)] if mode == largest else torch.eye(shape[mode])[index[mode]]
+        for level in model.matrices[1:]:
+            for matrix in level:
+                matrix.copy_(torch.eye(*matrix.shape))
+        model.output[0].fill_(1)
+    torch.testing.assert_close(model.end_tensor(), target)
+    assert nn.count_parameters(model) == count_parameters(tree, widths, shape) + widths[-1]
 
 
 def test_end_tensor_of_order_four_by_einsum():
@@ -98,7 +193,7 @@ def test_the_form_is_linear_in_each_mode(model):
         torch.testing.assert_close(model(moved), model(vectors) + 2.5 * model(replaced), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+@pytest.mark.parametrize("model", ALL.values(), ids=ALL.keys())
 def test_end_tensors_are_homogeneous_of_the_number_of_parameters(model):
     before, degree = model.end_tensor().detach().clone(), len(list(model.parameters()))
     with torch.no_grad():
@@ -185,7 +280,7 @@ def structured(model, fill):
     return structure.end.clone(), gradients
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+@pytest.mark.parametrize("model", ALL.values(), ids=ALL.keys())
 def test_structured_gradients_are_those_of_autograd(model):
     end = model.end_tensor()
     direction = torch.randn(end.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -196,8 +291,17 @@ def test_structured_gradients_are_those_of_autograd(model):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-def test_structured_gradients_are_finite_differences():
-    model = hierarchical(4, 2, std=0.7)
+@pytest.mark.parametrize(
+    "model",
+    [
+        hierarchical(4, 2, std=0.7),
+        hierarchical(7, (3, 2, 2), "half", std=0.7),
+        hierarchical(6, 3, "half", std=0.7, linear_output=False),
+        hierarchical(9, 4, "checkerboard_sq", std=0.7),
+        hierarchical(8, (4, 2), std=0.7, linear_output=False),
+    ],
+)
+def test_structured_gradients_are_finite_differences(model):
     direction = torch.randn(model.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     _, found = structured(model, lambda end, out: out.copy_(direction))
     step = 1e-6

@@ -153,7 +153,45 @@ def settings(**changes):
         ({"hierarchical": {"problem": {"ranks": [5]}}}, "a tree of order 4 has 2 hidden levels, one width for each"),
         ({"hierarchical": {"model": {"widths": [4, 4, 4]}}}, "widths = .4, 4, 4.: a tree of order 4 has 2"),
         ({"hierarchical": {"model": {"pool_size": 1}}}, "at least 2 nodes are pooled at a time"),
-        ({"hierarchical": {"model": {"pool_size": 3, "pattern": "half"}}}, "the pattern half pools 2"),
+        ({"hierarchical": {"model": {"pool_size": 3, "pattern": "checkerboard_sq"}}}, "pools square patches"),
+        ({"hierarchical": {"model": {"pool_size": [4, 2], "widths": 3}}}, "one node is left after 1 level"),
+        ({"hierarchical": {"model": {"widths": "most"}}}, "hierarchical.model.widths"),
+        (
+            {
+                "hierarchical": {
+                    "problem": {"shape": [1000, 10, 10, 1000], "num_samples": 9},
+                    "model": {"widths": "max"},
+                    "descent": {"num_observations": 9},
+                }
+            },
+            "widths = .100000, 100000.* would take",
+        ),
+        ({"matrix": {"num_test": 2049}}, "num_test = 2049: of 4096 observations 2048 are fitted and 2048 are left"),
+        (
+            {"hierarchical": {"keep": "every evaluation"}},
+            "541,184 numbers, 20,001 times at most,.*raise evaluate_every",
+        ),
+        ({"matrix": {"keep": "best epoch"}}, "'none', 'last epoch' or 'every evaluation'"),
+        ({"matrix": {"track": ["balance"]}}, "'balancedness', 'layer_singular_values' or 'layer_entries'"),
+        ({"matrix": {"track": ["layer_entries"]}}, "layer_entries needs entries, which says which ones"),
+        ({"matrix": {"entries": [[1, 65]]}}, "1, 65. is not in the end matrix, which is 64 x 64"),
+        (
+            {
+                "matrix": {
+                    "problem": {"shape": [6, 64], "num_samples": 300},
+                    "descent": {"num_observations": 9},
+                    "track": ["layer_entries"],
+                    "entries": [[1, 7]],
+                }
+            },
+            "1, 7. is not in layer 1, which is 6 x 6",
+        ),
+        ({"matrix": {"entries": [[0, 1]]}}, "matrix.entries"),
+        (
+            {"matrix": {"entries": "all", "track": ["layer_entries"], "descent": {"evaluate_every": 1}}},
+            "entries: 16,384 numbers, 500,000 times at most, would take 66 GB",
+        ),
+        ({"matrix": {"model": {"depth": 1}, "track": ["balancedness"]}}, "of neighbouring layers, and a depth of 1"),
         ({"hierarchical": {"matricizations": [[1, 5]]}}, "no set of some, but not all, of modes 1 to 4"),
         ({"hierarchical": {"matricizations": [[1, 1]]}}, "names each mode once"),
         ({"matrix": {"problem": {"shape": [8, 6], "symmetric": True}}}, "a symmetric matrix is square, not 8 x 6"),
@@ -178,6 +216,23 @@ def settings(**changes):
 def test_impossible_settings_are_refused(changes, said):
     with pytest.raises(SettingsError, match=said):
         settings(**changes)
+
+
+def test_one_number_is_the_width_or_rank_of_all_levels_and_files_say_each():
+    eight = {"shape": [2] * 8, "num_samples": 256, "ranks": 3}
+    few = {"num_observations": 100}
+    own = settings(hierarchical={"problem": eight, "descent": few}).hierarchical
+    assert own.widths == (512, 512, 512) and own.problem.widths == (3, 3, 3) and own.problem.rank == 3
+    assert (own.plain()["model"]["widths"], own.plain()["problem"]["ranks"]) == ([512] * 3, [3] * 3)
+    listed = {"problem": eight | {"ranks": [3, 3, 3]}, "model": {"widths": [512] * 3}, "descent": few}
+    other = settings(hierarchical=listed).hierarchical
+    assert other.plain() == own.plain() and other.problem.identity == own.problem.identity
+    own = settings(hierarchical={"problem": eight, "model": {"widths": "max"}, "descent": few}).hierarchical
+    assert own.widths == (128, 128, 128)
+    # At the published shape these are the widths that were published.
+    published = settings(hierarchical={"model": {"widths": "max"}}).hierarchical
+    assert published.plain() == settings().hierarchical.plain()
+    assert published.plain()["model"]["widths"] == [512, 512]
 
 
 def test_measurements_may_be_more_than_entries():

@@ -7,7 +7,8 @@ from tacit.data import sensing
 from tacit.figures import rank_dynamics as figure
 from tacit.figures import style
 from tacit.settings.rank_dynamics import FACTORIZATIONS, RankDynamicsSettings
-from tacit.studies import rank_dynamics as study
+from tacit.studies import rank_dynamics as fitting
+from tacit.studies import rank_dynamics_results as study
 from tacit.studies.tables import MissingRunsError
 
 SMALL = {
@@ -36,13 +37,13 @@ SETTINGS = RankDynamicsSettings.from_plain(SMALL)
 def experiment(name, **blocks):
     plain = SMALL[name]
     changed = {block: plain[block] | values for block, values in blocks.items()}
-    return study.EXPERIMENTS[name].from_plain(plain | changed)
+    return fitting.EXPERIMENTS[name].from_plain(plain | changed)
 
 
 def train(folder, name, task="completion", *, seed=0, **blocks):
     chosen = experiment(name, **blocks)
     dataset = store.Record(sensing.make(chosen.problem, task), {}, {})
-    return study.train(dataset, chosen, seed=seed, checkpoint=folder / "checkpoint.pt")
+    return fitting.train(dataset, chosen, seed=seed, checkpoint=folder / "checkpoint.pt")
 
 
 @pytest.mark.parametrize("task", ["completion", "sensing"])
@@ -76,14 +77,16 @@ def test_precision_changes_no_more_than_rounding(tmp_path):
 
 
 def test_starts_are_as_asked_for():
-    start = study.build(experiment("matrix", model={"initialization": "identity", "init_std": 0.5}), seed=0)
+    start = fitting.build(experiment("matrix", model={"initialization": "identity", "init_std": 0.5}), seed=0)
     np.testing.assert_allclose(start.end_tensor().detach(), 0.125 * np.eye(6, 5))
     blocks = {"model": {"initialization": "orthogonal", "components": 24, "init_std": 0.5}}
-    start = study.build(experiment("tensor", **blocks), seed=0)
+    start = fitting.build(experiment("tensor", **blocks), seed=0)
     np.testing.assert_allclose(start.end_tensor().detach(), 0.125)
-    start = study.build(experiment("tensor", model={"linear_output": True, "init_mean": 1.0, "init_std": 1e-9}), seed=0)
+    start = fitting.build(
+        experiment("tensor", model={"linear_output": True, "init_mean": 1.0, "init_std": 1e-9}), seed=0
+    )
     np.testing.assert_allclose(start.end_tensor().detach(), 6.0, rtol=1e-5)
-    start = study.build(experiment("hierarchical", model={"pattern": "half"}), seed=0)
+    start = fitting.build(experiment("hierarchical", model={"pattern": "half"}), seed=0)
     assert start.tree.modes[1] == ((0, 2), (1, 3))
 
 
@@ -117,7 +120,7 @@ def write(folder, name, task, seed, *, curves, fitted=60, error=0.001):
     } | curves
     path = folder / f"{name}-{task}-{seed}.h5"
     settings = {"factorization": name, "task": task, "seed": seed} | experiment(name).plain()
-    store.write(path, history, kind=study.RUN, settings=settings)
+    store.write(path, history, kind=fitting.RUN, settings=settings)
     return path
 
 

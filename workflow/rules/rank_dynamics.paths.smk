@@ -11,7 +11,7 @@ RANK_DYNAMICS_RUNS = RANK_DYNAMICS_RUN.grid(
     seed=range(cfg.rank_dynamics.seeds),
 )
 RANK_DYNAMICS_ASKED = [
-    [{"factorization": name}, cfg.rank_dynamics.experiment(name).plain()] for name in _rank_dynamics.FACTORIZATIONS
+    [{"factorization": name}, cfg.rank_dynamics.experiment(name).wanted()] for name in _rank_dynamics.FACTORIZATIONS
 ]
 # Factorization, task, rank of the target.
 RANK_DYNAMICS_PLANNED = [

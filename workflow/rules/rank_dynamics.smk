@@ -59,8 +59,8 @@ rule rank_dynamics_collect:
         accept_older_code=cfg.accept_older_code,
         num_runs=len(RANK_DYNAMICS_RUNS),
         settings={"planned": RANK_DYNAMICS_PLANNED},
-        uses="tacit.studies.rank_dynamics.tables",
-        code=fingerprint("collect.py", "tacit.studies.rank_dynamics.tables"),
+        uses="tacit.studies.rank_dynamics_results.tables",
+        code=fingerprint("collect.py", "tacit.studies.rank_dynamics_results.tables"),
     message:
         "rank_dynamics: collect the runs"
     script:

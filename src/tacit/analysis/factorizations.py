@@ -1,34 +1,87 @@
 """What is followed while a factorization is fitted (Razin, Maman, Cohen 2022, sections 3 to 5).
 
-Each function takes a model and its end tensor and returns quantities by name.
+Each function takes a model and its end tensor and returns quantities by name. Modes, layers, rows and columns in names
+are counted from 1.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from tacit.analysis import ranks, spectra
-from tacit.nn.factorizations import CPFactorization, Factorization, HierarchicalTensorFactorization
+from tacit.nn.factorizations import (
+    CPFactorization,
+    Factorization,
+    HierarchicalTensorFactorization,
+    MatrixFactorization,
+)
+from tacit.nn.products import multiply
 from tacit.settings.factorizations import CPExperiment, Experiment, MatrixExperiment
+from tacit.settings.following import Entries, Track
 
 
 def measure_of(experiment: Experiment) -> Callable[[Factorization, Tensor], dict[str, Tensor]]:
     """Return what is measured of the model of `experiment`: one of the functions below."""
     if isinstance(experiment, MatrixExperiment):
-        return partial(measure_matrix, tracked=experiment.num_tracked)
+        track, entries = experiment.track, experiment.entries
+        return partial(measure_matrix, tracked=experiment.num_tracked, track=track, entries=entries)
     if isinstance(experiment, CPExperiment):
         return partial(measure_cp, tracked=experiment.num_tracked)
     extra = [tuple(sorted(mode - 1 for mode in modes)) for modes in experiment.matricizations]
     return partial(measure_hierarchical, tracked=experiment.num_tracked, extra=extra)
 
 
-def measure_matrix(model: Factorization, end: Tensor, *, tracked: int) -> dict[str, Tensor]:
-    """Return `singular_values` (tracked,), `frobenius_norm`, `nuclear_norm`, `rank`, `effective_rank`."""
+def measure_matrix(
+    model: MatrixFactorization, end: Tensor, *, tracked: int, track: Sequence[Track] = (), entries: Entries = ()
+) -> dict[str, Tensor]:
+    """Return `singular_values` (tracked,), `frobenius_norm`, `nuclear_norm`, `rank`, `effective_rank`.
+
+    Of those `entries` that are asked for also `entry_<row>_<column>`, or, if these are all, the `end_matrix` itself. As
+    `track` says `balancedness` and `normalized_balancedness` (L - 1,), see below; `layer_singular_values_<layer>`
+    (tracked,); and entries of layers, `layer_entry_<layer>_<row>_<column>`, or all of them, `layer_matrix_<layer>`.
+    """
+    row = _of_end_matrix(end, tracked)
+    if entries:
+        row |= _entries(end, entries, whole="end_matrix", single="entry")
+    if "balancedness" in track:
+        row["balancedness"], row["normalized_balancedness"] = balancedness(list(model.factors))
+    for layer, factor in enumerate(model.factors, start=1):
+        if "layer_singular_values" in track:
+            values = torch.linalg.svdvals(factor.detach())
+            row[f"layer_singular_values_{layer}"] = spectra.largest(values, tracked)
+        if "layer_entries" in track:
+            row |= _entries(factor.detach(), entries, whole=f"layer_matrix_{layer}", single=f"layer_entry_{layer}")
+    return row
+
+
+def balancedness(factors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return |W_j^T W_j - W_{j+1} W_{j+1}^T| (L - 1,) of a product W_1 W_2 ... W_L, and over the mean of both norms.
+
+    It stays as it is under gradient flow, and is 0 if neighbours share singular values and vectors. What is over a mean
+    of 0 counts as 0.
+    """
+    distances, means = [], []
+    for left, right in itertools.pairwise(factor.detach() for factor in factors):
+        below = multiply(left.T, left, out=left.new_empty(2 * left.shape[1:]))
+        above = multiply(right, right.T, out=torch.empty_like(below))
+        distances.append(torch.linalg.vector_norm(below - above))
+        means.append((torch.linalg.vector_norm(below) + torch.linalg.vector_norm(above)) / 2)
+    distance, mean = torch.stack(distances), torch.stack(means)
+    return distance, torch.where(mean > 0, distance / mean, 0)
+
+
+def _entries(matrix: Tensor, entries: Entries, *, whole: str, single: str) -> dict[str, Tensor]:
+    if entries == "all":
+        return {whole: matrix}
+    return {f"{single}_{row}_{column}": matrix[row - 1, column - 1] for row, column in entries}
+
+
+def _of_end_matrix(end: Tensor, tracked: int) -> dict[str, Tensor]:
     values = torch.linalg.svdvals(end)
     return {
         "singular_values": spectra.largest(values, tracked),

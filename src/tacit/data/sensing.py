@@ -154,7 +154,7 @@ def _draw_tensor(problem: CPProblem | HierarchicalProblem) -> np.ndarray:
     from tacit.nn.factorizations import CPFactorization, HierarchicalTensorFactorization, set_normal
 
     if isinstance(problem, HierarchicalProblem):
-        model = HierarchicalTensorFactorization(problem.shape, problem.tree, problem.ranks).double()
+        model = HierarchicalTensorFactorization(problem.shape, problem.tree, problem.widths).double()
     else:
         model = CPFactorization(problem.shape, problem.rank).double()
     set_normal(model, _generator(problem, "target"), mean=problem.factor_mean, std=problem.factor_std)

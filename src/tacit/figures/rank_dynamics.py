@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from tacit.figures import style
 from tacit.figures.drawing import Drawing, Settings
 from tacit.settings.factorizations import FactorizationName
-from tacit.studies.rank_dynamics import COMPONENTS, CURVES, RUNS, main_quantities, node_quantities, summarize
+from tacit.studies.rank_dynamics_results import COMPONENTS, CURVES, RUNS, main_quantities, node_quantities, summarize
 
 _DISTINCT = 5
 """Components with a colour of their own; those after them are a thin grey."""
@@ -64,7 +64,7 @@ def draw_nodes(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Fi
 
 
 def draw(summary: pd.DataFrame, rows: Sequence[Panel], *, settings: Settings, missing: int) -> Figure:
-    """Draw the panels side by side, one row a task, from `summary` (tacit.studies.rank_dynamics.summarize).
+    """Draw the panels side by side, one row a task, from `summary` (tacit.studies.rank_dynamics_results.summarize).
 
     Lines are medians over seeds, bands reach from the least to the greatest. `settings` are those of the study;
     `missing` runs are counted in a corner.

@@ -13,6 +13,7 @@ from tacit.settings.factorizations import (
     MatrixExperiment,
     MatrixProblem,
 )
+from tacit.settings.following import followed_entries
 
 
 def observe(problem: AnyProblem, task: str) -> int:
@@ -22,7 +23,7 @@ def observe(problem: AnyProblem, task: str) -> int:
         rows = problem.num_entries if task == "sensing" else 1
         return total(TORCH, 20 * problem.num_samples * rows + 4 * target)
     rows = sum(problem.shape) if task == "sensing" else 1
-    inner = problem.rank if isinstance(problem, CPProblem) else max(problem.ranks)
+    inner = problem.rank if isinstance(problem, CPProblem) else max(problem.widths)
     between = 8 * problem.num_samples * problem.num_entries // max(problem.shape) if task == "sensing" else 0
     return total(TORCH, 20 * problem.num_samples * rows + (4 + inner) * target + between)
 
@@ -39,17 +40,29 @@ def descent(experiment: Experiment, task: str, *, gpu: bool) -> int:
     else:
         half = len(problem.shape) // 2
         rows = 3 * (math.prod(problem.shape[:half]) + math.prod(problem.shape[half:])) + sum(problem.shape)
+    singles = followed = 0
     if isinstance(experiment, HierarchicalExperiment):
-        model = (
-            sum(problem.shape) * max(experiment.model.widths) + len(problem.shape) * max(experiment.model.widths) ** 2
-        )
+        model = experiment.num_parameters + _products(experiment)
         quantities = 6 * len(problem.shape) + len(experiment.matricizations)
     elif isinstance(experiment, MatrixExperiment):
         model, quantities = experiment.model.depth * max(problem.shape) ** 2, 1
+        quantities += experiment.model.depth if "layer_singular_values" in experiment.track else 0
+        singles, followed = followed_entries(experiment.entries, experiment.track, experiment.layers)
     else:
         model, quantities = experiment.components * (sum(problem.shape) + entries // max(problem.shape)), 4
-    history = (settings.epochs // settings.evaluate_every) * (quantities * experiment.num_tracked + 10)
+    times = settings.epochs // settings.evaluate_every
+    history = times * (quantities * experiment.num_tracked + 10 + followed)
     # Arrays of a few numbers each, as the history is while it grows.
-    history = history * size + 120 * (settings.epochs // settings.evaluate_every) * (2 * quantities + 10)
+    history = history * size + 120 * times * (2 * quantities + 10 + singles)
     content = 3 * size * problem.num_samples * rows + size * (10 * model + 20 * entries) + 2 * history
     return training(content, gpu=gpu)
+
+
+def _products(experiment: HierarchicalExperiment) -> int:
+    """Numbers of the products at the inner nodes, and of the two sides that the children of the root make."""
+    tree, widths = experiment.tree, experiment.widths
+    sizes = [[math.prod(experiment.problem.shape[mode] for mode in node) for node in level] for level in tree.modes]
+    inner = sum(sum(sizes[level]) * (widths[level - 1] + widths[level]) for level in range(1, tree.levels))
+    below = sizes[-2]
+    sides = min(math.prod(below[:cut]) + math.prod(below[cut:]) for cut in range(1, len(below)))
+    return inner + sides * widths[-1]

@@ -5,10 +5,11 @@ Shared by the studies that recover a matrix or a tensor from few of its entries 
 
 from __future__ import annotations
 
+import itertools
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_serializer, field_validator, model_validator
 
 from tacit.paths import Axes
 from tacit.settings.base import (
@@ -24,7 +25,16 @@ from tacit.settings.base import (
     check_unused,
     digest,
 )
-from tacit.settings.mode_trees import ModeTree, Pattern, mode_tree
+from tacit.settings.following import Entries, Followed, Tracks, check_entries, check_kept, check_test
+from tacit.settings.mode_trees import (
+    MOST_CHANNELS,
+    ModeTree,
+    Pattern,
+    check_widths,
+    count_parameters,
+    level_widths,
+    mode_tree,
+)
 
 TaskName = Literal["completion", "sensing"]
 """Observed entries, or products with random measurements (Gaussian matrices; tensors of rank one)."""
@@ -41,9 +51,13 @@ numbers."""
 
 Norm = Annotated[float, Field(ge=1e-6, le=1e6)]
 Size = Annotated[int, Field(ge=1, le=10**6)]
-Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=10**5)], ...], Field(min_length=1, max_length=30)]
+Width = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]
+Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=30)]
 Depth = Annotated[int, Field(ge=1, le=100)]
 PoolSize = Annotated[int, Field(ge=1, le=100)]
+PoolSizes = PoolSize | Annotated[tuple[PoolSize, ...], Field(min_length=1, max_length=30)]
+"""Of all levels of a mode tree, or one for each, from the leaves up."""
+
 Tracked = Annotated[int, Field(ge=1, le=1000)]
 MOST_EVALUATIONS = 10**7
 
@@ -105,22 +119,31 @@ class CPProblem(Problem):
 class HierarchicalProblem(Problem):
     """A tensor of low hierarchical rank: a hierarchical factorization with normal parameters."""
 
-    ranks: Widths = (5, 5)
-    """Widths of the target's hidden levels."""
-    pool_size: PoolSize = 2
+    ranks: Widths | Width = 5
+    """Widths of the target's hidden levels, from the leaves up, or one for all; written down as a list."""
+    pool_size: PoolSizes = 2
     pattern: Pattern = "checkerboard"
     factor_mean: Mean = 0.0
     factor_std: Std = 1.0
 
     @model_validator(mode="after")
     def _tree_fits(self) -> Self:
-        check_widths(self.tree, self.ranks, name="ranks", shape=self.shape)
+        check_widths(self.tree, self.widths, name="ranks", shape=self.shape)
         return self
+
+    @field_serializer("ranks")
+    def _ranks_by_level(self, ranks: Any) -> list[int]:
+        return list(self.widths)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The rank of each level."""
+        return level_widths(self.ranks, self.tree, self.shape)
 
     @property
     def rank(self) -> int:
         """Number of components at the root."""
-        return self.ranks[-1]
+        return self.widths[-1]
 
     @property
     def tree(self) -> ModeTree:
@@ -156,12 +179,17 @@ class CPModel(Settings):
 class HierarchicalModel(Settings):
     """A hierarchical tensor factorization."""
 
-    widths: Widths = (512, 512)
-    """Channels of the hidden levels, from the leaves up."""
-    pool_size: PoolSize = 2
+    widths: Widths | Width | Literal["max"] = 512
+    """Channels of the hidden levels, from the leaves up, or one number for all; written down as a list. `max`: at every
+    level the product of all mode sizes but the largest, enough for any tensor."""
+    pool_size: PoolSizes = 2
     pattern: Pattern = "checkerboard"
     init_mean: Mean = 0.0
     init_std: Positive = 1e-2
+    linear_output: bool = True
+    """Give each component of the root a trained weight; without it they are summed as they are."""
+
+    later: ClassVar[tuple[str, ...]] = ("linear_output",)
 
 
 class Descent(Settings):
@@ -205,17 +233,43 @@ class Descent(Settings):
         return self
 
 
-class MatrixExperiment(Settings):
+class MatrixExperiment(Followed):
     """One problem of matrix recovery, the factorization, and its descent."""
 
     problem: MatrixProblem
     model: MatrixModel
     descent: Descent
     num_tracked: Tracked = 10
-    """Singular values that are written down."""
+    """Singular values that are written down, of the end matrix and of each layer."""
+    track: Tracks = ()
+    """What is written down of the layers; nothing if it is empty."""
+    entries: Entries = ()
+    """Which entries of the end matrix are written down, and of the layers if `track` says so."""
+
+    later: ClassVar[tuple[str, ...]] = (*Followed.later, "track", "entries")
+
+    @model_validator(mode="after")
+    def _can_be_followed(self) -> Self:
+        check_kept(self.keep, self.num_parameters, self.descent)
+        check_entries(self.entries, self.track, self.layers, self.descent)
+        if "balancedness" in self.track and self.model.depth < 2:
+            raise ValueError("track: balancedness is of neighbouring layers, and a depth of 1 has none")
+        return self
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        """Rows and columns of each layer."""
+        rows, columns = self.problem.shape
+        sizes = [rows, *[min(rows, columns)] * (self.model.depth - 1), columns]
+        return list(itertools.pairwise(sizes))
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trained numbers."""
+        return sum(rows * columns for rows, columns in self.layers)
 
 
-class CPExperiment(Settings):
+class CPExperiment(Followed):
     """One problem of tensor recovery, the CP factorization, and its descent."""
 
     problem: CPProblem
@@ -231,6 +285,7 @@ class CPExperiment(Settings):
             raise ValueError(f"the orthogonal initialisation has one component an entry: components = {entries}")
         numbers = self.components * max(self.problem.num_entries // max(self.problem.shape), sum(self.problem.shape))
         check_memory(numbers, each=8, what=f"a factorization of {self.components:,} components")
+        check_kept(self.keep, self.num_parameters, self.descent)
         return self
 
     @property
@@ -240,8 +295,13 @@ class CPExperiment(Settings):
             return self.problem.num_entries // max(self.problem.shape)
         return self.model.components
 
+    @property
+    def num_parameters(self) -> int:
+        """Number of trained numbers."""
+        return self.components * (sum(self.problem.shape) + self.model.linear_output)
 
-class HierarchicalExperiment(Settings):
+
+class HierarchicalExperiment(Followed):
     """One problem of tensor recovery, the hierarchical factorization, and its descent."""
 
     problem: HierarchicalProblem
@@ -256,8 +316,13 @@ class HierarchicalExperiment(Settings):
 
     @model_validator(mode="after")
     def _tree_fits(self) -> Self:
-        check_widths(self.tree, self.model.widths, name="widths", shape=self.problem.shape)
+        check_widths(self.tree, self.widths, name="widths", shape=self.problem.shape)
+        check_kept(self.keep, self.num_parameters, self.descent)
         return self
+
+    @field_serializer("model", mode="wrap")
+    def _widths_by_level(self, model: HierarchicalModel, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return handler(model) | {"widths": list(self.widths)}
 
     @field_validator("matricizations")
     @classmethod
@@ -278,6 +343,17 @@ class HierarchicalExperiment(Settings):
     def tree(self) -> ModeTree:
         """The mode tree of the model."""
         return mode_tree(len(self.problem.shape), self.model.pool_size, self.model.pattern)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level of the model."""
+        return level_widths(self.model.widths, self.tree, self.problem.shape)
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trained numbers."""
+        output = self.widths[-1] if self.model.linear_output else 0
+        return count_parameters(self.tree, self.widths, self.problem.shape) + output
 
 
 Experiment = MatrixExperiment | CPExperiment | HierarchicalExperiment
@@ -300,19 +376,6 @@ def check_evaluations(epochs: int, evaluate_every: int) -> None:
         )
 
 
-def check_widths(tree: ModeTree, widths: tuple[int, ...], *, name: str, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless there is one width for each level of the tree, and the numbers fit into the memory."""
-    if len(widths) != tree.levels:
-        levels = f"{tree.levels} hidden level" + ("" if tree.levels == 1 else "s")
-        raise ValueError(f"{name} = {list(widths)}: a tree of order {tree.order} has {levels}, one width for each")
-    numbers = 0
-    for level, width in enumerate(widths, start=1):
-        # Every node of the level as a matrix of the entries below it and of its channels.
-        entries = [math.prod(shape[mode] for mode in modes) for modes in tree.modes[level - 1]]
-        numbers += width * (sum(entries) + (widths[level - 2] if level > 1 else 0) * len(entries))
-    check_memory(numbers, each=8, what=f"a factorization with {name} = {list(widths)}")
-
-
 def check_samples(experiment: Experiment, task: TaskName) -> None:
     """Raise ValueError if more observations are asked for than there are."""
     problem, wanted = experiment.problem, experiment.descent.num_observations
@@ -323,6 +386,7 @@ def check_samples(experiment: Experiment, task: TaskName) -> None:
         raise ValueError(
             f"num_observations = {wanted}: more than the {problem.num_samples} observations of num_samples"
         )
+    check_test(experiment.num_test, wanted, problem.num_samples)
     check_measurements(task, problem.num_samples, problem.shape)
 
 

@@ -1,4 +1,4 @@
-"""Networks that run files keep, read back ready to use."""
+"""Networks and factorizations that run files keep, read back ready to use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from tacit.errors import UserError
 from tacit.settings.base import Settings
 from tacit.settings.images import Images
 from tacit.settings.networks import Network
-from tacit.studies import compressed, depth_cifar, factorized, pathfinder, same_class, translation, untied
+from tacit.studies import (
+    compressed,
+    depth_cifar,
+    factorized,
+    pathfinder,
+    rank_dynamics,
+    same_class,
+    translation,
+    untied,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +29,8 @@ if TYPE_CHECKING:
 Block = TypeVar("Block", bound=Settings)
 
 Epoch = int | str
-"""A number, 0 being before training; of translations `best` or `last`."""
+"""A number, 0 being before training; of translations `best` or `last`. Of factorizations the epochs are those after
+which they were evaluated, every so many, and the last."""
 
 _PLACE = re.compile(r"weights_(\d+|best|last)_(.+)")
 
@@ -40,6 +50,8 @@ def _epochs_in(contents: store.Contents) -> list[Epoch]:
 
 def model(path: str | Path, epoch: Epoch | None = None) -> nn.Module:
     """Return the network that a run file keeps of an epoch, by default the last one kept, evaluating, on the CPU.
+
+    A factorization (`tacit.nn.factorizations`) has its `end_tensor()`.
 
     Raises UserError if it keeps none, or not that one, StoreError if there is no such file, or if it is damaged.
     """
@@ -126,4 +138,5 @@ _BUILDERS: Mapping[str, Callable[[str | Path, Mapping[str, Any], Epoch], nn.Modu
     compressed.RUN.name: _loaded(compressed.RUN, _of_compressed),
     untied.RUN.name: _untied,
     translation.RUN.name: _translator,
+    rank_dynamics.RUN.name: rank_dynamics.kept_model,
 }

@@ -17,13 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tacit import checkpoints
 from tacit.nn.factorizations import Factorization
 from tacit.optim.group_rmsprop import AdaptiveRate, ResidentRate
 from tacit.runlog import log
 from tacit.settings.factorizations import Descent
+from tacit.settings.following import Keep
 from tacit.training import finite, precision, resumable
 from tacit.training.batches import Batches
 from tacit.training.gradients import structured_gradient
+from tacit.training.keeping import Keeper
 from tacit.training.observations import Observations
 
 Measure = Callable[[Factorization, Tensor], Mapping[str, Tensor]]
@@ -42,17 +45,20 @@ def descend(
     stream: tuple[str | int, ...],
     checkpoint: str | Path,
     settings: Mapping[str, Any],
-) -> dict[str, np.ndarray]:
+    keep: Keep = "none",
+) -> dict[str, Any]:
     """Fit `model` to what is observed; return its history, one row an evaluation.
 
     The model must lie on the device of the observations and in their precision. Rows hold, besides what `measure`
     returns for the model as it then is: `iterations` done, and of the last of them, before its step, `train_loss`,
     `train_mse` and the mean and greatest size of predictions, `train_prediction_mean` and `train_prediction_max`.
-    `stream` names the random order of mini-batches. `settings` are everything the result depends on; a checkpoint of
-    others is refused. Raises DivergenceError once something measured is not finite, Interrupted after SIGTERM or
-    Ctrl-C.
+    With them are the parameters after the epochs that `keep` says, weights_<epoch>_<name>, of which NumPy makes arrays;
+    those of every evaluation are read from the disk then. `stream` names the random order of mini-batches. `settings`
+    are everything the result depends on; a checkpoint of others is refused. Raises DivergenceError once something
+    measured is not finite, Interrupted after SIGTERM or Ctrl-C.
     """
-    loop = Loop(model, observed, descent, measure=measure, stream=stream)
+    keeper = Keeper(checkpoints.kept_of(checkpoint)) if keep == "every evaluation" else None
+    loop = Loop(model, observed, descent, measure=measure, stream=stream, keeper=keeper)
     resumable.run(
         loop,
         epochs=descent.epochs,
@@ -64,13 +70,21 @@ def descend(
     )
     reason = "fitted" if loop.fitted > descent.patience else "as many epochs as allowed"
     log.info("ended after %d epochs: %s", loop.epoch, reason)
-    return {name: np.stack(rows) for name, rows in loop.history.items()}
+    found: dict[str, Any] = {name: np.stack(rows) for name, rows in loop.history.items()}
+    states: Mapping[int, Mapping[str, Any]] = {} if keeper is None else keeper.states
+    if keep == "last epoch":
+        # Which one it is shows at the end, as the descent may stop early.
+        states = {loop.epoch: {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}}
+    for epoch, state in states.items():
+        found |= {f"weights_{epoch}_{name}": array for name, array in state.items()}
+    return found
 
 
 class Loop:
     """A descent under way; `advance` runs it to its next evaluation.
 
-    It moves the parameters of `model` into one vector, of which they are parts from then on.
+    It moves the parameters of `model` into one vector, of which they are parts from then on. `keeper` takes them at the
+    start and at every evaluation.
     """
 
     def __init__(
@@ -81,9 +95,10 @@ class Loop:
         *,
         measure: Measure,
         stream: tuple[str | int, ...],
+        keeper: Keeper | None = None,
     ):
         self.model, self.observed, self.descent = model, observed, descent
-        self.measure, self.stream = measure, stream
+        self.measure, self.stream, self.keeper = measure, stream, keeper
         # Products of single precision are never shortened, and sums have one order.
         precision.use("float32", observed.values.device)
         self.parameters, values = _flatten(model)
@@ -116,6 +131,8 @@ class Loop:
     @torch.no_grad()
     def advance(self, pause: resumable.Pause = resumable.NEVER) -> bool:
         """Continue to the next evaluation, and evaluate; return False if asked to pause before."""
+        if self.epoch == 0:
+            self._keep()
         every = self.descent.evaluate_every
         last = min(self.epoch - self.epoch % every + every, self.descent.epochs)
         while self.epoch < last - 1:
@@ -214,6 +231,11 @@ class Loop:
             self.history.setdefault(name, []).append(value)
         fitted = self.history["train_mse"][-1] < self.descent.tolerance
         self.fitted = self.fitted + 1 if fitted else 0
+        self._keep()
+
+    def _keep(self) -> None:
+        if self.keeper is not None:
+            self.keeper.keep(self.epoch, self.model.state_dict())
 
     def _check(self, values: Mapping[str, Any]) -> None:
         """Raise DivergenceError if one of the values is not finite."""
@@ -234,10 +256,13 @@ class Loop:
             "velocity": self.velocity,
             "rate": self.rate.state(),
             "history": {name: torch.from_numpy(np.stack(rows)) for name, rows in self.history.items()},
+            **({} if self.keeper is None else {"kept": self.keeper.state()}),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`."""
+        """Continue from `state`; raises checkpoints.Damaged, before anything changed, if what was kept is damaged."""
+        if self.keeper is not None:
+            self.keeper.load_state(state["kept"])
         self.epoch, self.iterations, self.fitted = state["epoch"], state["iterations"], state["fitted"]
         self.parameters.copy_(state["parameters"])
         self.velocity.copy_(state["velocity"])
