@@ -57,7 +57,22 @@ TINY = {
     },
     "rank_dynamics": {
         "tasks": ["completion", "sensing"],
-        **{name: {"descent": {"epochs": 50}} for name in ("matrix", "tensor", "hierarchical")},
+        # With all that is off by default.
+        "matrix": {
+            "descent": {"epochs": 50},
+            "num_test": 3,
+            "keep": "every evaluation",
+            "track": ["balancedness", "layer_singular_values", "layer_entries"],
+            "entries": [[1, 1], [6, 2]],
+        },
+        "tensor": {"descent": {"epochs": 50}, "num_test": 4, "keep": "last epoch"},
+        "hierarchical": {
+            "descent": {"epochs": 50},
+            "problem": {"pool_size": [3, 2], "pattern": "half"},
+            "model": {"pool_size": [2, 2], "linear_output": False},
+            "num_test": 5,
+            "keep": "every evaluation",
+        },
     },
     "norms": {"matrix": {"descent": {"epochs": 200}}, "tensor": {"descent": {"epochs": 100}, "ranks": {"sweeps": 20}}},
     "depth_limit": {

@@ -59,7 +59,8 @@ def job_of(script, smoke):
             inputs = [data("pathfinder/*/seed~0/datasets/path_length~3/size~32/*/*.h5")]
         case "rank_dynamics_train":
             experiment = SMOKE.rank_dynamics.experiment("hierarchical")
-            arguments = {"factorization": "hierarchical", "task": "completion", "settings": experiment.plain()}
+            plain = experiment.plain() | {"keep": "every evaluation"}
+            arguments = {"factorization": "hierarchical", "task": "completion", "settings": plain}
             problem = experiment.problem.identity
             inputs = [data(f"sensing/factorization~hierarchical/problem~{problem}/task~completion.h5")]
         case "tensor_completion_train":

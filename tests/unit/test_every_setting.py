@@ -68,7 +68,8 @@ WORDS = st.sampled_from(
      "linear", "average", "constant", "ntrunc", "quad", "relu", "gelu", "elu", "sigmoid", "plain", "none",
      "published", "linear_skip", "inc_skip", "scaled", "dynamic", "dynamic_guarded", "trained", "trained_from_one",
      "sin", "dense", "weight", "frobenius", "tensor_train", "snip", "grasp", "vgg", "resnet", "wide_resnet", "ov",
-     "attention", "all", "numbers", "best", "last", "last epoch", "best epoch", "test_accuracy", True, False]
+     "attention", "all", "numbers", "best", "last", "rest", "last epoch", "best epoch", "every evaluation",
+     "test_accuracy", "balancedness", "layer_entries", "layer_singular_values", True, False]
 )  # fmt: skip
 
 COSTLY = {
@@ -148,7 +149,7 @@ def others(value):
     return ["adam", "huber", "orthogonal", "identity", "layer", "product", "positive", "any", "sensing", "completion",
             "float64", "bfloat16", "lcn", "relu", "dynamic_guarded", "trained", "plain", "constant", "test_accuracy",
             "every epoch", "readme", "random", "top2", "train", "published", "dense", "weight", "random_tickets",
-            "linear", "last", 1, 2, 0.5, True]  # fmt: skip
+            "linear", "last", "last epoch", "checkerboard", "rest", 1, 2, 0.5, True]  # fmt: skip
 
 
 @pytest.mark.slow
