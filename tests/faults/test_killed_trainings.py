@@ -32,6 +32,9 @@ those that are compiled.
 Is Same Class, networks that continue from a CNN, and the string are the same engine put together with other parts.
 """
 
+KEEPING = ("untied_train", "rank_dynamics_train")
+"""Those that keep something of their epochs."""
+
 
 def lengthened(plain, **descent_or_training):
     """The settings of a run with other values in its block on training."""
@@ -169,7 +172,7 @@ def test_a_training_killed_while_it_writes_a_checkpoint_ends_in_the_same_bytes(u
 @pytest.mark.parametrize("number", [2, 3, 100, 502])
 def test_a_training_killed_while_it_keeps_an_epoch_ends_in_the_same_bytes(undisturbed, number, tmp_path):
     """In the first state or a later one, whose beginning then lies behind what the checkpoint names."""
-    if undisturbed.job.script != "untied_train":
+    if undisturbed.job.script not in KEEPING:
         pytest.skip("keeps nothing of its epochs")
     training = Training(undisturbed.job, tmp_path, dies_keeping=number)
     assert training.wait() == -SIGNALS["SIGKILL"]
@@ -180,7 +183,7 @@ def test_a_training_killed_while_it_keeps_an_epoch_ends_in_the_same_bytes(undist
 
 @pytest.mark.parametrize("damage", ["missing", "shorter", "a flipped bit"])
 def test_what_was_kept_of_epochs_is_proven_before_a_training_goes_on(undisturbed, damage, tmp_path):
-    if undisturbed.job.script != "untied_train":
+    if undisturbed.job.script not in KEEPING:
         pytest.skip("keeps nothing of its epochs")
     training = Training(undisturbed.job, tmp_path, dies_keeping=502)
     assert training.wait() == -SIGNALS["SIGKILL"]

@@ -149,7 +149,7 @@ def others(value):
     return ["adam", "huber", "orthogonal", "identity", "layer", "product", "positive", "any", "sensing", "completion",
             "float64", "bfloat16", "lcn", "relu", "dynamic_guarded", "trained", "plain", "constant", "test_accuracy",
             "every epoch", "readme", "random", "top2", "train", "published", "dense", "weight", "random_tickets",
-            "linear", "last", "last epoch", "checkerboard", "rest", 1, 2, 0.5, True]  # fmt: skip
+            "linear", "last", "last epoch", "every evaluation", "checkerboard", "rest", 1, 2, 0.5, True]  # fmt: skip
 
 
 @pytest.mark.slow

@@ -48,14 +48,18 @@ def measure_matrix(
     row = _of_end_matrix(end, tracked)
     if entries:
         row |= _entries(end, entries, whole="end_matrix", single="entry")
+    return row | _of_layers(list(model.factors), tracked, track, entries) if track else row
+
+
+def _of_layers(factors: Sequence[Tensor], tracked: int, track: Sequence[Track], entries: Entries) -> dict[str, Tensor]:
+    row = {}
     if "balancedness" in track:
-        row["balancedness"], row["normalized_balancedness"] = balancedness(list(model.factors))
-    for layer, factor in enumerate(model.factors, start=1):
+        row["balancedness"], row["normalized_balancedness"] = balancedness(factors)
+    for layer, factor in enumerate((factor.detach() for factor in factors), start=1):
         if "layer_singular_values" in track:
-            values = torch.linalg.svdvals(factor.detach())
-            row[f"layer_singular_values_{layer}"] = spectra.largest(values, tracked)
+            row[f"layer_singular_values_{layer}"] = spectra.largest(torch.linalg.svdvals(factor), tracked)
         if "layer_entries" in track:
-            row |= _entries(factor.detach(), entries, whole=f"layer_matrix_{layer}", single=f"layer_entry_{layer}")
+            row |= _entries(factor, entries, whole=f"layer_matrix_{layer}", single=f"layer_entry_{layer}")
     return row
 
 
