@@ -34,6 +34,14 @@ def test_another_target_is_observed_under_another_name(project):
     assert project.plan(*RANK_FIGURES, **changed) == rank_dynamics(observe=2, train=2, **ALL)
 
 
+@pytest.mark.parametrize("more", [{"keep": "last epoch"}, {"num_test": 3}, {"track": ["balancedness"]}])
+def test_what_is_written_down_besides_needs_runs_that_have_it(project, more):
+    assert project.plan(*RANK_FIGURES, rank_dynamics={"matrix": more}) == rank_dynamics(train=2, **ALL)
+    # The published widths, however they are written, are those of the runs that are there.
+    one = {"hierarchical": {"model": {"widths": 9}, "problem": {"ranks": 2}}}
+    assert project.plan(*RANK_FIGURES, rank_dynamics=one) == {}
+
+
 def test_one_task_less_only_draws_again(project):
     assert project.plan(*RANK_FIGURES, rank_dynamics={"tasks": ["sensing"]}) == rank_dynamics(**ALL)
 
