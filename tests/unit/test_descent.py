@@ -12,7 +12,7 @@ from tacit import checkpoints
 from tacit.errors import DivergenceError
 from tacit.nn import factorizations as nn
 from tacit.optim.group_rmsprop import ResidentRate
-from tacit.settings.factorizations import Descent
+from tacit.settings.factorizations import Descent, EarlyStopping
 from tacit.settings.mode_trees import mode_tree
 from tacit.training import descent
 from tacit.training.descent import Loop, descend
@@ -392,3 +392,32 @@ def test_fifty_steps_of_tensor_factorization_are_those_of_the_published_code():
     assert last["top"] == pytest.approx(0.195136, abs=1e-6)
     assert last["train_loss"] == pytest.approx(1.052159, abs=2e-6)
     assert last["error"] == pytest.approx(0.998368, abs=1e-6)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize(("patience", "cooldown", "expected"), [(0, 0, 30), (2, 0, 50), (0, 40, 60), (200, 0, 400)])
+def test_a_descent_ends_once_it_gets_no_better(tmp_path, monkeypatch, patience, cooldown, expected, killed):
+    """Of errors 5, 4, 4, 4, ... the third is the first that is no better, also if the descent was killed before."""
+    rule = {"by": "reconstruction_error", "patience": patience, "cooldown": cooldown}
+
+    def made_up(model, end):
+        seen.append(1)
+        return {"reconstruction_error": torch.tensor(5.0 if len(seen) == 1 else 4.0, dtype=end.dtype)}
+
+    seen = []
+    more = {"epochs": 400, "evaluate_every": 10, "early_stopping": EarlyStopping(**rule)}
+    if killed:
+        monkeypatch.setenv("TACIT_CHECKPOINT_SECONDS", "0")
+        save = checkpoints.save
+
+        def save_and_end(*given, **named):
+            save(*given, **named)
+            raise checkpoints.Interrupted(143)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints, "save", save_and_end)
+            for _ in range(2):
+                with pytest.raises(checkpoints.Interrupted):
+                    fit(model_of("matrix"), problem((8, 7)), tmp_path / "c.pt", measure=made_up, **more)
+    history = fit(model_of("matrix"), problem((8, 7)), tmp_path / "c.pt", measure=made_up, **more)
+    assert history["iterations"][-1] == expected

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, field_serializer, field_validator, model_validator
 
 from tacit.paths import Axes
+from tacit.settings import early_stopping
 from tacit.settings.base import (
     Count,
     Digest,
@@ -192,6 +193,12 @@ class HierarchicalModel(Settings):
     later: ClassVar[tuple[str, ...]] = ("linear_output",)
 
 
+class EarlyStopping(early_stopping.EarlyStopping):
+    """When a descent ends that gets no better; a look is an evaluation."""
+
+    by: Literal["train_loss", "train_mse", "test_mse", "reconstruction_error"] = "reconstruction_error"
+
+
 class Descent(Settings):
     """How a factorization is fitted. With full batches an epoch is one iteration."""
 
@@ -220,6 +227,10 @@ class Descent(Settings):
     patience: NonNegativeInt = 100
     """The descent ends once more than this many evaluations in a row found it fitted."""
     precision: Literal["float32", "float64"] = "float32"
+    early_stopping: EarlyStopping | None = None
+    """What ends it besides."""
+
+    later: ClassVar[tuple[str, ...]] = ("early_stopping",)
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -382,6 +393,11 @@ def check_samples(experiment: Experiment, task: TaskName) -> None:
     if task == "completion" and problem.num_samples > problem.num_entries:
         shape = " x ".join(map(str, problem.shape))
         raise ValueError(f"num_samples = {problem.num_samples}: a target of {shape} has {problem.num_entries} entries")
+    rule, first = experiment.descent.early_stopping, experiment.first_tested(wanted, problem.num_samples)
+    if rule is not None and rule.by == "test_mse" and first >= problem.num_samples:
+        raise ValueError(
+            "early_stopping.by = test_mse: there is no test set; lower num_observations, or raise num_test"
+        )
     if wanted > problem.num_samples:
         raise ValueError(
             f"num_observations = {wanted}: more than the {problem.num_samples} observations of num_samples"

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tacit.settings import early_stopping
 from tacit.settings.base import (
     Count,
     Fraction,
@@ -85,17 +86,10 @@ Metric = Literal["test_loss", "test_accuracy", "train_loss", "train_accuracy"]
 """By what an epoch is the best: the least loss or the greatest accuracy, the earliest of equal ones."""
 
 
-class EarlyStopping(Settings):
-    """When a training ends that gets no better."""
+class EarlyStopping(early_stopping.EarlyStopping):
+    """When a training ends that gets no better, on the test or while learning; a look is a test."""
 
     by: Metric = "test_loss"
-    """A loss that falls, or an accuracy that rises."""
-    least_change: NonNegative = 0.0
-    """By more than this it must, over the best so far, to be better."""
-    patience: NonNegativeInt = 0
-    """Training stops once more than so many looks in a row were no better."""
-    cooldown: NonNegativeInt = 0
-    """Of so many epochs at the beginning nothing is asked."""
 
 
 class Followed(Settings):

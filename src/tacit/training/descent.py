@@ -28,6 +28,7 @@ from tacit.training.batches import Batches
 from tacit.training.gradients import structured_gradient
 from tacit.training.keeping import Keeper
 from tacit.training.observations import Observations
+from tacit.training.stopping import Stalling
 
 Measure = Callable[[Factorization, Tensor], Mapping[str, Tensor]]
 """Returns quantities by name from a model and its end tensor."""
@@ -68,8 +69,7 @@ def descend(
         longer=resumable.Longer(("descent.epochs",)),
         what="descent, at most",
     )
-    reason = "fitted" if loop.fitted > descent.patience else "as many epochs as allowed"
-    log.info("ended after %d epochs: %s", loop.epoch, reason)
+    log.info("ended after %d epochs: %s", loop.epoch, loop.ended)
     found: dict[str, Any] = {name: np.stack(rows) for name, rows in loop.history.items()}
     states: Mapping[int, Mapping[str, Any]] = {} if keeper is None else keeper.states
     if keep == "last epoch":
@@ -116,12 +116,22 @@ class Loop:
         size = descent.batch_size
         self.batches = Batches(len(observed), size, stream) if size else None
         self.epoch = self.iterations = self.fitted = 0
+        self.stalling = None if descent.early_stopping is None else Stalling(descent.early_stopping)
         self.history: dict[str, list[np.ndarray]] = {}
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or enough evaluations in a row found the observations fitted."""
-        return self.epoch >= self.descent.epochs or self.fitted > self.descent.patience
+        """Whether all epochs are done, or enough evaluations in a row found it fitted, or no better."""
+        return bool(self.ended)
+
+    @property
+    def ended(self) -> str:
+        """Why nothing is left to do; empty if something is."""
+        if self.fitted > self.descent.patience:
+            return "fitted"
+        if self.stalling is not None and self.stalling.is_over:
+            return f"{self.stalling.rule.by.replace('_', ' ')} got no better"
+        return "as many epochs as allowed" if self.epoch >= self.descent.epochs else ""
 
     @property
     def place(self) -> str:
@@ -231,6 +241,8 @@ class Loop:
             self.history.setdefault(name, []).append(value)
         fitted = self.history["train_mse"][-1] < self.descent.tolerance
         self.fitted = self.fitted + 1 if fitted else 0
+        if self.stalling is not None:
+            self.stalling.see(self.epoch, float(self.history[self.stalling.rule.by][-1]))
         self._keep()
 
     def _keep(self) -> None:
@@ -268,6 +280,10 @@ class Loop:
         self.velocity.copy_(state["velocity"])
         self.rate.load_state(state["rate"])
         self.history = {name: list(rows.cpu().numpy()) for name, rows in state["history"].items()}
+        if self.stalling is not None:
+            every = self.descent.evaluate_every
+            for number, value in enumerate(self.history.get(self.stalling.rule.by, []), start=1):
+                self.stalling.see(min(number * every, self.epoch), float(value))
 
     def obstacle(self, state: Mapping[str, Any]) -> str:
         """Return why what ended as `state`, after fewer epochs, cannot go on as this descent; empty if it can."""

@@ -10,7 +10,6 @@ Epochs count from 0, the network as it is given.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -28,6 +27,7 @@ from tacit.training.batches import Drawn
 from tacit.training.images import Examples
 from tacit.training.keeping import Best, Keeper, Kept
 from tacit.training.objectives import Objective
+from tacit.training.stopping import Stalling
 
 Measure = Callable[[], Mapping[str, Any]]
 """Returns quantities by name, of what is trained as it now is."""
@@ -395,17 +395,12 @@ def followed(own: Followed, epochs: int) -> dict[str, Any]:
 
 def stalled(engine: Engine, rule: EarlyStopping) -> bool:
     """Tell whether what is looked at has been no better for longer than the rule has patience."""
-    sign = -1 if "accuracy" in rule.by else 1
-    best, waited = math.inf, 0
+    stalling = Stalling(rule)
     for row in engine.measures:
-        epoch = int(row["epoch"])
-        # Before training there is no mean over an epoch, and nothing that could have become better.
-        if epoch <= rule.cooldown:
-            continue
-        found = row[rule.by].item() if rule.by in row else engine.means[epoch - 1][rule.by.removeprefix("train_")]
-        is_better = best - sign * found > rule.least_change
-        best, waited = (sign * found, 0) if is_better else (best, waited + 1)
-    return waited > rule.patience
+        if epoch := int(row["epoch"]):
+            name = rule.by.removeprefix("train_")
+            stalling.see(epoch, row[rule.by].item() if rule.by in row else engine.means[epoch - 1][name])
+    return stalling.is_over
 
 
 def trailing(engine: Engine, column: str, *, least: float) -> int:
