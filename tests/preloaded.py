@@ -7,6 +7,7 @@ that Python reads as it starts, or under limits, is a process of its own, as for
 
 import atexit
 import contextlib
+import importlib
 import json
 import os
 import resource
@@ -18,6 +19,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+OF_JOBS = (
+    *("h5py", "pandas", "PIL.Image", "pydantic", "tqdm", "yaml", "snakemake.script"),
+    *("numba", "scipy.linalg", "scipy.special", "torch._dynamo"),
+    *("matplotlib.figure", "matplotlib.mathtext", "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_agg"),
+)
+"""What most jobs import."""
 
 LIMITS = [name for name in dir(resource) if name.startswith("RLIMIT_")]
 OF_A_CALL = ("TACIT_", "SNAKEMAKE_", "PYTEST_", "PYTHONPATH", "PWD", "OLDPWD", "SHLVL", "_", "PS1", "TMP", "TEMP")
@@ -170,13 +178,8 @@ class Jobs:
 
 def _serve_jobs(listens):
     """Fork a process for each job that is asked for."""
-    import h5py  # noqa: F401
-    import matplotlib.figure  # noqa: F401
-    import pandas  # noqa: F401
-    import pydantic  # noqa: F401
-    import snakemake.script  # noqa: F401
-    import torch._dynamo  # noqa: F401
-
+    for name in OF_JOBS:
+        importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         asked, _ = listens.accept()
