@@ -13,7 +13,7 @@ import pytest
 
 import powerless
 from tacit import store
-from tacit.data import number_words, translation, translation_sources
+from tacit.data import number_words, own_files, translation, translation_sources
 from tacit.data.number_words import Sentences, date, money, time_of_day
 from tacit.data.translation_sources import ARCHIVE, TEST_SETS, TextSourceError
 from tacit.settings.base import SettingsError
@@ -649,7 +649,7 @@ def test_a_digest_is_of_the_content(tmp_path):
     one, other = tmp_path / "a", tmp_path / "b"
     one.write_text("a")
     other.write_text("a")
-    assert translation_sources.digest_of(one) == translation_sources.digest_of(other) != ""
+    assert own_files.digest_of(one) == own_files.digest_of(other) != ""
     other.write_text("b")
-    assert translation_sources.digest_of(one) != translation_sources.digest_of(other)
-    assert translation_sources.digest_of(tmp_path / "none") == ""
+    assert own_files.digest_of(one) != own_files.digest_of(other)
+    assert own_files.digest_of(tmp_path / "none") == ""

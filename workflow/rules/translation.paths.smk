@@ -1,6 +1,7 @@
 # Compressed translation: files of corpora, which scales share, so that what decides on one is in the path; files of the
 # study, what is asked of them, and what their jobs need.
 
+from tacit.data import own_files as _user_files
 from tacit.data import translation_sources as _translation_sources
 from tacit.memory import translation as _translation_memory
 from tacit.settings import corpora as _corpora
@@ -24,7 +25,7 @@ def translation_corpus(wildcards):
 
 def translation_text(wildcards):
     """What a user's own files hold, as files that take the place of others may be older than what was made of those."""
-    return {str(path): _translation_sources.digest_of(path) for path in _own_files(_known_corpus(wildcards))}
+    return {str(path): _user_files.digest_of(path) for path in _own_files(_known_corpus(wildcards))}
 
 
 def translation_prepare_memory(wildcards):

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import logging
 import re
-import stat
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from tacit import files
+from tacit.data.own_files import complaint as complaint_of
 from tacit.errors import UserError
 from tacit.settings.corpora import SPLITS, ParallelText
 
@@ -77,7 +76,7 @@ TEST_SETS = (
 def archive_shortage(folder: str | Path) -> str | None:
     """Say that the archive is not in `folder`, or cannot be read, and what to do; None if it is there."""
     path = Path(folder) / ARCHIVE
-    complaint = _complaint(path)
+    complaint = complaint_of(path)
     if complaint is None:
         with path.open("rb") as file:
             # What else is wrong with its content is found when it is read.
@@ -200,7 +199,7 @@ def own_shortage(settings: ParallelText, *, root: str | Path = ".") -> str | Non
     complaints = [
         f"  {path}: {complaint}"
         for path in own_files(settings, root=root)
-        if (complaint := _complaint(path)) is not None
+        if (complaint := complaint_of(path)) is not None
     ]
     if not complaints:
         return None
@@ -217,15 +216,6 @@ def own_files(settings: ParallelText, *, root: str | Path = ".") -> list[Path]:
     """Return the paths of all files of a user's own corpus; a relative folder is one in `root`."""
     folder = Path(root) / Path(settings.folder or "").expanduser()
     return [folder / name for split in SPLITS for name in settings.files(split)]
-
-
-def digest_of(path: Path) -> str:
-    """Return a digest of the content of a file; nothing of one that cannot be read, which is said elsewhere."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "blake2b").hexdigest()[:20]
-    except OSError:
-        return ""
 
 
 def read_own(settings: ParallelText, *, root: str | Path = ".") -> dict[str, Pair]:
@@ -271,20 +261,6 @@ def lines_in(content: bytes, name: str) -> list[str]:
 
 
 # Both.
-
-
-def _complaint(path: Path) -> str | None:
-    """Say why there is no file at `path`; None if there is."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return "is no file but a folder or a device"
-        path.open("rb").close()
-    except (FileNotFoundError, NotADirectoryError):
-        return "missing"
-    except OSError as error:
-        return f"cannot be read: {files.state(error) or error}"
-    return None
 
 
 def _whole(file: IO[bytes] | None, most: int, name: str) -> bytes:
