@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from tacit.data import sensing
+from tacit.memory import factorizations
 from tacit.nn.factorizations import matricize
 from tacit.settings import SettingsError
-from tacit.settings.factorizations import CPProblem, Descent, HierarchicalProblem, MatrixProblem
+from tacit.settings.factorizations import CPExperiment, CPProblem, Descent, HierarchicalProblem, MatrixProblem
 from tacit.settings.rank_dynamics import RankDynamicsSettings
 from tacit.training.observations import observations
 
@@ -255,3 +256,28 @@ def test_a_target_that_cannot_be_computed_with_is_refused(std):
         sensing.make(problem, "completion")
     scaled = sensing.make(problem.model_copy(update={"norm": 3.0}), "completion")["target"]
     np.testing.assert_allclose(np.linalg.norm(scaled), 3)
+
+
+def test_a_tensor_of_full_rank_is_of_independent_normal_entries():
+    problem = CPProblem(shape=(6, 7, 8), rank="full", norm="as_drawn", num_samples=336)
+    found = sensing.make(problem, "completion")
+    target = found["target"]
+    # No sum of few products: every matricization has the rank of its shorter side, with no small singular value.
+    for mode in range(3):
+        values = np.linalg.svd(np.moveaxis(target, mode, 0).reshape(target.shape[mode], -1), compute_uv=False)
+        assert values[-1] > 0.4 * values[0]
+    assert abs(target.mean()) < 4 / np.sqrt(336)
+    assert target.std() == pytest.approx(1, abs=4 / np.sqrt(2 * 336))
+    np.testing.assert_array_equal(found["values"], target.ravel()[found["indices"]])
+    scaled = sensing.draw_target(CPProblem(shape=(6, 7, 8), rank="full", norm=2.0, num_samples=336))
+    np.testing.assert_allclose(scaled, target * (2 / np.linalg.norm(target)))
+
+
+def test_full_rank_has_no_factors_and_is_of_the_study_norms():
+    plain = {"shape": [4, 4, 4], "rank": "full", "num_samples": 64}
+    with pytest.raises(SettingsError, match=r"factor_std = 2\.0 means nothing with rank: full"):
+        CPProblem.from_plain(plain | {"factor_std": 2.0})
+    experiment = {"problem": plain, "model": {}, "descent": {"num_observations": 10}}
+    with pytest.raises(SettingsError, match="rank: full is for targets of the study norms"):
+        CPExperiment.from_plain(experiment)
+    assert factorizations.observe(CPProblem.from_plain(plain), "completion") > 0

@@ -153,6 +153,8 @@ def _draw_tensor(problem: CPProblem | HierarchicalProblem) -> np.ndarray:
 
     from tacit.nn.factorizations import CPFactorization, HierarchicalTensorFactorization, set_normal
 
+    if problem.rank == "full":
+        return _generator(problem, "target").standard_normal(problem.shape)
     if isinstance(problem, HierarchicalProblem):
         model = HierarchicalTensorFactorization(problem.shape, problem.tree, problem.widths).double()
     else:

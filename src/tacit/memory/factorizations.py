@@ -23,7 +23,9 @@ def observe(problem: AnyProblem, task: str) -> int:
         rows = problem.num_entries if task == "sensing" else 1
         return total(TORCH, 20 * problem.num_samples * rows + 4 * target)
     rows = sum(problem.shape) if task == "sensing" else 1
-    inner = problem.rank if isinstance(problem, CPProblem) else max(problem.widths)
+    widest = problem.rank if isinstance(problem, CPProblem) else max(problem.widths)
+    # A target of full rank is drawn without components.
+    inner = 1 if widest == "full" else widest
     between = 8 * problem.num_samples * problem.num_entries // max(problem.shape) if task == "sensing" else 0
     return total(TORCH, 20 * problem.num_samples * rows + (4 + inner) * target + between)
 

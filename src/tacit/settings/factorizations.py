@@ -105,14 +105,17 @@ class MatrixProblem(Problem):
 
 
 class CPProblem(Problem):
-    """A tensor of low CP rank, a sum of products of normal vectors."""
+    """A tensor of low CP rank, a sum of products of normal vectors; of full rank, one of normal entries."""
 
-    rank: Count = 5
+    rank: Count | Literal["full"] = 5
     factor_mean: Mean = 0.0
     factor_std: Std = 1.0
 
     @model_validator(mode="after")
     def _can_be_drawn(self) -> Self:
+        if self.rank == "full":
+            check_unused(self, "factor_mean", "factor_std", why="means nothing with rank: full, which has no factors")
+            return self
         check_memory(self.num_entries * self.rank, each=16, what=f"a target of {self.rank} components")
         return self
 
@@ -291,6 +294,10 @@ class CPExperiment(Followed):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
+        if self.problem.rank == "full":
+            raise ValueError(
+                "rank: full is for targets of the study norms; here it is asked which components are learned"
+            )
         if self.model.initialization == "orthogonal" and self.components != self.problem.num_entries:
             entries = self.problem.num_entries
             raise ValueError(f"the orthogonal initialisation has one component an entry: components = {entries}")
