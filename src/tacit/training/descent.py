@@ -33,6 +33,9 @@ from tacit.training.stopping import Stalling
 Measure = Callable[[Factorization, Tensor], Mapping[str, Tensor]]
 """Returns quantities by name from a model and its end tensor."""
 
+Follow = Callable[[int, Tensor], Mapping[str, np.generic]]
+"""Returns quantities by name from the number of an evaluation, from 1, and the end tensor; always the same names."""
+
 _EAGER_STEPS = 3
 """Before one is recorded, so that libraries have set themselves up."""
 
@@ -43,6 +46,7 @@ def descend(
     descent: Descent,
     *,
     measure: Measure,
+    follow: Follow | None = None,
     stream: tuple[str | int, ...],
     checkpoint: str | Path,
     settings: Mapping[str, Any],
@@ -50,16 +54,16 @@ def descend(
 ) -> dict[str, Any]:
     """Fit `model` to what is observed; return its history, one row an evaluation.
 
-    The model must lie on the device of the observations and in their precision. Rows hold, besides what `measure`
-    returns for the model as it then is: `iterations` done, and of the last of them, before its step, `train_loss`,
-    `train_mse` and the mean and greatest size of predictions, `train_prediction_mean` and `train_prediction_max`.
-    With them are the parameters after the epochs that `keep` says, weights_<epoch>_<name>, of which NumPy makes arrays;
-    those of every evaluation are read from the disk then. `stream` names the random order of mini-batches. `settings`
-    are everything the result depends on; a checkpoint of others is refused. Raises DivergenceError once something
-    measured is not finite, Interrupted after SIGTERM or Ctrl-C.
+    The model must lie on the device of the observations and in their precision. Rows hold, besides what `measure` and
+    `follow` return for the model as it then is: `iterations` done, and of the last of them, before its step,
+    `train_loss`, `train_mse` and the mean and greatest size of predictions, `train_prediction_mean` and
+    `train_prediction_max`. With them are the parameters after the epochs that `keep` says, weights_<epoch>_<name>, of
+    which NumPy makes arrays; those of every evaluation are read from the disk then. `stream` names the random order of
+    mini-batches. `settings` are everything the result depends on; a checkpoint of others is refused. Raises
+    DivergenceError once something measured is not finite, Interrupted after SIGTERM or Ctrl-C.
     """
     keeper = Keeper(checkpoints.kept_of(checkpoint)) if keep == "every evaluation" else None
-    loop = Loop(model, observed, descent, measure=measure, stream=stream, keeper=keeper)
+    loop = Loop(model, observed, descent, measure=measure, follow=follow, stream=stream, keeper=keeper)
     resumable.run(
         loop,
         epochs=descent.epochs,
@@ -94,11 +98,12 @@ class Loop:
         descent: Descent,
         *,
         measure: Measure,
+        follow: Follow | None = None,
         stream: tuple[str | int, ...],
         keeper: Keeper | None = None,
     ):
         self.model, self.observed, self.descent = model, observed, descent
-        self.measure, self.stream, self.keeper = measure, stream, keeper
+        self.measure, self.follow, self.stream, self.keeper = measure, follow, stream, keeper
         # Products of single precision are never shortened, and sums have one order.
         precision.use("float32", observed.values.device)
         self.parameters, values = _flatten(model)
@@ -235,6 +240,8 @@ class Loop:
             "train_prediction_max": predicted.max(),
             **self.measure(self.model, end),
         }
+        if self.follow is not None:
+            row |= self.follow(len(self.history.get("iterations", ())) + 1, end)
         arrays = _to_host(row)
         self._check(arrays)
         for name, value in arrays.items():
