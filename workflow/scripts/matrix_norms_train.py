@@ -1,7 +1,8 @@
 """Fit one deep matrix factorization: one problem, one setting, one seed, one file."""
 
 from tacit import jobs, store, versions
-from tacit.settings.norms import MATRIX, MatrixDescent, ObservedMatrix, Variant
+from tacit.settings.norms import MATRIX, MatrixDescent, Variant
+from tacit.settings.observed_matrices import ObservedMatrix
 from tacit.studies import matrix_norms
 
 
@@ -11,6 +12,7 @@ def main(out: str, *, variant: dict, seed: int, settings: dict) -> None:
         Variant.from_plain(variant),
         MatrixDescent.from_plain(settings["descent"]),
         seed=seed,
+        digests=settings.get("own_files"),
     )
     everything = {"variant": variant, "seed": seed} | settings
     store.write(out, arrays, kind=matrix_norms.RUN, settings=everything, attributes=versions.of_libraries())

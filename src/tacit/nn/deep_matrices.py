@@ -95,6 +95,13 @@ def has_sign(factors: list[np.ndarray], sign: int) -> bool:
     return bool(found >= 0) if sign > 0 else bool(found < 0)
 
 
+def cut(stack: np.ndarray, rows: int, columns: int) -> list[np.ndarray]:
+    """Return the factors of a product of (rows, columns) that `pad` made one array (L, n, n) of."""
+    return [
+        factor[:above, :below] for factor, (above, below) in zip(stack, sizes(rows, columns, len(stack)), strict=True)
+    ]
+
+
 def pad(factors: list[np.ndarray], dtype: str | np.dtype | type) -> np.ndarray:
     """Return the factors as one array (L, n, n), n the longer side, padded with zeros, which descent leaves alone."""
     longest = max(max(factor.shape) for factor in factors)

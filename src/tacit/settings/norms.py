@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,81 +14,29 @@ from tacit.settings.base import (
     Moderate,
     NonNegativeInt,
     Positive,
-    Seed,
     Seeds,
     Settings,
     Some,
     check_runs,
     check_unused,
-    digest,
 )
 from tacit.settings.factorizations import (
     CPProblem,
     Depth,
     Descent,
-    Norm,
     check_evaluations,
-    check_matrix,
-    check_measurements,
 )
-
-Side = Annotated[int, Field(ge=1, le=64)]
-"""Side of a matrix that is fitted in one compiled loop, which keeps room for 20,000 of them."""
-
-OF_RANDOM_MATRICES = ("seed", "rank", "symmetric", "norm", "num_samples")
-
+from tacit.settings.observed_matrices import ObservedMatrix, check_block
 
 MATRIX = Axes(problem=str, depth=int, learning_rate=Positive, init_scale=Positive, balanced=bool, seed=int)
 TENSOR = Axes(problem=Digest, num_observations=int, init_std=Positive, seed=int)
 LINEAR = Axes(problem=Digest, num_observations=int)
+TARGET = Axes(problem=Digest)
 """What tells files from each other; a matrix has the name of its problem, a tensor the digest."""
 
 
-class ObservedMatrix(Settings):
-    """Which matrix is to be found, and what is observed of it."""
-
-    task: Literal["block", "completion", "sensing"] = "block"
-    """`block`: all entries but the first of [[?, z], [z', eps]], which is set into an identity if the matrix is larger.
-    The others: a random matrix of low rank, of which entries or products with Gaussian matrices are observed."""
-    shape: tuple[Side, Side] = (2, 2)
-    observed: tuple[Moderate, Moderate, Moderate] = (1.0, 1.0, 0.0)
-    """z, z', eps of a block."""
-    seed: Seed = 0
-    """This and what follows are of random matrices."""
-    rank: Count = 1
-    symmetric: bool = False
-    norm: Norm | Literal["sqrt_entries", "as_drawn"] = "sqrt_entries"
-    num_samples: Count = 3
-
-    @model_validator(mode="after")
-    def _is_possible(self) -> Self:
-        if self.task == "block" and min(self.shape) < 2:
-            raise ValueError("a block needs at least 2 rows and 2 columns")
-        if self.task == "block" and max(self.shape) == 2:
-            check_block(self.observed)
-        others = OF_RANDOM_MATRICES if self.task == "block" else ("observed",)
-        whose = "random matrices (task: completion or sensing)" if self.task == "block" else "task: block"
-        check_unused(self, *others, why=f"is of {whose}, and means nothing with task: {self.task}")
-        if self.task == "completion" and self.num_samples > math.prod(self.shape):
-            raise ValueError(f"num_samples = {self.num_samples}: the matrix has {math.prod(self.shape)} entries")
-        if self.task != "block":
-            check_matrix(self.rank, self.shape, symmetric=self.symmetric)
-            check_measurements(self.task, self.num_samples, self.shape)
-        return self
-
-    @property
-    def name(self) -> str:
-        """A name of exactly these values, for paths."""
-        size = "x".join(map(str, self.shape))
-        if self.task == "block":
-            return f"{size}_" + "_".join(repr(value + 0.0) for value in self.observed)  # as -0 is 0
-        return f"{size}_{self.task}_{digest(self.plain())}"
-
-
-def check_block(observed: tuple[float, ...]) -> None:
-    """Raise ValueError if all observed entries are 0: the target is, and errors have nothing to be measured by."""
-    if not any(observed):
-        raise ValueError("of the observed entries one at least is not 0")
+Keep = Literal["none", "last epoch"]
+"""Of which epochs factors are written down."""
 
 
 class Variant(Settings):
@@ -118,6 +65,10 @@ class MatrixDescent(Settings):
     precision: Literal["float32", "float64"] = "float32"
     schatten: Annotated[tuple[Annotated[float, Field(ge=0.05, le=2)], ...], Field(max_length=20)] = (0.5,)
     """p of the Schatten (quasi-)norms that are written down besides 1 and 2."""
+    keep: Keep = "none"
+    """Whether the factors at the end are written down."""
+
+    later: ClassVar[tuple[str, ...]] = ("keep",)
 
     @field_validator("schatten")
     @classmethod
@@ -241,7 +192,8 @@ class MatrixNorms(Settings):
 def determinant_sign(problem: ObservedMatrix, descent: MatrixDescent) -> int:
     """Return the sign (1, -1) that the determinant of the start is to have, 0 if any."""
     if descent.determinant == "as_observed":
-        if problem.task != "block":
+        # Of fewer observations than all of a block theory says nothing.
+        if problem.task != "block" or problem.num_observations is not None:
             return 0
         product = problem.observed[0] * problem.observed[1]
         return (product > 0) - (product < 0)
@@ -256,6 +208,12 @@ class Ranks(Settings):
     sweeps: Annotated[int, Field(ge=1, le=10**6)] = 1000
     restarts: Annotated[int, Field(ge=1, le=1000)] = 1
     """Random starts of each rank; it counts as fitted if one of them fits."""
+    ends: bool = True
+    """Whether the rank of targets, end tensors and linear completions is estimated."""
+    every: NonNegativeInt = 0
+    """At every so many evaluations of a descent the rank of its end tensor is estimated too; 0: at none."""
+
+    later: ClassVar[tuple[str, ...]] = ("ends", "every")
 
 
 class TensorGrid(Settings):
@@ -278,13 +236,27 @@ class TensorGrid(Settings):
         return self
 
 
+class TensorRun(Settings):
+    """What a completion by a factorization depends on besides its problem, observations, start and seed."""
+
+    descent: Descent
+    ranks: Ranks
+    keep: Keep = "none"
+
+    later: ClassVar[tuple[str, ...]] = ("keep",)
+
+
 class TensorNorms(Settings):
     """Tensor completion by CP factorizations of full width."""
 
     descent: Descent
     """Its num_observations are those of the grid."""
     ranks: Ranks
+    keep: Keep = "none"
+    """Whether end tensor and factors at the end are written down."""
     grids: Annotated[tuple[TensorGrid, ...], Some]
+
+    later: ClassVar[tuple[str, ...]] = ("keep",)
 
     @field_validator("descent")
     @classmethod
@@ -299,6 +271,26 @@ class TensorNorms(Settings):
             raise ValueError("two grids have the same shape and rank, which tables and figures tell them apart by")
         check_runs(sum(len(grid.num_observations) * len(grid.init_stds) * grid.seeds for grid in grids))
         return grids
+
+    @model_validator(mode="after")
+    def _ranks_are_met(self) -> Self:
+        evaluations = -(-self.descent.epochs // self.descent.evaluate_every)
+        if self.ranks.every > evaluations:
+            raise ValueError(
+                f"ranks.every = {self.ranks.every}: a descent of {self.descent.epochs:,} epochs with evaluate_every = "
+                f"{self.descent.evaluate_every} has {evaluations:,} evaluations"
+            )
+        return self
+
+    @property
+    def run(self) -> TensorRun:
+        """What a completion by a factorization depends on."""
+        return TensorRun(descent=self.descent, ranks=self.ranks, keep=self.keep)
+
+    @property
+    def ranks_of_ends(self) -> Ranks:
+        """What estimated ranks depend on where there is no descent: those of targets and linear completions."""
+        return self.ranks.model_copy(update={"every": 0})
 
 
 class NormsSettings(Settings):

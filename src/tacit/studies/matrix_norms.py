@@ -6,7 +6,7 @@ rank falls. Stages: `train` one factorization, `collect` the runs, judge the `cl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +15,11 @@ import pandas as pd
 
 from tacit import store, streams
 from tacit.analysis import matrix_norms as analysis
+from tacit.data import observed_matrices
 from tacit.errors import DivergenceError
 from tacit.nn import deep_matrices
-from tacit.settings.factorizations import MatrixProblem
-from tacit.settings.norms import MatrixDescent, ObservedMatrix, Variant, determinant_sign
+from tacit.settings.norms import MatrixDescent, Variant, determinant_sign
+from tacit.settings.observed_matrices import ObservedMatrix
 from tacit.studies import ledger
 
 STUDY = "norms"
@@ -51,6 +52,7 @@ RUN = store.Kind(
         "determinant": store.Array("float64", "points", optional=True),
         # Lines of theory end where it says nothing.
         "theory_*": store.Array("float64", "points", finite=False),
+        "weights_*": store.Array("float", "* *"),
     },
 )
 """Kind of file."""
@@ -69,14 +71,23 @@ MAX_POINTS = 250
 """Points of a run that are kept for drawing."""
 
 
-def train(problem: ObservedMatrix, variant: Variant, descent: MatrixDescent, *, seed: int) -> dict[str, np.ndarray]:
+def train(
+    problem: ObservedMatrix,
+    variant: Variant,
+    descent: MatrixDescent,
+    *,
+    seed: int,
+    digests: Mapping[str, str] | None = None,
+) -> dict[str, np.ndarray]:
     """Fit one factorization; return its path, one row an evaluation that was written down (K of them).
 
     `epochs` done; `loss_before`, of the last step of these, as the rule of stopping sees it; `loss` of the end matrix
     after it; `mse`, the mean square over the observations; and `end` (K, m, n) itself; its first `entry`, and the size
     of that, `unobserved`; `reconstruction_error` and `normalized_reconstruction_error` (the unobserved entry of a block
-    counts as 0); what tacit.analysis.matrix_norms.measure returns; and the lines of `theory`. Starts of one seed,
-    shape, depth, balance, task and sign differ by their scale alone. Raises DivergenceError.
+    counts as 0); what tacit.analysis.matrix_norms.measure returns; and the lines of `theory`. If they are to be kept
+    also, by their names in a MatrixFactorization, the factors at the end, `weights_<epochs done>_factors.<number>`.
+    Starts of one seed, shape, depth, balance, task and sign differ by their scale alone. `digests` are those of a
+    user's own files, by name. Raises DivergenceError, and as `observe` does.
     """
     # Here, because the other stages do without them, and compiled functions take a second to load.
     from tacit.training import finite, matrix_descent
@@ -93,7 +104,7 @@ def train(problem: ObservedMatrix, variant: Variant, descent: MatrixDescent, *, 
         generator=streams.numpy_generator(STUDY, "matrix", "init", seed, variant.depth, int(variant.balanced)),
     )
     weights = deep_matrices.pad(start, descent.precision)
-    observed, target = observe(problem)
+    observed, target = observe(problem, digests=digests)
     try:
         path = matrix_descent.descend(
             weights,
@@ -106,6 +117,19 @@ def train(problem: ObservedMatrix, variant: Variant, descent: MatrixDescent, *, 
         )
     except DivergenceError as error:
         raise DivergenceError(f"{name}: {error}") from error
+    found = _measure(path, problem, observed, target, descent)
+    # Not the lines of theory, which end where it says nothing.
+    finite.check(found, when=f"of {name}", advice="lower the learning rate or the scale of initialisation")
+    if descent.keep == "last epoch":
+        factors = deep_matrices.cut(weights, *problem.shape)
+        found |= {f"weights_{path.epochs[-1]}_factors.{place}": factor for place, factor in enumerate(factors)}
+    return found | theory(problem, found["loss"], schatten=descent.schatten)
+
+
+def _measure(
+    path: Any, problem: ObservedMatrix, observed: Any, target: np.ndarray, descent: MatrixDescent
+) -> dict[str, np.ndarray]:
+    """Return what is measured of the end matrices of a path, padded to squares as what is observed."""
     ends = path.ends.astype(np.float64)
     if len(observed.values):
         residuals = np.einsum("mij,kij->km", observed.matrices, ends) - observed.values
@@ -124,20 +148,17 @@ def train(problem: ObservedMatrix, variant: Variant, descent: MatrixDescent, *, 
     found |= {"reconstruction_error": distance, "normalized_reconstruction_error": distance / np.linalg.norm(target)}
     found["mse"] = 2 * found["loss"] / (len(observed.values) or observed.mask.sum())
     precision = float(np.finfo(descent.precision).eps)
-    found |= analysis.measure(ends, schatten=descent.schatten, precision=precision)
-    # Not the lines of theory, which end where it says nothing.
-    finite.check(found, when=f"of {name}", advice="lower the learning rate or the scale of initialisation")
-    return found | theory(problem, found["loss"], schatten=descent.schatten)
+    return found | analysis.measure(ends, schatten=descent.schatten, precision=precision)
 
 
 def theory(problem: ObservedMatrix, loss: np.ndarray, *, schatten: Iterable[float]) -> dict[str, np.ndarray]:
-    """Return the lines of theory at these losses (K,), for blocks of 2 x 2; of other problems there are none.
+    """Return the lines of theory at these losses (K,), for blocks of 2 x 2 of which all is observed; else none.
 
     `theory_entry`, a lower bound on |unobserved entry|, and `theory_closed_form`, what it follows to leading order; for
     z = z' = 1 and eps = 0 also `theory_envelope`, the sharp one, and the theorem's bounds on norms (`theory_norm` and
     `theory_schatten_<p>`, from below), `theory_effective_rank` and `theory_distance` (from above).
     """
-    if problem.task != "block" or problem.shape != (2, 2):
+    if not problem.has_theory:
         return {}
     with np.errstate(divide="ignore"):
         lines = {
@@ -157,35 +178,20 @@ def theory(problem: ObservedMatrix, loss: np.ndarray, *, schatten: Iterable[floa
     return lines
 
 
-def observe(problem: ObservedMatrix) -> tuple[Any, np.ndarray]:
-    """Return what is observed of a problem (tacit.training.matrix_descent.Observed), and its target (m, n)."""
+def observe(problem: ObservedMatrix, *, digests: Mapping[str, str] | None = None) -> tuple[Any, np.ndarray]:
+    """Return what is observed of a problem (tacit.training.matrix_descent.Observed), and its target (m, n).
+
+    What is observed is padded with zeros to squares. `digests` and errors as of tacit.data.observed_matrices.observe.
+    """
     from tacit.training.matrix_descent import Observed
 
-    rows, columns = problem.shape
-    longest = max(problem.shape)
+    found = observed_matrices.observe(problem, digests=digests)
+    (rows, columns), longest = problem.shape, max(problem.shape)
     whole, mask = np.zeros((longest, longest)), np.zeros((longest, longest))
-    none = np.zeros((0, longest, longest)), np.zeros(0)
-    if problem.task == "block":
-        target = np.eye(rows, columns)
-        target[:2, :2] = [[0, problem.observed[0]], problem.observed[1:]]
-        whole[:rows, :columns], mask[:rows, :columns] = target, 1
-        mask[0, 0] = 0
-        return Observed(whole, mask, *none), target
-    from tacit.data import sensing
-
-    random = MatrixProblem(
-        seed=problem.seed, shape=problem.shape, norm=problem.norm, num_samples=problem.num_samples, rank=problem.rank,
-        symmetric=problem.symmetric,
-    )  # fmt: skip
-    made = sensing.of_matrix(random, problem.task)
-    target = made["target"]
-    whole[:rows, :columns] = target
-    if problem.task == "completion":
-        mask[np.unravel_index(made["indices"], problem.shape)] = 1
-        return Observed(whole, mask, *none), target
-    matrices = np.zeros((problem.num_samples, longest, longest))
-    matrices[:, :rows, :columns] = made["matrices"]
-    return Observed(whole, mask, matrices, made["values"]), target
+    whole[:rows, :columns], mask[:rows, :columns] = found.target, found.mask
+    matrices = np.zeros((len(found.values), longest, longest))
+    matrices[:, :rows, :columns] = found.matrices
+    return Observed(whole, mask, matrices, found.values), found.target
 
 
 class Tables(NamedTuple):
