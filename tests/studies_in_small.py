@@ -227,9 +227,10 @@ def _complete(loaded, folder):
     checkpoint = folder / "completion.pt"
     return [
         tensor_completion.train(
-            dataset, study.descent, study.ranks, init_std=grid.init_stds[0], seed=0, checkpoint=checkpoint, **number
+            dataset, study.run, init_std=grid.init_stds[0], seed=0, checkpoint=checkpoint, **number
         ),
-        tensor_completion.complete_linearly(dataset, study.ranks, **number),
+        tensor_completion.complete_linearly(dataset, study.ranks_of_ends, **number),
+        tensor_completion.estimate_target(dataset, study.ranks_of_ends),
     ]
 
 

@@ -18,7 +18,7 @@ from tacit.figures import style
 from tacit.figures import tensor_completion as figure
 from tacit.nn.factorizations import CPFactorization, count_parameters
 from tacit.settings.factorizations import CPProblem, Descent
-from tacit.settings.norms import Ranks
+from tacit.settings.norms import Ranks, TensorRun
 from tacit.studies import tensor_completion as study
 from tacit.training.descent import Loop
 from tacit.training.observations import Entries, Loss
@@ -178,8 +178,7 @@ def test_fits_solve_least_squares():
 def train(folder, *, observations=48, init_std=0.01, seed=0):
     return study.train(
         dataset(),
-        DESCENT,
-        Ranks(),
+        TensorRun(descent=DESCENT, ranks=Ranks()),
         num_observations=observations,
         init_std=init_std,
         seed=seed,

@@ -241,8 +241,7 @@ def test_completions_err_as_little_as_elsewhere(demo, tmp_path):
         for seed in range(3):
             found = tensor_completion.train(
                 dataset,
-                demo.tensor.descent,
-                demo.tensor.ranks,
+                demo.tensor.run,
                 num_observations=observations,
                 init_std=std,
                 seed=seed,

@@ -18,6 +18,8 @@ rule norms:
 
 rule matrix_norms_train:
     """Fit one deep matrix factorization. It saves nothing, as 2 x 2 is a second's work; killed, it starts again."""
+    input:
+        matrix_norms_own_files,
     output:
         MATRIX_NORMS_RUN.output,
     log:
@@ -244,7 +246,7 @@ rule tensor_completion_linear:
         mem_mb=TENSOR_LINEAR_MEMORY,
         runtime="15m",
     params:
-        settings=TENSOR_COMPLETION_LINEAR_SETTINGS,
+        settings=TENSOR_COMPLETION_RANKS,
         asked=tensor_completion_asked,
         code=fingerprint("tensor_completion_linear.py"),
     message:
@@ -253,11 +255,36 @@ rule tensor_completion_linear:
         by_content("tensor_completion_linear.py")
 
 
+rule tensor_completion_target:
+    """Estimate the rank of a target, as that of what is completed."""
+    input:
+        tensor_completion_target,
+    output:
+        TENSOR_COMPLETION_TARGET.output,
+    log:
+        TENSOR_COMPLETION_TARGET.log,
+    benchmark:
+        TENSOR_COMPLETION_TARGET.benchmark
+    threads: 1
+    resources:
+        mem_mb=TENSOR_LINEAR_MEMORY,
+        runtime="15m",
+    params:
+        settings=TENSOR_COMPLETION_RANKS,
+        asked=tensor_completion_asked,
+        code=fingerprint("tensor_completion_target.py"),
+    message:
+        "norms: estimate the rank of a target"
+    script:
+        by_content("tensor_completion_target.py")
+
+
 rule tensor_completion_collect:
     """Gather all completions in one table, and judge the claims of the paper."""
     input:
         runs=available(TENSOR_COMPLETION_RUNS),
         linear=available(TENSOR_COMPLETION_LINEARS, needed=False),
+        targets=available(TENSOR_COMPLETION_TARGETS, needed=False),
     output:
         runs=f"{NORMS}/tensor/runs.csv",
         claims=report(
@@ -272,7 +299,7 @@ rule tensor_completion_collect:
     params:
         asked=TENSOR_COMPLETION_ASKED,
         accept_older_code=cfg.accept_older_code,
-        num_runs=len(TENSOR_COMPLETION_RUNS) + len(TENSOR_COMPLETION_LINEARS),
+        num_runs=len(TENSOR_COMPLETION_FILES),
         settings={"planned": TENSOR_TARGETS},
         uses="tacit.studies.tensor_completion.tables",
         code=fingerprint("collect.py", "tacit.studies.tensor_completion.tables"),
@@ -300,8 +327,8 @@ rule tensor_completion_plot:
     params:
         asked=TENSOR_COMPLETION_ASKED,
         accept_older_code=cfg.accept_older_code,
-        collected=collected(TENSOR_COMPLETION_RUNS, TENSOR_COMPLETION_LINEARS),
-        settings=drawn(cfg.norms.tensor),
+        collected=collected(TENSOR_COMPLETION_FILES),
+        settings=drawn(cfg.norms.tensor, "keep"),
         uses="tacit.figures.tensor_completion.ERRORS",
         code=fingerprint("plot.py", "tacit.figures.tensor_completion.ERRORS"),
     message:

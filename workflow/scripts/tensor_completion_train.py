@@ -2,21 +2,15 @@
 
 from tacit import jobs, store, versions
 from tacit.data import sensing
-from tacit.settings.factorizations import Descent
-from tacit.settings.norms import TENSOR, Ranks
+from tacit.settings.norms import TENSOR, TensorRun
 from tacit.studies import tensor_completion
 
 
 def main(dataset: str, out: str, *, identity: dict, settings: dict, checkpoint: str) -> None:
     observed = store.read(dataset, kind=sensing.DATASET)
     identity = {name: value for name, value in identity.items() if name != "problem"}
-    arrays = tensor_completion.train(
-        observed,
-        Descent.from_plain(settings["descent"]),
-        Ranks.from_plain(settings["ranks"]),
-        **identity,
-        checkpoint=checkpoint,
-    )
+    own = TensorRun.from_plain(settings)
+    arrays = tensor_completion.train(observed, own, **identity, checkpoint=checkpoint)
     everything = identity | settings | {"problem": observed.settings["problem"]}
     store.write(out, arrays, kind=tensor_completion.RUN, settings=everything, attributes=versions.of_libraries())
 

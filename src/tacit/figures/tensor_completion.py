@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,9 +18,10 @@ _LINEAR = (style.BLUE, "o", "--")
 
 
 def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
-    """Draw `summary` (tacit.studies.tensor_completion.summarize): a row of two panels for each target.
+    """Draw `summary` (tacit.studies.tensor_completion.summarize): a row of two panels for each target, error and rank.
 
-    Markers are medians over seeds, bars reach from the lower to the upper quartile.
+    Markers are medians over seeds, bars reach from the lower to the upper quartile. Where no rank was estimated, the
+    panel says so.
     """
     targets = list(dict.fromkeys(zip(summary["shape"], summary["target_rank"], strict=True)))
     figure, axes = style.new(style.PAGE, 0.7 + 2.3 * len(targets), nrows=len(targets), ncols=2, squeeze=False)
@@ -29,14 +32,19 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
         scales = sorted(runs["init_std"].unique(), reverse=True)
         for look, std in zip(np.resize(np.array(_LOOKS, object), (len(scales), 3)), scales, strict=True):
             _draw_method(errors, ranks, runs[runs["init_std"] == std], look, f"factorization, start {std:g}")
-        ranks.axhline(rank, color=style.VERMILION, linewidth=2.5, zorder=1, label="target")
+        estimated = own["estimated_target_rank"].iloc[0]
+        # Of full rank is what has no rank by its making.
+        if (line := _number(estimated if rank == "full" else rank)) is not None:
+            ranks.axhline(line, color=style.VERMILION, linewidth=2.5, zorder=1, label="target")
         errors.set_yscale("log")
         errors.set_ylabel("reconstruction error")
         ranks.set_ylabel("estimated CP rank")
         ranks.set_ylim(0, None)
         ranks.yaxis.set_major_locator(MaxNLocator(integer=True))
-        for place in (errors, ranks):
-            place.set_title(f"{shape}, rank {rank}")
+        errors.set_title(f"{shape}, rank {rank}")
+        ranks.set_title(f"{shape}, rank {rank}{_estimate(estimated)}")
+        if own["rank_median"].isna().all():
+            ranks.text(0.5, 0.5, "no rank was estimated", transform=ranks.transAxes, ha="center", va="center")
     for place in axes[-1]:
         place.set_xlabel("number of observations")
     handles, labels = axes[0, 1].get_legend_handles_labels()
@@ -46,6 +54,18 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
         figure, style.described(settings["scale"], seeds=[seeds], missing=missing, spread="medians and quartiles")
     )
     return figure
+
+
+def _number(rank: Any) -> float | None:
+    """Return a rank as a number; None if there is none."""
+    return None if pd.isna(rank) or float(rank) < 0 else float(rank)
+
+
+def _estimate(rank: Any) -> str:
+    """Return what the title says of the estimated rank of a target."""
+    if pd.isna(rank):
+        return ""
+    return f" (estimated {rank:.0f})" if rank >= 0 else " (no estimate)"
 
 
 def _draw_method(errors, ranks, rows: pd.DataFrame, look: tuple[str, str, str], label: str) -> None:

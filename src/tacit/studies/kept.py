@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tacit import store
 from tacit.errors import UserError
 from tacit.settings.base import Settings
+from tacit.settings.factorizations import CPProblem, Descent
 from tacit.settings.images import Images
 from tacit.settings.networks import Network
+from tacit.settings.norms import MatrixDescent
+from tacit.settings.observed_matrices import ObservedMatrix
 from tacit.studies import (
     compressed,
     depth_cifar,
     factorized,
+    matrix_norms,
     pathfinder,
     rank_dynamics,
     same_class,
+    tensor_completion,
     translation,
     untied,
 )
@@ -119,6 +124,26 @@ def _of_compressed(settings: Mapping[str, Any]) -> nn.Module:
     return compressed.blank(_of(compressed.RunSettings, settings), variant, named)
 
 
+def _of_matrix_norms(settings: Mapping[str, Any]) -> nn.Module:
+    import torch
+
+    from tacit.nn.factorizations import MatrixFactorization
+
+    shape = ObservedMatrix.from_plain(settings["problem"]).shape
+    precision = MatrixDescent.from_plain(settings["descent"]).precision
+    return MatrixFactorization(*shape, settings["variant"]["depth"]).to(getattr(torch, precision))
+
+
+def _of_tensor_completion(settings: Mapping[str, Any]) -> nn.Module:
+    import torch
+
+    from tacit.nn.factorizations import CPFactorization
+
+    shape = CPProblem.from_plain(settings["problem"]).shape
+    precision = Descent.from_plain(settings["descent"]).precision
+    return CPFactorization(shape, tensor_completion.full_width(shape)).to(getattr(torch, precision))
+
+
 def _untied(path: str | Path, settings: Mapping[str, Any], epoch: Epoch) -> nn.Module:
     assert isinstance(epoch, int)
     return untied.load(path, settings["network"], epoch, _of(untied.RunSettings, settings))
@@ -139,4 +164,6 @@ _BUILDERS: Mapping[str, Callable[[str | Path, Mapping[str, Any], Epoch], nn.Modu
     untied.RUN.name: _untied,
     translation.RUN.name: _translator,
     rank_dynamics.RUN.name: rank_dynamics.kept_model,
+    matrix_norms.RUN.name: _loaded(matrix_norms.RUN, _of_matrix_norms),
+    tensor_completion.RUN.name: _loaded(tensor_completion.RUN, _of_tensor_completion),
 }

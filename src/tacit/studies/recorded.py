@@ -25,6 +25,7 @@ PLACES = {
     "epochs": "epoch",
     "test_epochs": "epoch",
     "iterations": "iteration",
+    "followed_iterations": "iteration",
     "variation_epochs": "epoch",
     "kept_epochs": "epoch",
     "variation_p": "p",
