@@ -74,7 +74,39 @@ TINY = {
             "keep": "every evaluation",
         },
     },
-    "norms": {"matrix": {"descent": {"epochs": 200}}, "tensor": {"descent": {"epochs": 100}, "ranks": {"sweeps": 20}}},
+    "norms": {
+        "matrix": {
+            "descent": {"epochs": 200, "keep": "last epoch"},
+            "further": [
+                {
+                    "problem": {"task": "sensing", "shape": [3, 2], "num_samples": 5, "sensing_std": 0.5},
+                    "variants": [{"depth": 2, "learning_rate": 0.05, "init_scale": 1.0e-2, "balanced": True}],
+                    "seeds": 1,
+                },
+                {
+                    "problem": {
+                        "task": "completion",
+                        "shape": [2, 3],
+                        "num_samples": 4,
+                        "target": [[1, 0.5, 0], [2, 1, 0]],
+                        "entries": "all_but_first",
+                    },
+                    "variants": [{"depth": 2, "learning_rate": 0.05, "init_scale": 1.0e-2, "balanced": True}],
+                    "seeds": 1,
+                },
+                {
+                    "problem": {"shape": [2, 2], "num_observations": 2},
+                    "variants": [{"depth": 2, "learning_rate": 0.05, "init_scale": 1.0e-2, "balanced": True}],
+                    "seeds": 1,
+                },
+            ],
+        },
+        "tensor": {
+            "descent": {"epochs": 100},
+            "ranks": {"sweeps": 20, "every": 2},
+            "keep": "last epoch",
+        },
+    },
     "depth_limit": {
         "grid": {"data": {"num_train": 20, "num_test": 10}, "depths": [6, 3], "descent": {"epochs": 3}},
         "landscapes": {

@@ -68,9 +68,9 @@ def job_of(script, smoke):
             inputs = [data(f"sensing/factorization~hierarchical/problem~{problem}/task~completion.h5")]
         case "tensor_completion_train":
             (grid,) = SMOKE.norms.tensor.grids
-            tensor = SMOKE.norms.tensor
-            plain = {"descent": tensor.descent.plain(), "ranks": tensor.ranks.plain()}
-            plain = lengthened(plain, epochs=6000, tolerance=1e-12)
+            # With ranks that are followed.
+            plain = lengthened(SMOKE.norms.tensor.run.plain(), epochs=6000, tolerance=1e-12)
+            plain |= {"ranks": plain["ranks"] | {"every": 20}, "keep": "last epoch"}
             arguments = {"num_observations": 40, "init_std": 0.01, "settings": plain}
             inputs = [data(f"sensing/factorization~tensor/problem~{grid.problem.identity}/task~completion.h5")]
         case "untied_train":
