@@ -1,5 +1,6 @@
 """What reruns, resumes and is refused in the norms study, and what its runs show at their published size."""
 
+import os
 import shutil
 import signal
 
@@ -20,6 +21,13 @@ MATRIX_FIGURES, TENSOR_FIGURE = NORMS_FIGURES[:3], NORMS_FIGURES[3]
 PUBLISHED = {"matrix_norms_collect": 1, "matrix_norms_plot": 1, "matrix_norms_plot_measures": 1}
 PERTURBED = {"matrix_norms_collect_perturbed": 1, "matrix_norms_plot_perturbed": 1}
 TENSORS = {"tensor_completion_collect": 1, "tensor_completion_plot": 1}
+ALL_TENSORS = {
+    "tensor_completion_train": 2,
+    "tensor_completion_linear": 2,
+    "tensor_completion_target": 1,
+    **TENSORS,
+}
+FOLDER = "results/smoke/norms"
 
 
 FURTHER = {
@@ -52,7 +60,33 @@ def test_another_eps_is_fitted_beside_the_others(project):
 
 def test_another_tolerance_of_ranks_fits_tensors_alone(project):
     plan = project.plan(*NORMS_FIGURES, **norms(tensor__ranks={"tolerance": 1e-5}))
+    assert plan == ALL_TENSORS
+
+
+def test_ranks_that_are_followed_and_ends_that_are_kept_train_anew_alone(project):
+    plan = project.plan(*NORMS_FIGURES, **norms(tensor__ranks={"every": 2}, tensor__keep="last epoch"))
+    assert plan == {"tensor_completion_train": 2, **TENSORS}
+    plan = project.plan(*NORMS_FIGURES, **norms(matrix__descent={"keep": "last epoch"}))
+    assert plan == {"matrix_norms_train": 5, **PUBLISHED, **PERTURBED}
+
+
+def test_without_estimated_ranks_there_is_none_of_the_target(project):
+    plan = project.plan(*NORMS_FIGURES, **norms(tensor__ranks={"ends": False}))
     assert plan == {"tensor_completion_train": 2, "tensor_completion_linear": 2, **TENSORS}
+
+
+def test_a_target_of_full_rank_is_completed_beside_the_other(project):
+    grid = {"num_observations": [40], "init_stds": [0.01], "seeds": 1}
+    problem = {"shape": [4, 4, 4], "rank": 1, "norm": 1, "num_samples": 64}
+    other = grid | {"problem": problem | {"rank": "full"}}
+    full = norms(tensor__grids=[grid | {"problem": problem, "num_observations": [40, 63]}, other])
+    project.run(NORMS_FIGURES[3], f"{FOLDER}/tensor/claims.csv", **full)
+    table = pd.read_csv(project / f"{FOLDER}/tensor/runs.csv")
+    assert table.groupby("target_rank").size().to_dict() == {"1": 4, "full": 2}
+    # The rank of a tensor of 4 x 4 x 4 whose entries are independent is 7 or more: 64 numbers, 10 a component.
+    assert (table[table["target_rank"] == "full"]["estimated_target_rank"] >= 7).all()
+    claims = pd.read_csv(project / f"{FOLDER}/tensor/claims.csv")
+    assert not claims["id"].str.contains("full").any()
 
 
 def test_an_edit_of_the_compiled_descent_reruns_matrices_alone(project):
@@ -64,8 +98,7 @@ def test_an_edit_of_the_compiled_descent_reruns_matrices_alone(project):
 
 def test_an_edit_of_the_rank_estimate_reruns_tensors_alone(project):
     with project.edited("src/tacit/analysis/tensor_rank.py", "_ZERO = 1e-8", "_ZERO = 2e-8"):
-        plan = project.plan(*NORMS_FIGURES)
-        assert plan == {"tensor_completion_train": 2, "tensor_completion_linear": 2, **TENSORS}
+        assert project.plan(*NORMS_FIGURES) == ALL_TENSORS
 
 
 @pytest.mark.parametrize(
@@ -92,6 +125,39 @@ def test_a_problem_of_ones_own_ends_up_in_tables(smoke, project):
         **norms(matrix__further=[FURTHER | {"problem": {"shape": [3, 3]}}]),
     )
     assert plan == {"matrix_norms_train": 1, "matrix_norms_collect_further": 1}
+
+
+def test_a_target_of_ones_own_is_fitted_anew_when_its_file_changes(smoke, copy_of):
+    project, table = copy_of(smoke), f"{FOLDER}/matrix/further_runs.csv"
+    problem = {"task": "completion", "shape": [2, 3], "num_samples": 5, "target_file": "own target.npy"}
+    own = norms(matrix__further=[FURTHER | {"problem": problem}])
+    again = {"matrix_norms_train": 1, "matrix_norms_collect_further": 1}
+
+    def save(rows):
+        np.save(project / "own target.npy", np.array(rows))
+
+    def said():
+        call = project.call(table, "--cores", "2", **own)
+        assert call.code != 0
+        assert "rule matrix_norms_train:" not in call.output, "nothing ran"
+        return call.output
+
+    assert "own target.npy: missing; it must be a NumPy file of shape 2 x 3" in said()
+    save([[1, 2], [0, 3]])
+    assert "own target.npy: has the shape 2 x 2, not 2 x 3" in said()
+    save([[1, 2, 0], [0, 3, -1]])
+    assert project.run(table, **own).plan == again
+    assert project.plan(table, **own) == {}
+    # One that is older is another all the same.
+    save([[1, 2, 0], [0, 3, -2]])
+    os.utime(project / "own target.npy", (1, 1))
+    assert project.plan(table, **own) == again
+    # Whoever reads the run knows, whatever Snakemake was told.
+    (project / table).unlink()
+    call = project.call(table, "--cores", "2", "--rerun-triggers", "mtime", **own)
+    assert call.code != 0
+    assert "own_files.own target.npy" in call.output
+    assert project.run(table, **own).plan == again
 
 
 def test_a_figure_of_one_study_needs_no_runs_of_another(smoke, copy_of):
