@@ -26,7 +26,7 @@ KINDS = recorded.kinds()
 LENGTHS = {"size": 4, "rows": 3, "columns": 2}
 """Of axes by name; others have the number of their letters, so that most differ."""
 
-NO_SERIES = ("linear completion of a tensor", "parallel corpus")
+NO_SERIES = ("linear completion of a tensor", "estimated rank of a target", "parallel corpus")
 EPOCHS = 4
 
 

@@ -191,7 +191,7 @@ def test_tables_tell_targets_of_full_rank_from_others(tmp_path):
     assert titles == [
         "4 x 4 x 4, rank 1", "4 x 4 x 4, rank 1 (estimated 1)",
         "4 x 4 x 4, rank 3", "4 x 4 x 4, rank 3 (estimated 4)",
-        "4 x 4 x 4, rank full", "4 x 4 x 4, rank full (estimated 7)",
+        "4 x 4 x 4, full rank", "4 x 4 x 4, full rank (estimated 7)",
     ]  # fmt: skip
     lines = [line.get_ydata()[0] for axes in drawn.axes[1::2] for line in axes.lines if line.get_label() == "target"]
     assert lines == [1, 3, 7], "the nominal rank, and of full rank the estimate"
@@ -215,7 +215,7 @@ def test_an_estimate_of_the_target_that_failed_is_said(tmp_path):
     runs = study.collect(*files(tmp_path, ranks=True, targets=(("full", 4),)))
     failed = runs.assign(estimated_target_rank=-1)
     drawn = figure.draw(study.summarize(failed), settings={"scale": "tiny"}, missing=0)
-    assert drawn.axes[1].get_title() == "4 x 4 x 4, rank full (no estimate)"
+    assert drawn.axes[1].get_title() == "4 x 4 x 4, full rank (no estimate)"
     assert "target" not in [line.get_label() for line in drawn.axes[1].lines]
 
 

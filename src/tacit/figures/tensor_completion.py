@@ -41,9 +41,11 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
         ranks.set_ylabel("estimated CP rank")
         ranks.set_ylim(0, None)
         ranks.yaxis.set_major_locator(MaxNLocator(integer=True))
-        errors.set_title(f"{shape}, rank {rank}")
-        ranks.set_title(f"{shape}, rank {rank}{_estimate(estimated)}")
+        name = f"{shape}, full rank" if rank == "full" else f"{shape}, rank {rank}"
+        errors.set_title(name)
+        ranks.set_title(f"{name}{_estimate(estimated)}")
         if own["rank_median"].isna().all():
+            ranks.set_xticks([])
             ranks.text(0.5, 0.5, "no rank was estimated", transform=ranks.transAxes, ha="center", va="center")
     for place in axes[-1]:
         place.set_xlabel("number of observations")
