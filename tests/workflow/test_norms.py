@@ -75,7 +75,8 @@ def test_without_estimated_ranks_there_is_none_of_the_target(project):
     assert plan == {"tensor_completion_train": 2, "tensor_completion_linear": 2, **TENSORS}
 
 
-def test_a_target_of_full_rank_is_completed_beside_the_other(project):
+def test_a_target_of_full_rank_is_completed_beside_the_other(smoke, copy_of):
+    project = copy_of(smoke)
     grid = {"num_observations": [40], "init_stds": [0.01], "seeds": 1}
     problem = {"shape": [4, 4, 4], "rank": 1, "norm": 1, "num_samples": 64}
     other = grid | {"problem": problem | {"rank": "full"}}
