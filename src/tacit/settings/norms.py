@@ -262,6 +262,8 @@ class TensorNorms(Settings):
     @classmethod
     def _observations_are_of_the_grid(cls, descent: Descent) -> Descent:
         check_unused(descent, "num_observations", why="means nothing here, as each grid has its own")
+        if descent.early_stopping is not None and descent.early_stopping.by == "test_mse":
+            raise ValueError("early_stopping.by = test_mse: there is no test set; take reconstruction_error")
         return descent
 
     @field_validator("grids")

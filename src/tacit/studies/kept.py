@@ -124,6 +124,13 @@ def _of_compressed(settings: Mapping[str, Any]) -> nn.Module:
     return compressed.blank(_of(compressed.RunSettings, settings), variant, named)
 
 
+def _of_rank_dynamics(settings: Mapping[str, Any]) -> nn.Module:
+    import torch
+
+    experiment = _of(rank_dynamics.EXPERIMENTS[settings["factorization"]], settings)
+    return rank_dynamics.shaped(experiment).to(getattr(torch, experiment.descent.precision))
+
+
 def _of_matrix_norms(settings: Mapping[str, Any]) -> nn.Module:
     import torch
 
@@ -163,7 +170,7 @@ _BUILDERS: Mapping[str, Callable[[str | Path, Mapping[str, Any], Epoch], nn.Modu
     compressed.RUN.name: _loaded(compressed.RUN, _of_compressed),
     untied.RUN.name: _untied,
     translation.RUN.name: _translator,
-    rank_dynamics.RUN.name: rank_dynamics.kept_model,
+    rank_dynamics.RUN.name: _loaded(rank_dynamics.RUN, _of_rank_dynamics),
     matrix_norms.RUN.name: _loaded(matrix_norms.RUN, _of_matrix_norms),
     tensor_completion.RUN.name: _loaded(tensor_completion.RUN, _of_tensor_completion),
 }

@@ -7,7 +7,6 @@ fitted to what `tacit.data.sensing` observes; tables and claims are in `tacit.st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,16 +145,3 @@ def shaped(experiment: Experiment) -> Factorization:
         case HierarchicalExperiment():
             tree, output = experiment.tree, experiment.model.linear_output
             return nn.HierarchicalTensorFactorization(shape, tree, experiment.widths, linear_output=output)
-
-
-def kept_model(path: str | Path, settings: Mapping[str, Any], epoch: int | str) -> Factorization:
-    """Return the factorization that the run at `path`, of these settings, keeps of an epoch, in its precision."""
-    import torch
-
-    asked = EXPERIMENTS[settings["factorization"]]
-    experiment = asked.from_plain({name: settings[name] for name in asked.model_fields if name in settings})
-    model = shaped(experiment).to(getattr(torch, experiment.descent.precision))
-    places = {name: f"weights_{epoch}_{name}" for name in model.state_dict()}
-    arrays = store.read(path, kind=RUN, names=places.values()).arrays
-    model.load_state_dict({name: torch.from_numpy(arrays[place]) for name, place in places.items()})
-    return model
