@@ -136,6 +136,7 @@ TINY = {
         "scratch": {"epochs": 3},
         "continued": {"epochs": 1, "keep_momentum": True},
         "keep_margins": True,
+        "interpolation": {"string": {"momentum": 0.5, "weight_decay": 0.01}},
     },
 }
 """What is laid over the smoke scale."""

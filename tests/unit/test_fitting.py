@@ -274,9 +274,10 @@ def run(links, string, checkpoint, data=None):
 STRING = String(points=4, stiffness=0.3, epochs=2, batch_size=5, learning_rate=0.1)
 
 
-def test_the_string_against_its_formula(tmp_path):
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_the_string_against_its_formula(tmp_path, momentum):
     """theta_i takes its step, then kappa (theta_{i+1} + theta_{i-1} - 2 theta_i), one after the other."""
-    moving = run(line(model(0), model(1)), STRING, tmp_path / "c.pt")
+    moving = run(line(model(0), model(1)), STRING.model_copy(update={"momentum": momentum}), tmp_path / "c.pt")
     data = task()
     images = data.batch(torch.arange(23), torch.contiguous_format)
     networks = line(model(0), model(1))
@@ -284,14 +285,15 @@ def test_the_string_against_its_formula(tmp_path):
     def flat(network):
         return nn.utils.parameters_to_vector(network.parameters()).detach()
 
-    objectives = []
+    objectives, velocity = [], {1: 0.0, 2: 0.0}
     for _ in range(2):
         for first in range(0, 23, 5):
             total = 0.0
             for i in (1, 2):
                 loss = cross_entropy(networks[i](images[first : first + 5]), data.labels[first : first + 5])
                 gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(networks[i].parameters()))])
-                theta = flat(networks[i]) - 0.1 * gradient
+                velocity[i] = momentum * velocity[i] + gradient
+                theta = flat(networks[i]) - 0.1 * velocity[i]
                 left, right = flat(networks[i - 1]), flat(networks[i + 1])
                 total += loss.item() + 0.15 * ((theta - left).square().sum() + (theta - right).square().sum()).item()
                 nn.utils.vector_to_parameters(theta + 0.3 * (right + left - 2 * theta), networks[i].parameters())
@@ -307,6 +309,24 @@ def test_a_string_without_stiffness_is_sgd_of_each_point(tmp_path):
     trained = fit(tmp_path / "d.pt", alone, epochs=2, measured=(), kept=(2,))
     for name, tensor in moving.networks[2].state_dict().items():
         torch.testing.assert_close(tensor, trained.weights[2][name])
+
+
+@pytest.mark.parametrize(("momentum", "weight_decay"), [(0.9, 0.0), (0.0, 0.1), (0.9, 0.1)])
+def test_points_have_the_momentum_and_the_weight_decay_of_sgd(tmp_path, momentum, weight_decay):
+    asked = {"stiffness": 0.0, "momentum": momentum, "weight_decay": weight_decay}
+    moving = run(line(model(0), model(1)), STRING.model_copy(update=asked), tmp_path / "c.pt")
+    for number in (1, 2):
+        alone = line(model(0), model(1))[number]
+        sgd = torch.optim.SGD(alone.parameters(), lr=0.1, momentum=momentum, weight_decay=weight_decay)
+        data = task()
+        images = data.batch(torch.arange(23), torch.contiguous_format)
+        for _ in range(2):
+            for part in torch.arange(23).split(5):
+                sgd.zero_grad()
+                cross_entropy(alone(images[part]), data.labels[part]).backward()
+                sgd.step()
+        for own, other in zip(moving.networks[number].parameters(), alone.parameters(), strict=True):
+            torch.testing.assert_close(own, other)
 
 
 def test_fifty_thousand_images_make_two_hundred_steps():
@@ -341,15 +361,17 @@ def test_a_straight_string_that_does_not_learn_stays(tmp_path, stiffness):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("steps", [0, 1, 5, 8])
-def test_a_string_resumed_is_as_if_never_stopped(monkeypatch, tmp_path, steps):
-    undisturbed = run(line(model(0, 0.3), model(1, 0.3)), STRING, tmp_path / "a.pt")
+def test_a_string_resumed_is_as_if_never_stopped(monkeypatch, tmp_path, steps, momentum):
+    string = STRING.model_copy(update={"momentum": momentum})
+    undisturbed = run(line(model(0, 0.3), model(1, 0.3)), string, tmp_path / "a.pt")
     asked_to_end(monkeypatch, chain.Pull, steps)
     with pytest.raises(checkpoints.Interrupted):
-        run(line(model(0, 0.3), model(1, 0.3)), STRING, tmp_path / "b.pt")
+        run(line(model(0, 0.3), model(1, 0.3)), string, tmp_path / "b.pt")
     monkeypatch.undo()
     torch.manual_seed(77)
-    resumed = run(line(model(0, 0.3), model(1, 0.3)), STRING, tmp_path / "b.pt")
+    resumed = run(line(model(0, 0.3), model(1, 0.3)), string, tmp_path / "b.pt")
     np.testing.assert_array_equal(resumed.objective, undisturbed.objective)
     for own, other in zip(resumed.networks, undisturbed.networks, strict=True):
         for a, b in zip(own.parameters(), other.parameters(), strict=True):

@@ -49,12 +49,16 @@ def train(settings: UntiedSettings, network: str, *, gpu: bool) -> int:
 
 
 def interpolate(settings: UntiedSettings, ends: Iterable[str], *, gpu: bool) -> int:
-    """Both ends, as they are and as dense networks, the points between them, and the gradient of one; images."""
+    """Both ends, as they are and as dense networks, the points between them, and the gradient of one; images.
+
+    With momentum there are velocities too, and those to be saved.
+    """
     data = 3 * image_set(settings.images.source, settings.images.side)
     own = sum(weights_of(settings.architecture, network, settings.images)[0] for network in ends)
     dense, largest, maps = weights_of(settings.architecture, "fcn", settings.images)
     string = settings.interpolation.string
     points = string.points if "string" in settings.interpolation.methods else 1
     batch = max(string.batch_size, EVALUATED)
-    content = own + (points + 4) * dense + 2 * largest + 4 * batch * maps
+    velocities = 2 * points * dense if string.momentum else 0
+    content = own + (points + 4) * dense + velocities + 2 * largest + 4 * batch * maps
     return training(data + _bytes(settings.interpolation.precision) * content, gpu=gpu)

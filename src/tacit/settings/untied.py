@@ -241,6 +241,11 @@ class String(Settings):
     epochs: Annotated[int, Field(ge=0, le=100_000)]
     batch_size: Count
     learning_rate: NonNegative
+    momentum: Fraction = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.0
+    """Coefficient of the squared norm, halved, of all weights and biases of a point."""
+
+    later: ClassVar[tuple[str, ...]] = ("momentum", "weight_decay")
 
 
 SolutionName = Annotated[str, Field(pattern=f"^(cnn|lcn|fcn)(-{WHOLE})?(@{WHOLE})?$")]

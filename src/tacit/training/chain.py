@@ -26,8 +26,9 @@ class Pull:
     """Steps of a string of networks: its inner points learn in turn, its ends stay.
 
     For each batch and each inner point in order: one step of SGD on the mean cross-entropy, then
-    theta_i += stiffness (theta_{i+1} + theta_{i-1} - 2 theta_i), with theta_{i-1} as it is by then. Recorded is the
-    objective: losses of the inner points plus energies of their two springs, before they are pulled.
+    theta_i += stiffness (theta_{i+1} + theta_{i-1} - 2 theta_i), with theta_{i-1} as it is by then. Each point has a
+    momentum of its own, of its steps and not of the springs. Recorded is the objective: losses of the inner points plus
+    energies of their two springs, before they are pulled.
     """
 
     columns = ("objective",)
@@ -38,6 +39,7 @@ class Pull:
         inner = self.chain[1:-1]
         self.network = nn.ModuleDict({f"point {number}": network for number, network in enumerate(inner, start=1)})
         self.format = layout.memory_format(nn.ModuleList(self.chain), self.device)
+        self.velocity = [torch.zeros_like(own) for own in self.network.parameters()] if string.momentum else []
         precisions.use(precision, self.device)
 
     def begin(self, epoch: int, steps: int) -> None:
@@ -47,6 +49,7 @@ class Pull:
         """Take one step of all inner points."""
         images, labels = self.train.batch(numbers, self.format), self.train.labels[numbers]
         objective = torch.zeros(1, dtype=torch.float64, device=self.device)
+        velocities = iter(self.velocity)
         for before, network, after in zip(self.chain, self.chain[1:], self.chain[2:], strict=False):
             with precisions.autocast(self.precision, self.device):
                 loss = cross_entropy(network(images), labels)
@@ -56,7 +59,12 @@ class Pull:
                 for left, own, right, gradient in zip(
                     before.parameters(), network.parameters(), after.parameters(), gradients, strict=True
                 ):
-                    own.sub_(gradient, alpha=self.string.learning_rate)
+                    change = gradient
+                    if self.string.weight_decay:
+                        change = change.add(own, alpha=self.string.weight_decay)
+                    if self.string.momentum:
+                        change = next(velocities).mul_(self.string.momentum).add_(change)
+                    own.sub_(change, alpha=self.string.learning_rate)
                     to_left, to_right = left - own, right - own
                     energy = to_left.square().sum().double() + to_right.square().sum().double()
                     objective += 0.5 * self.string.stiffness * energy
@@ -65,11 +73,13 @@ class Pull:
 
     def state(self) -> dict[str, Any]:
         """Return the states of the inner points."""
-        return {"network": self.network.state_dict()}
+        return {"network": self.network.state_dict(), "velocity": self.velocity}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
         self.network.load_state_dict(state["network"])
+        for own, saved in zip(self.velocity, state["velocity"], strict=True):
+            own.copy_(saved)
 
 
 def fit(
