@@ -100,6 +100,7 @@ def classification(kind: str, *, images: int = 400) -> Iterator[np.ndarray]:
     from tacit.analysis import margins
     from tacit.nn import convnets, untying
     from tacit.settings.untied import Architecture
+    from tacit.training import resumable
     from tacit.training.batches import Batches
     from tacit.training.evaluation import predict
     from tacit.training.fitting import fit
@@ -121,7 +122,7 @@ def classification(kind: str, *, images: int = 400) -> Iterator[np.ndarray]:
     with _checkpoint() as checkpoint:
         trained = fit(
             network, data, optimizer, Batches(images, 20, STREAM, "fixed"), epochs=1, advice="", measure=measure,
-            measured=[1], kept=[1], checkpoint=checkpoint, settings={},
+            measured=[1], kept=[1], checkpoint=checkpoint, settings={}, longer=resumable.NO_LONGER,
         )  # fmt: skip
     yield from (parameter.detach().numpy() for parameter in network.parameters())
     yield from (trained.measures | trained.steps).values()

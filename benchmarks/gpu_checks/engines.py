@@ -196,6 +196,7 @@ def _run_classifier(device: torch.device, *, kind: str) -> Numbers:
             kept=(),
             checkpoint=f"{folder}/checkpoint.pt",
             settings={"kind": kind},
+            longer=resumable.NO_LONGER,
         )
     return {"step_loss": trained.steps["step_loss"]} | _moved(model, start)
 
@@ -226,6 +227,7 @@ def _run_residual(device: torch.device, *, kind: str) -> Numbers:
             kept=(),
             checkpoint=f"{folder}/checkpoint.pt",
             settings={"kind": kind},
+            longer=resumable.NO_LONGER,
             objective=CrossEntropyWithOmega(),
             rate=optimizers.rate("cosine", 0.01, epochs=2),
             decays=[plan.frobenius.add_gradients] if plan else [],
@@ -275,6 +277,7 @@ def _run_compressed(device: torch.device, *, kind: str) -> Numbers:
             kept=(),
             checkpoint=f"{folder}/checkpoint.pt",
             settings={"kind": kind},
+            longer=resumable.NO_LONGER,
             decays=decays,
         )
     return {"step_loss": trained.steps["step_loss"]} | _moved(model, start)
@@ -434,7 +437,9 @@ def resumed_kinds() -> dict[str, Callable[[torch.device, str, float], Numbers]]:
 def _resumable_network(device: torch.device, checkpoint: str, seconds: float) -> Numbers:
     loop = network(device, coefficient=1.0, epochs=8)
     loop.summary = _slow(loop.summary, seconds)
-    resumable.run(loop, epochs=8, checkpoint=checkpoint, settings={"kind": "network"}, by_time=False)
+    resumable.run(
+        loop, epochs=8, checkpoint=checkpoint, settings={"kind": "network"}, by_time=False, longer=resumable.NO_LONGER
+    )
     return networks.history(loop) | {"weights": weights_of(loop.moving.network)}
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from test_depth_kernel import classification
 
+from tacit import events
 from tacit.checkpoints import Interrupted
 from tacit.errors import DivergenceError
 from tacit.nn.deep_residual import Network, half_width
@@ -211,3 +212,16 @@ def test_an_interrupted_descent_ends_in_the_same_bytes(tmp_path, batch_size):
     np.testing.assert_array_equal(own.weights, whole.weights)
     assert own.records == whole.records and own.measured == whole.measured and own.initial == whole.initial
     np.testing.assert_array_equal(own.snapshots[2], whole.snapshots[2])
+
+
+def test_event_files_hold_what_is_recorded(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv(events.FOLDER_VARIABLE, str(tmp_path / "events"))
+    monkeypatch.setattr(events, "_place", None)
+    events.begin("logs/smoke/depth_limit/seed~0.log")
+    own = finish(loop(*classification("skip")))
+    found = EventAccumulator(str(tmp_path / "events/smoke/depth_limit/seed~0")).Reload().Scalars("train/omega")
+    assert [event.step for event in found] == [1, 2, 3, 4]
+    assert [event.value for event in found] == pytest.approx(own.records["omega"], rel=1e-6)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from plain import factorizations as plain
-from tacit import checkpoints
+from tacit import checkpoints, events
 from tacit.errors import DivergenceError
 from tacit.nn import factorizations as nn
 from tacit.optim.group_rmsprop import ResidentRate
@@ -421,3 +421,18 @@ def test_a_descent_ends_once_it_gets_no_better(tmp_path, monkeypatch, patience, 
                     fit(model_of("matrix"), problem((8, 7)), tmp_path / "c.pt", measure=made_up, **more)
     history = fit(model_of("matrix"), problem((8, 7)), tmp_path / "c.pt", measure=made_up, **more)
     assert history["iterations"][-1] == expected
+
+
+def test_event_files_hold_what_is_evaluated(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv(events.FOLDER_VARIABLE, str(tmp_path / "events"))
+    monkeypatch.setattr(events, "_place", None)
+    events.begin("logs/smoke/rank_dynamics/seed~0.log")
+    history = fit(model_of("tensor"), problem((4, 5, 3)), tmp_path / "c.pt", epochs=60, evaluate_every=25)
+    written = EventAccumulator(str(tmp_path / "events/smoke/rank_dynamics/seed~0")).Reload()
+    for name in ("train_mse", "end_norm"):
+        found = written.Scalars(f"measured/{name}")
+        assert [event.step for event in found] == [25, 50, 60]
+        assert [event.value for event in found] == pytest.approx(history[name].tolist(), rel=1e-6)

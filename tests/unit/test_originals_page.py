@@ -121,20 +121,10 @@ ARGUMENTS = {
 }  # fmt: skip
 """All arguments of each program, by the title of its table."""
 
-TO_DO = {
-    ("All five runners", "--save_checkpoints"),
-    ("Runners of matrix, tensor and hierarchical tensor factorization", "--num_test_samples"),
-    ("dmf_experiment_runner.py", "-dataset_path"),
-    ("dmf_experiment_runner.py", "-num_samples"),
-    ("dmf_data_generator.py", "-use_custom_sensing_matrices"),
-    ("dmf_data_generator.py", "-sensing_std"),
-    ("tc_experiment_runner.py", "-compute_final_tensor_ranks"),
-    ("tc_data_generator.py", "-order"),
-}
-"""Rows, by their first argument, that say TODO, as what they are about is not there yet."""
-
 WORDS = {
     *("none", "recorded", "replayed"),
+    # Of a problem within `norms.matrix.further`.
+    *("num_samples", "sensing_file", "target_file", "task: sensing"),
     *("--configfile mine.yaml", "factorize(model, rank_scale=...)", "multiply_add_cost", "metadata.npy", "OUT.csv"),
 }
 """What else stands as code in the last column: values in the path of a run, names of a user's own, calls in Python."""
@@ -221,11 +211,9 @@ def test_every_argument_of_every_program_is_there():
         assert len(arguments) == len(set(arguments)), title
 
 
-def test_every_row_says_something_and_only_the_known_ones_say_todo():
+def test_every_row_says_something():
     for title, arguments, cell in ROWS:
-        assert cell, (title, arguments)
-    found = {(title, arguments[0]) for title, arguments, cell in PROGRAMS if "TODO" in cell}
-    assert found == TO_DO
+        assert cell and "TODO" not in cell, (title, arguments)
 
 
 # Settings.

@@ -16,6 +16,7 @@ import torch
 from tacit.analysis.class_metrics import ClassMetrics, class_metrics
 from tacit.analysis.p_variation import p_variation_norm
 from tacit.errors import DivergenceError
+from tacit.events import Events
 from tacit.nn.deep_residual import Network
 from tacit.settings.depth_limit import Descent, Variation
 from tacit.training import resumable
@@ -84,6 +85,7 @@ class Loop:
         self.network, self.weights, self.samples, self.descent = network, weights, samples, descent
         self.epoch, self.batch, self.rate = 0, 0, rated.first
         self.rated, self.scale, self.through, self.threads = rated, scale, through, threads
+        self.events = Events()
         self.records: dict[str, list[float]] = {}
         self.snapshots: dict[int, np.ndarray] = {}
         self._sums: dict[str, float] = {}
@@ -151,6 +153,7 @@ class Loop:
             self.records.setdefault(name, []).append(total / len(self.samples.inputs))
         self._sums = {}
         self.epoch, self.batch = self.epoch + 1, 0
+        self.events.write(self.epoch, {f"train/{name}": values[-1] for name, values in self.records.items()})
         due = self.finished or self.epoch % self._variation.every == 0
         if self.rated.is_dynamic or due:
             norms = self._norms(self.exponents)

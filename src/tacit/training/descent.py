@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tacit import checkpoints
+from tacit.events import Events
 from tacit.nn.factorizations import Factorization
 from tacit.optim.group_rmsprop import AdaptiveRate, ResidentRate
 from tacit.runlog import log
@@ -120,6 +121,7 @@ class Loop:
         self._recording: torch.cuda.CUDAGraph | None = None
         size = descent.batch_size
         self.batches = Batches(len(observed), size, stream) if size else None
+        self.events = Events()
         self.epoch = self.iterations = self.fitted = 0
         self.stalling = None if descent.early_stopping is None else Stalling(descent.early_stopping)
         self.history: dict[str, list[np.ndarray]] = {}
@@ -248,6 +250,9 @@ class Loop:
             self.history.setdefault(name, []).append(value)
         fitted = self.history["train_mse"][-1] < self.descent.tolerance
         self.fitted = self.fitted + 1 if fitted else 0
+        self.events.write(
+            self.epoch, {f"measured/{name}": float(value) for name, value in arrays.items() if not value.ndim}
+        )
         if self.stalling is not None:
             self.stalling.see(self.epoch, float(self.history[self.stalling.rule.by][-1]))
         self._keep()

@@ -89,10 +89,14 @@ class Loop(Protocol):
 class Longer(NamedTuple):
     """How a training that has ended can be made a longer one."""
 
-    settings: tuple[str, ...]
+    settings: tuple[str, ...] = ()
     """Settings that differ, as dotted paths; the first is the number of epochs, or what else measures its length."""
     obstacle: str = ""
     """Why it cannot; empty if it can."""
+
+
+NO_LONGER = Longer(obstacle="it is of one length")
+"""Of what is no training of a study, as a benchmark."""
 
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:
