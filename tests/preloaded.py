@@ -165,29 +165,30 @@ class Jobs:
         self._listens = socket.socket(socket.AF_UNIX)
         self._listens.bind(str(place))
         self._listens.listen(64)
-        command = [sys.executable, __file__, str(self._listens.fileno())]
+        command = [sys.executable, __file__, str(self._listens.fileno()), str(self._folder)]
         descriptors = [self._listens.fileno()]
-        self._process = subprocess.Popen(command, env=own, pass_fds=descriptors, stdin=subprocess.DEVNULL)
+        # It ends when nobody holds the other end of its input any more, however that came.
+        self._process = subprocess.Popen(command, env=own, pass_fds=descriptors, stdin=subprocess.PIPE)
 
     def end(self):
         """End the process; jobs that still run go on."""
-        self._process.kill()
+        self._process.stdin.close()
         self._process.wait()
-        shutil.rmtree(self._folder)
 
 
-def _serve_jobs(listens):
-    """Fork a process for each job that is asked for."""
+def _serve_jobs(listens, folder):
+    """Fork a process for each job that is asked for; in the end, delete the folder that all this took."""
     for name in OF_JOBS:
         importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while True:
+    while sys.stdin not in select.select([sys.stdin, listens], [], [])[0]:
         asked, _ = listens.accept()
         if os.fork() == 0:
             listens.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _attend(asked)
         asked.close()
+    shutil.rmtree(folder)
 
 
 def _attend(asked):
@@ -230,7 +231,7 @@ def _be_job(script, folder, environment):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2:
-        _serve_jobs(socket.socket(fileno=int(sys.argv[1])))
+    if len(sys.argv) == 3:
+        _serve_jobs(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
     else:
         _serve()
