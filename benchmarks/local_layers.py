@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from comparison import Case, arguments, best_time, processor, report
 from tacit.nn import convnets, untying
 from tacit.nn.local import LocalConv2d
-from tacit.settings.untied import Architecture
+from tacit.settings.convnets import Architecture
 
 SIDE, CLASSES = 32, 10
 

@@ -99,7 +99,7 @@ def classification(kind: str, *, images: int = 400) -> Iterator[np.ndarray]:
     from tacit import streams
     from tacit.analysis import margins
     from tacit.nn import convnets, untying
-    from tacit.settings.untied import Architecture
+    from tacit.settings.convnets import Architecture
     from tacit.training import resumable
     from tacit.training.batches import Batches
     from tacit.training.evaluation import predict

@@ -33,10 +33,11 @@ from tacit.optim.decay_groups import decay_groups
 from tacit.optim.long_range import draw_distant_patches
 from tacit.optim.nesterov import Nesterov
 from tacit.optim.transformer_decay import transformer_decay
+from tacit.settings.convnets import Architecture
 from tacit.settings.factorizations import Descent
 from tacit.settings.mode_trees import mode_tree
 from tacit.settings.networks import LongRangeRegularizer, Network, Training
-from tacit.settings.untied import Architecture, String
+from tacit.settings.untied import String
 from tacit.training import chain, descent, engine, networks, norms, optimizers, resumable
 from tacit.training.batches import Batches
 from tacit.training.decoding import Search, beam_search

@@ -8,9 +8,9 @@ from project import CHECKOUT
 from tacit import settings
 from tacit.memory import networks, pathfinder, same_class, untied
 from tacit.nn import convnets, resnets, untying
+from tacit.settings.convnets import Architecture
 from tacit.settings.images import Images
 from tacit.settings.networks import Network
-from tacit.settings.untied import Architecture
 
 CONFIG = yaml.safe_load((CHECKOUT / "config" / "config.yaml").read_text(encoding="utf-8"))
 
@@ -60,7 +60,8 @@ import sys
 import peak
 import numpy as np
 from tacit.settings.images import Images
-from tacit.settings.untied import Architecture, RunSettings, Sgd
+from tacit.settings.convnets import Architecture
+from tacit.settings.untied import RunSettings, Sgd
 from tacit.studies import untied
 from tacit.data.images import ImageSet
 random = np.random.default_rng(0)

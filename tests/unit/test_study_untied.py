@@ -19,10 +19,10 @@ from tacit.figures import untied as figure
 from tacit.nn import convnets, untying
 from tacit.settings import load
 from tacit.settings.base import SettingsError
+from tacit.settings.convnets import Architecture
 from tacit.settings.images import Images
 from tacit.settings.untied import (
     PATHS,
-    Architecture,
     InterpolationSettings,
     RunSettings,
     Sgd,

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from tacit.analysis import layer_norms, normalized_norms
 from tacit.nn import convnets, local, untying
 from tacit.nn.local import LocalConv2d
-from tacit.settings.untied import Architecture
+from tacit.settings.convnets import Architecture
 
 DRAWS = torch.default_generator
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from tacit.memory import EVALUATED, FLOAT, training
 from tacit.memory.images import image_set
+from tacit.settings.convnets import Architecture
 from tacit.settings.images import Images
-from tacit.settings.untied import Architecture, UntiedSettings
+from tacit.settings.untied import UntiedSettings
 
 
 def weights_of(architecture: Architecture, network: str, images: Images) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from tacit.nn.products import Linear
-from tacit.settings.untied import POOL, POOL_STRIDE, Architecture
+from tacit.settings.convnets import POOL, POOL_STRIDE, Architecture
 
 DROPOUT = 0.5
 """Before each hidden linear layer."""
