@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 OF_JOBS = (
@@ -79,6 +80,8 @@ class Server:
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         assert answer, "the process that calls Snakemake has ended"
+        if int(answer) == -signal.SIGALRM:
+            raise subprocess.TimeoutExpired(["snakemake", *arguments], timeout)
         return int(answer)
 
     def _end(self):
@@ -102,6 +105,8 @@ def _become(arguments, folder, environment, output, timeout, python):
     """Be a call of Snakemake, to which Python is at `python`."""
     import snakemake
 
+    # With its jobs it is a group of its own, which is ended with it.
+    os.setpgid(0, 0)
     signal.alarm(timeout)
     os.chdir(folder)
     _begin(environment)
@@ -118,14 +123,19 @@ def _become(arguments, folder, environment, output, timeout, python):
 
 def _status_of(work, *given, **named):
     """Do some work that ends this process; return the exit status it is to end with."""
+    code = 1
     try:
         work(*given, **named)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
     except BaseException:
         sys.excepthook(*sys.exc_info())
-        code = 1
+    # As Python does at its end: wait for threads, and call what asked to be.
+    threading._shutdown()
+    atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     return code
@@ -143,6 +153,8 @@ def _serve():
         if process == 0:
             os._exit(_status_of(_become, **request, python=jobs.python))
         _, status = os.waitpid(process, 0)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process, signal.SIGKILL)
         print(os.waitstatus_to_exitcode(status), flush=True)
     if jobs is not None:
         jobs.end()
@@ -223,8 +235,14 @@ def _be_job(script, folder, environment):
     """Be Python that was started with a script."""
     import runpy
 
+    import numpy as np
+    import torch
+
     os.chdir(folder)
     _begin(environment)
+    # What draws without a seed draws what no other job does.
+    np.random.seed()  # noqa: NPY002
+    torch.seed()
     sys.argv = [script]
     sys.path.insert(0, str(Path(script).parent))
     runpy.run_path(script, run_name="__main__")

@@ -1,4 +1,4 @@
-"""Prints, as JSON, what each job of the workflow in this folder asks for: a list of rule, memory in MB, benchmark."""
+"""Prints, as JSON, a list of what each job of the workflow in this folder asks for, is measured in, and makes."""
 
 import contextlib
 import io
@@ -18,7 +18,12 @@ with contextlib.redirect_stdout(io.StringIO()), SnakemakeApi(OutputSettings(quie
     )
     workflow.dag(dag_settings=DAGSettings(forceall=True)).summary()
 found = [
-    {"rule": job.rule.name, "mem_mb": job.resources.get("mem_mb"), "benchmark": job.benchmark and str(job.benchmark)}
+    {
+        "rule": job.rule.name,
+        "mem_mb": job.resources.get("mem_mb"),
+        "benchmark": job.benchmark and str(job.benchmark),
+        "output": str(next(iter(job.output), "")),
+    }
     for job in list(workflow._workflow.dag.jobs)
 ]
 print(json.dumps(found))

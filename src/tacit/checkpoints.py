@@ -310,9 +310,22 @@ def _differing(found: Any, wanted: Any, at: str = "") -> list[str]:
     ]
 
 
+_ends: set[Path] = set()
+"""Checkpoints that this process saved at the end of a training."""
+
+
+def save_end(path: str | Path, state: Mapping[str, Any], *, settings: Mapping[str, Any]) -> None:
+    """Save a training that has ended, to be its end; that it cannot be saved is no reason for it to fail."""
+    try:
+        save(path, state, settings=settings)
+        _ends.add(Path(path))
+    except StoreError as error:
+        log.warning("the end of the training is not kept: %s", error)
+
+
 def finish(path: str | Path) -> None:
     """Do with the checkpoint at `path` what is to be done once the result is safe: delete it, or keep it as the end."""
-    if not ends_are_kept() or not Path(path).exists():
+    if Path(path) not in _ends or not Path(path).exists():
         discard(path)
         return
     end = end_of(path)
@@ -322,6 +335,7 @@ def finish(path: str | Path) -> None:
     except (OSError, StoreError) as error:
         log.warning("the end of the training is not kept: %s", error)
         discard(path)
+    _ends.discard(Path(path))
 
 
 def discard(path: str | Path) -> None:

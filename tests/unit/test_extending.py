@@ -13,8 +13,9 @@ from test_fitting import model, sgd, task
 from torch import nn
 
 from tacit import checkpoints
+from tacit.files import StoreError
 from tacit.settings.factorizations import Descent
-from tacit.settings.networks import Training
+from tacit.settings.networks import EarlyStopping, Training
 from tacit.settings.untied import String
 from tacit.training import chain, descent, fitting, networks, resumable
 from tacit.training.batches import Batches
@@ -130,6 +131,13 @@ CONTINUED = {
     "network, every epoch kept": Networks(),
     "network, the best kept": Networks("best epoch"),
     "network, the last kept": Networks("last epoch"),
+    "network, tested now and then": Networks("last epoch", evaluate_every=4),
+    "network, ends early": Networks(
+        evaluate_every=4, early_stopping=EarlyStopping(by="train_loss", least_change=10, patience=1)
+    ),
+    "network, asked for much from its second look on": Networks(
+        evaluate_every=4, early_stopping=EarlyStopping(by="train_loss", least_change=10)
+    ),
     "classes": classes,
     "classes, measured where they end": partial(classes, measured=lambda epochs: sorted({0, 2, epochs})),
     "string": string,
@@ -146,6 +154,9 @@ def test_a_longer_training_goes_on_from_the_end(name, tmp_path, caplog):
     """Twice, and then it is what the longest would have been from the beginning."""
     train = CONTINUED[name]
     lengths = (5, 10, 20) if "factorization" in name else (2, 5, 6)
+    if isinstance(train, Networks) and train.more:
+        # The second ends between two looks.
+        lengths = (4, 6, 30)
     expected = train(tmp_path / "whole.pt", lengths[-1])
     with caplog.at_level("INFO"):
         found = extended(train, tmp_path, *lengths)
@@ -214,3 +225,22 @@ def test_without_being_asked_nothing_is_kept(tmp_path, monkeypatch):
 def test_an_end_names_the_settings_it_is_of(tmp_path):
     extended(classes, tmp_path, 2)
     assert json.dumps({"epochs": 2, "seed": 0}).encode() in (tmp_path / "run.pt.end").read_bytes()
+
+
+def test_a_training_whose_end_cannot_be_kept_is_no_failure(tmp_path, monkeypatch, caplog):
+    """And what was saved before is not taken for it."""
+    save, ended = checkpoints.save, []
+
+    def full(path, state, **named):
+        if state["epoch"] == 3:
+            ended.append(path)
+            raise StoreError("no space left on the disk")
+        save(path, state, **named)
+
+    monkeypatch.setattr(checkpoints, "save", full)
+    monkeypatch.setenv(checkpoints.SECONDS_VARIABLE, "0")
+    expected = classes(tmp_path / "whole.pt", 3)
+    ended.clear()
+    assert_same(extended(classes, tmp_path, 3), expected)
+    assert ended and "the end of the training is not kept: no space left" in caplog.text
+    assert not list(tmp_path.glob("run.pt*"))

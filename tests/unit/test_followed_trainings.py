@@ -117,6 +117,7 @@ def test_every_so_many_epochs_are_kept_and_the_last(dataset, tmp_path, keep, epo
         ({"early_stopping": {"by": "held_out_loss"}}, "early_stopping.by"),
         ({"early_stopping": {"patience": -1}}, "early_stopping.patience"),
         ({"evaluate_every": 0}, "evaluate_every"),
+        ({"early_stopping": {"cooldown": 4}}, "cooldown = 4: there are 4 epochs, so it never acts"),
     ],
 )
 def test_what_means_nothing_is_refused(block, message):

@@ -71,8 +71,14 @@ def test_what_is_kept_is_the_network_that_was_measured(dataset, tmp_path, keep):
     labels = torch.from_numpy(dataset.arrays["test_labels"].copy())
     correct = (logits(kept.model(path), dataset) > 0) == (labels > 0)
     assert torch.equal(correct, torch.from_numpy(arrays["test_correct"]).bool())
-    with pytest.raises(UserError, match=f"keeps no epoch 9; there are .*{EPOCHS}"):
-        kept.model(path, 9)
+    # As epochs are recorded, and as they are typed.
+    for epoch in (float(EPOCHS), np.float64(EPOCHS), np.int64(EPOCHS), str(EPOCHS)):
+        assert torch.equal(logits(kept.model(path, epoch), dataset), logits(kept.model(path, EPOCHS), dataset))
+    for epoch in (9, 9.0, "9"):
+        with pytest.raises(UserError, match=f"keeps no epoch 9; there are .*{EPOCHS}"):
+            kept.model(path, epoch)
+    with pytest.raises(UserError, match=r"keeps no epoch 2\.5"):
+        kept.model(path, 2.5)
 
 
 @pytest.mark.parametrize("by", ["test_loss", "test_accuracy", "train_loss", "train_accuracy"])

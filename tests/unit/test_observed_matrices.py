@@ -122,7 +122,7 @@ def test_names_tell_problems_apart_and_those_without_later_settings_are_as_they_
 @pytest.mark.parametrize(
     ("problem", "said"),
     [
-        ({"num_observations": 3}, "of a block of 2 x 2 3 entries are observed; give fewer"),
+        ({"num_observations": 3}, "a block of 2 x 2 has 3 observations; give fewer"),
         ({"num_observations": 0}, "num_observations = 0: .*greater than or equal to 1"),
         ({"target": [[0, 1], [1, 0]]}, "target = .* means nothing with task: block"),
         ({"sensing_std": 2.0}, r"sensing_std = 2\.0 .*means nothing with task: block"),

@@ -71,7 +71,7 @@ def read(name: str, shape: Sequence[int], *, at_least: bool = False, digest: str
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
     except ValueError as error:
-        raise OwnArrayError(f"{name}: is cut off or damaged ({error}); write it anew") from error
+        raise OwnArrayError(f"{name}: is cut off or damaged ({_short(error)}); write it anew") from error
     array = np.ascontiguousarray(array[: shape[0]], np.float64)
     if not np.isfinite(array).all() or np.abs(array).max(initial=0) > _LARGEST:
         raise OwnArrayError(f"{name}: numbers must be finite, and at most {_LARGEST:,.0f} in size")
@@ -85,14 +85,22 @@ def _odd(name: str, file: IO[bytes], shape: Sequence[int], at_least: bool) -> st
             raise ValueError(f"version {version[0]}.{version[1]}")
         header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         found, _, dtype = header(file)
-    except ValueError as error:
-        return f"{name}: is no NumPy file of one array of numbers, as numpy.save writes it ({error})"
+    except OSError:
+        raise
+    except Exception as error:
+        # Of a header that is no such thing anything may come.
+        return f"{name}: is no NumPy file of one array of numbers, as numpy.save writes it ({_short(error)})"
     if dtype.kind not in "fiu":
         return f"{name}: holds an array of {dtype}, not of numbers; write real or whole numbers"
     fits = len(found) == len(shape) and found[1:] == tuple(shape[1:])
     if not fits or found[0] < shape[0] or (found[0] > shape[0] and not at_least):
         return f"{name}: has the shape {_spoken(found)}, not {_spoken(shape, at_least)}; change it, or the settings"
     return None
+
+
+def _short(error: Exception) -> str:
+    said = (str(error) or type(error).__name__).splitlines()[0]
+    return said if len(said) < 80 else f"{said[:80]} ..."
 
 
 def _spoken(shape: Sequence[int], at_least: bool = False) -> str:

@@ -15,3 +15,8 @@ class EarlyStopping(Settings):
     """It ends once more than so many looks in a row were no better."""
     cooldown: NonNegativeInt = 0
     """Of so many epochs at the beginning nothing is asked."""
+
+    def check(self, epochs: int) -> None:
+        """Raise ValueError if a training of so many epochs is over before anything is asked."""
+        if self.cooldown >= epochs:
+            raise ValueError(f"early_stopping.cooldown = {self.cooldown}: there are {epochs} epochs, so it never acts")

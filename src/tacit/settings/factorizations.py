@@ -244,6 +244,8 @@ class Descent(Settings):
         if self.loss != "huber":
             check_unused(self, "huber_threshold", why=f"is for the loss huber; {self.loss} has none")
         check_evaluations(self.epochs, self.evaluate_every)
+        if self.early_stopping is not None:
+            self.early_stopping.check(self.epochs)
         return self
 
 

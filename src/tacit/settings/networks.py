@@ -114,6 +114,9 @@ class Followed(Settings):
 
     @model_validator(mode="after")
     def _best_is_kept(self) -> Self:
+        if self.early_stopping is not None:
+            # Whatever is followed is a training, with a number of epochs.
+            self.early_stopping.check(self.epochs)  # type: ignore[attr-defined]
         if self.keep != "best epoch":
             check_unused(self, "best_by", why="means nothing unless keep is best epoch")
         return self

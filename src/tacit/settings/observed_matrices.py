@@ -103,8 +103,8 @@ class ObservedMatrix(Settings):
         most = math.prod(self.shape) - 1
         if self.num_observations is not None and self.num_observations >= most:
             raise ValueError(
-                f"num_observations = {self.num_observations}: of a block of {self.shape[0]} x {self.shape[1]} {most} "
-                "entries are observed; give fewer, or leave it out for all"
+                f"num_observations = {self.num_observations}: a block of {self.shape[0]} x {self.shape[1]} has {most} "
+                "observations; give fewer, or leave it out for all"
             )
 
     def _check_target(self) -> None:

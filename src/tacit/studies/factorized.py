@@ -16,6 +16,7 @@ import numpy as np
 
 from tacit import store, streams
 from tacit.data.images import ImageSet
+from tacit.runlog import log
 from tacit.settings.factorized import RunSettings, Variant
 from tacit.studies import classifiers
 
@@ -120,6 +121,8 @@ def train(
     own, stream = settings.training, (STUDY, "train", seed)
     if variant.decay in ("recorded", "replayed"):
         # Step by step one has the norms of the other, so both have all steps.
+        if own.early_stopping is not None:
+            log.info("does not stop early, as its norms are those of another run, or become them, step by step")
         own = own.model_copy(update={"early_stopping": None})
     with devices.acquire() as device:
         learned, test = images_on(device, images, settings.images)

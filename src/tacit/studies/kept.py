@@ -66,10 +66,17 @@ def model(path: str | Path, epoch: Epoch | None = None) -> nn.Module:
         raise UserError(f"{path}: no network can be built of a {contents.kind}")
     if not there:
         raise UserError(f"{path}: keeps no weights; set keep in the settings of its training, and train it anew")
-    chosen = there[-1] if epoch is None else epoch
+    chosen = there[-1] if epoch is None else _numbered(epoch)
     if chosen not in there:
         raise UserError(f"{path}: keeps no epoch {chosen}; there are {', '.join(map(str, there))}")
     return _BUILDERS[contents.kind](path, contents.settings, chosen).eval()
+
+
+def _numbered(epoch: Epoch | float) -> Epoch:
+    """Return an epoch as it is named here; one that was recorded is a whole number of another type."""
+    if isinstance(epoch, str):
+        return int(epoch) if epoch.isdigit() else epoch
+    return int(epoch) if float(epoch).is_integer() else str(epoch)
 
 
 def _loaded(kind: store.Kind, build: Callable[[Mapping[str, Any]], nn.Module]) -> Callable[..., nn.Module]:

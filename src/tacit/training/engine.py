@@ -376,8 +376,11 @@ class Engine:
 
     def go_on(self) -> None:
         """Having loaded the end of a shorter training, be what this one is after as many epochs."""
-        if not self.finished:
-            self.measures = [row for row in self.measures if int(row["epoch"]) in self.measured]
+        every = self.measures
+        self.measures = [row for row in every if int(row["epoch"]) in self.measured]
+        if self.stops is not None and self.stops(self):
+            # It ends here however long it may be, and so is looked at here.
+            self.measures = every
         self._keep(self.moving.network.state_dict())
 
 

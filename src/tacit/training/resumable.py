@@ -150,7 +150,7 @@ def run(
                 raise checkpoints.Interrupted(143)
     progress.close()
     if checkpoints.ends_are_kept():
-        checkpoints.save(checkpoint, loop.state(), settings=settings)
+        checkpoints.save_end(checkpoint, loop.state(), settings=settings)
 
 
 def _begin(loop: Loop, checkpoint: str | Path, settings: Mapping[str, Any], longer: Longer) -> None:
