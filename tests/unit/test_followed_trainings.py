@@ -1,6 +1,7 @@
 """What a training keeps, how often it is tested, and when it ends that gets no better: in every study of networks."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from test_every_setting import load
@@ -10,9 +11,21 @@ from test_kept_networks import loaded, train
 import studies_in_small
 from tacit import store
 from tacit.data import images
+from tacit.figures import depth_cifar as depth_figure
+from tacit.figures import depth_gradients as depth_gradients_figure
+from tacit.figures import style
 from tacit.settings.base import SettingsError
 from tacit.settings.factorized import Variant
-from tacit.studies import compressed, depth_cifar, factorized, kept, locality, pathfinder, recorded
+from tacit.studies import (
+    compressed,
+    depth_cifar,
+    factorized,
+    factorized_results,
+    kept,
+    locality,
+    pathfinder,
+    recorded,
+)
 from tacit.training import evaluation
 from tacit.training import images as batches
 
@@ -230,3 +243,32 @@ def test_tables_have_runs_that_are_tested_now_and_then_and_that_stopped_early(tm
     assert list(some.index) == [0, 3, 5]
     assert some.loc[[3, 5]].equals(every.loc[[3, 5]])
     assert found["some"]["runs"].equals(found["all"]["runs"])
+
+
+def test_norms_are_compared_where_both_runs_have_them():
+    """One of which ended early; by the definition, over the epochs after the first that both have."""
+    whole = {0: pd.Series([4.0, 3.0, 2.0, 1.0], index=[0.0, 1.0, 2.0, 3.0])}
+    short = {0: pd.Series([4.0, 6.0, 8.0], index=[0.0, 1.0, 2.0])}
+    for one, other in ((whole, short), (short, whole)):
+        found = factorized_results._off(one, other)
+        assert found[0] == pytest.approx((np.log(2) + np.log(4)) / 2)
+
+
+def test_lines_over_seeds_end_where_the_first_of_them_does():
+    """Of Omega, too; beyond, they would be means of others."""
+    rows = [{"depth": 8, "seed": seed, "epoch": epoch} for seed, last in ((0, 3), (1, 2)) for epoch in range(last + 1)]
+    curves = pd.DataFrame(rows).assign(test_accuracy=0.5, test_loss=1.0, train_loss=1.0)
+    steps = [{"depth": 8, "seed": seed, "step": step} for seed, last in ((0, 6), (1, 4)) for step in range(1, last + 1)]
+    gradients = pd.DataFrame(steps).assign(omega=1.0, omega_logged=1.0, images=4, kept=1)
+    gradients["time"] = gradients["step"] / 2
+    runs = pd.DataFrame({"depth": [8, 8], "seed": [0, 1]} | dict.fromkeys(("rate", "size", "shift"), np.nan))
+    numbers = depth_figure._numbers({"runs": runs, "curves": curves, "gradients": gradients}, {})
+    ends = numbers.groupby("quantity")["time"].max()
+    assert ends["test_accuracy"] == 2 and ends["omega"] == 2 and (numbers["seeds"] == 2).all()
+    by_step = pd.DataFrame(depth_gradients_figure._of_convolutional(gradients, runs, "logged"))
+    assert by_step["step"].max() == 4
+
+
+def test_figures_say_at_most_of_trainings_that_may_end_early():
+    assert style.epochs({"epochs": 5}) == "5 epochs"
+    assert style.epochs({"epochs": 5, "early_stopping": {"by": "test_loss"}}) == "at most 5 epochs"

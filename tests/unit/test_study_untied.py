@@ -32,8 +32,10 @@ from tacit.settings.untied import (
     UntiedSettings,
     log_spaced,
 )
+from tacit.studies import kept as kept_runs
 from tacit.studies import untied, untied_claims, untied_results
 from tacit.studies.tables import MissingRunsError
+from tacit.training import evaluation
 from tacit.training.images import images_on
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -554,6 +556,11 @@ def test_a_sum_of_a_cnn_and_a_fully_connected_network_learns_as_one(tmp_path, pr
     store.write(path, arrays, kind=untied.RUN, settings=identity | run.plain())
     table = untied_results.collect([path])
     assert set(table["network"]) == {"cnn_plus_fcn"} and {"squared_norm_8", "deviation_6"} <= set(table)
+    # Read back, it answers as it did.
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    _, test = images_on(torch.device("cpu"), images(), run.images, dtype)
+    answers = evaluation.predict(kept_runs.model(path), test, precision=precision).argmax(1) == test.labels
+    np.testing.assert_array_equal(answers, arrays["test_correct"][-1])
 
 
 def test_event_files_hold_what_is_recorded_and_change_nothing(cnn, tmp_path, monkeypatch):

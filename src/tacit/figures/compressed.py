@@ -74,7 +74,7 @@ def _with_reported(numbers: pd.DataFrame, own: Settings) -> pd.DataFrame:
 
 def _described(settings: Settings, block: Mapping[str, Any], seeds: pd.Series, missing: int) -> str:
     sets = block["images"] if isinstance(block["images"], list | tuple) else [block["images"]]
-    said = [", ".join(images["source"] for images in sets), f"{block['training']['epochs']} epochs"]
+    said = [", ".join(images["source"] for images in sets), style.epochs(block["training"])]
     return style.described(settings["scale"], *said, seeds=seeds, missing=missing, spread=SPREAD)
 
 

@@ -77,14 +77,18 @@ def _numbers(tables: Mapping[str, pd.DataFrame], settings: Settings) -> pd.DataF
     if tables["runs"].empty:
         raise MissingRunsError("no run of a convolutional network is there yet; without partial they are trained")
     rows: list[dict[str, Any]] = []
+    # A line ends where the first of its runs does, if one ended early: beyond, it would be of others.
+    seeds = tables["runs"].groupby("depth")["seed"].nunique()
     for (depth, epoch), own in tables["curves"].groupby(["depth", "epoch"]):
+        if len(own) < seeds[depth]:
+            continue
         for quantity in ("test_accuracy", "test_loss", "train_loss"):
             values = own[quantity].dropna().to_numpy(float)
             if len(values):
                 rows.append({"quantity": quantity, "depth": depth, "time": epoch} | _spread(values))
     for depth, own in tables["gradients"].groupby("depth"):
-        wide = own.pivot(index="step", columns="seed", values="omega")
-        times = own.groupby("step")["time"].first().to_numpy()
+        wide = own.pivot(index="step", columns="seed", values="omega").dropna()
+        times = own.groupby("step")["time"].first()[wide.index].to_numpy()
         for part in np.array_split(np.arange(len(wide)), min(_MOST, len(wide))):
             values = wide.to_numpy()[part].mean(0)
             rows.append({"quantity": "omega", "depth": depth, "time": times[part].mean()} | _spread(values))

@@ -168,6 +168,8 @@ def _of_convolutional(gradients: pd.DataFrame, runs: pd.DataFrame, shown: str) -
             mean=("omega_logged" if shown == "logged" else "omega", "mean"),
             seeds=("seed", "size"),
         )
+        # If a run ended early, means end with it: beyond, they would be of others.
+        by_step = by_step[by_step["seeds"] == own["seed"].nunique()]
         by_step = by_step.assign(
             depth=depth,
             quantity="convolutional",

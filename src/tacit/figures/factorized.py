@@ -74,7 +74,7 @@ def described(settings: Settings, seeds: pd.Series, missing: int) -> str:
     """Return the note of a figure."""
     sources = ", ".join(images["source"] for images in settings["images"])
     own = settings["training"]
-    said = (sources, f"width {settings['network']['width']}", f"{own['epochs']} epochs")
+    said = (sources, f"width {settings['network']['width']}", style.epochs(own))
     return style.described(settings["scale"], *said, seeds=seeds, missing=missing, spread=SPREAD)
 
 

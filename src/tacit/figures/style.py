@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -129,3 +129,9 @@ def _bytes_of(figure: Figure, form: str, metadata: dict[str, str | None]) -> mem
     content = io.BytesIO()
     figure.savefig(content, format=form, metadata=metadata)
     return content.getbuffer()
+
+
+def epochs(training: Mapping[str, Any]) -> str:
+    """Return how long networks were trained, in words; those that may end early, at most so long."""
+    most = "at most " if training.get("early_stopping") else ""
+    return f"{most}{training['epochs']} epochs"

@@ -24,14 +24,17 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
     panel says so.
     """
     targets = list(dict.fromkeys(zip(summary["shape"], summary["target_rank"], strict=True)))
+    # A start looks the same in all rows, whichever have it.
+    scales = sorted(summary.loc[summary["method"] == "factorization", "init_std"].unique(), reverse=True)
+    looks = dict(zip(scales, np.resize(np.array(_LOOKS, object), (len(scales), 3)), strict=True))
     figure, axes = style.new(style.PAGE, 0.7 + 2.3 * len(targets), nrows=len(targets), ncols=2, squeeze=False)
     for (shape, rank), (errors, ranks) in zip(targets, axes, strict=True):
         own = summary[(summary["shape"] == shape) & (summary["target_rank"] == rank)]
         _draw_method(errors, ranks, own[own["method"] == "linear"], _LINEAR, "linear")
         runs = own[own["method"] == "factorization"]
-        scales = sorted(runs["init_std"].unique(), reverse=True)
-        for look, std in zip(np.resize(np.array(_LOOKS, object), (len(scales), 3)), scales, strict=True):
-            _draw_method(errors, ranks, runs[runs["init_std"] == std], look, f"factorization, start {std:g}")
+        for std, look in looks.items():
+            if len(started := runs[runs["init_std"] == std]):
+                _draw_method(errors, ranks, started, look, f"factorization, start {std:g}")
         estimated = own["estimated_target_rank"].iloc[0]
         # Of full rank is what has no rank by its making.
         if (line := _number(estimated if rank == "full" else rank)) is not None:
@@ -45,17 +48,29 @@ def draw(summary: pd.DataFrame, *, settings: Settings, missing: int) -> Figure:
         errors.set_title(name)
         ranks.set_title(f"{name}{_estimate(estimated)}")
         if own["rank_median"].isna().all():
-            ranks.set_xticks([])
+            ranks.set(xticks=[], yticks=[])
             ranks.text(0.5, 0.5, "no rank was estimated", transform=ranks.transAxes, ha="center", va="center")
     for place in axes[-1]:
         place.set_xlabel("number of observations")
-    handles, labels = axes[0, 1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), handlelength=2.4, columnspacing=1.2)
+    shown: dict[str, Any] = {}
+    for place in axes[:, 1]:
+        for handle, label in zip(*place.get_legend_handles_labels(), strict=True):
+            shown.setdefault(label, handle)
+    # In the order of one row that has all.
+    order = sorted(shown, key=lambda label: (label != "target", label != "linear", -_start(label)))
+    handles = [shown[label] for label in order]
+    figure.legend(handles, order, loc="outside upper center", ncols=len(order), handlelength=2.4, columnspacing=1.2)
     seeds = int(summary.loc[summary["method"] == "factorization", "seeds"].max())
     style.note(
         figure, style.described(settings["scale"], seeds=[seeds], missing=missing, spread="medians and quartiles")
     )
     return figure
+
+
+def _start(label: str) -> float:
+    """Return the start that a label names, 0 if it names none."""
+    _, _, number = label.partition("start ")
+    return float(number) if number else 0.0
 
 
 def _number(rank: Any) -> float | None:

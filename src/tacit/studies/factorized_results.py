@@ -178,7 +178,7 @@ def _judge_norms(
 ) -> None:  # fmt: skip
     """Judge norms of weight and of Frobenius decay at the end of training, and effective step sizes along it."""
     ends = {
-        (decay, name): {seed: values[-1] for seed, values in _by_seed(here, variants[decay], name).items()}
+        (decay, name): {seed: values.iloc[-1] for seed, values in _by_seed(here, variants[decay], name).items()}
         for decay in ("weight", "recorded")
         for name in ("nuclear_norm", "nuclear_bound", "frobenius_norm")
     }
@@ -242,10 +242,10 @@ _CLAIMS: dict[str, Callable[..., None]] = {
 }
 
 
-def _by_seed(curves: pd.DataFrame, variant: tuple[Any, ...], name: str) -> dict[int, np.ndarray]:
+def _by_seed(curves: pd.DataFrame, variant: tuple[Any, ...], name: str) -> dict[int, pd.Series]:
     """Return a quantity of a variant by seed and then by epoch."""
     own = rows_with(curves, **dict(zip(Variant._fields, variant, strict=True))).sort_values("epoch")
-    return {int(seed): part[name].to_numpy(float) for seed, part in own.groupby("seed")}
+    return {int(seed): part.set_index("epoch")[name].astype(float) for seed, part in own.groupby("seed")}
 
 
 def _ratios(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
@@ -253,12 +253,15 @@ def _ratios(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, f
     return {seed: one[seed] / other[seed] for seed in one if other.get(seed, 0) > 0 and np.isfinite(one[seed])}
 
 
-def _off(own: Mapping[int, np.ndarray], like: Mapping[int, np.ndarray]) -> dict[int, float]:
-    """Return by seed how far logarithms are from those of another run, mean over the epochs after the first."""
+def _off(own: Mapping[int, pd.Series], like: Mapping[int, pd.Series]) -> dict[int, float]:
+    """Return by seed how far logarithms are from those of another run, mean over the epochs after the first.
+
+    If one of them ended early, it is of the epochs that both have.
+    """
     found = {}
     for seed, values in own.items():
         if seed in like and np.isfinite(values).all() and values.min() > 0:
-            found[seed] = float(np.abs(np.log(values / like[seed]))[1:].mean())
+            found[seed] = float(np.log(values / like[seed]).abs().dropna()[1:].mean())
     return found
 
 

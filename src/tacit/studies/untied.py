@@ -93,13 +93,9 @@ def train(
     from tacit.nn.convnets import Sum
 
     torch.manual_seed(streams.torch_seed(STUDY, "init", seed))
-    if network == "cnn_plus_fcn":
-        parts = [_build(part, settings) for part in ("cnn", "fcn")]
-        started: nn.Sequential | Sum = Sum(parts[0], untying.reset(parts[1], torch.default_generator))
-    else:
-        started = _build(network, settings)
-        if network != "cnn":
-            untying.reset(started, torch.default_generator)
+    started = _named(network, settings)
+    if network != "cnn":
+        untying.reset(started.second if isinstance(started, Sum) else started, torch.default_generator)
     identity = {"network": network, "learning_rate": learning_rate, "seed": seed}
     with devices.acquire() as device:
         stream = (STUDY, "train", seed)
@@ -123,12 +119,14 @@ def continue_from(
     """
     from tacit import devices
 
-    tied = load(cnn, "cnn", split, settings)
+    tied = cast("nn.Sequential", load(cnn, "cnn", split, settings))
     started = _convert(tied, network, settings)
     velocity = None
     if settings.keep_momentum:
         # A step along it moves all copies of a filter as it moves the filter, so that it is untied as weights are.
-        velocity = _convert(load(cnn, "cnn", split, settings, prefix=_MOMENTUM), network, settings)
+        velocity = _convert(
+            cast("nn.Sequential", load(cnn, "cnn", split, settings, prefix=_MOMENTUM)), network, settings
+        )
     identity = {"network": network, "split": split, "learning_rate": learning_rate, "seed": seed}
     identity["cnn"] = settings_of(cnn)
     stream = (STUDY, "train", seed, "split", split)
@@ -237,14 +235,14 @@ def _give_no_gradient(inert: Iterable[torch.Tensor]) -> None:
 
 def load(
     path: str | Path, network: str, epoch: int, settings: RunSettings | InterpolationSettings, *, prefix: str = ""
-) -> nn.Sequential:
-    """Return the network (cnn, lcn, fcn) that the run file at `path` keeps of `epoch`, in the precision it has there.
+) -> nn.Sequential | Sum:
+    """Return the network that the run file at `path` keeps of `epoch`, in the precision it has there.
 
     Its weights are what is kept there under their names behind `prefix`.
     """
     import torch
 
-    built = _build(network, settings)
+    built = _named(network, settings)
     names = list(built.state_dict())
     places = {name: _name_of(epoch, f"{prefix}{name}") for name in names}
     arrays = store.read(path, kind=RUN, names=places.values()).arrays
@@ -255,6 +253,15 @@ def load(
 
 def _name_of(epoch: int, parameter: str) -> str:
     return f"weights_{epoch}_{parameter}"
+
+
+def _named(network: str, settings: RunSettings | InterpolationSettings) -> nn.Sequential | Sum:
+    """Return a network of this name; a CNN freshly initialised, any other as that CNN untied, or a sum of two."""
+    from tacit.nn.convnets import Sum
+
+    if network == "cnn_plus_fcn":
+        return Sum(_build("cnn", settings), _build("fcn", settings))
+    return _build(network, settings)
 
 
 def _build(network: str, settings: RunSettings | InterpolationSettings) -> nn.Sequential:
@@ -309,7 +316,8 @@ def interpolate(
     with devices.acquire() as device:
         precision.use(settings.precision, device)
         dtype = precision.dtype_of(settings.precision)
-        ends = [load(end.path, end.network, end.epoch, settings).to(device, dtype) for end in (origin, target)]
+        loaded = (load(end.path, end.network, end.epoch, settings) for end in (origin, target))
+        ends = [cast("nn.Sequential", end).to(device, dtype) for end in loaded]
         data = images_on(device, images, settings.images, dtype)
 
         def logits_of(network: nn.Sequential) -> list[torch.Tensor]:
