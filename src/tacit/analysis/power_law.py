@@ -94,6 +94,12 @@ def fit(x: ArrayLike, y: ArrayLike, *, with_shift: bool = False) -> PowerLaw:
     Raises:
         FitError: if there are not more points than parameters, numbers are not finite, or the best law is at no finite
             parameters, as that of an exponential.
+
+    >>> import numpy as np, tacit
+    >>> x = np.arange(50)
+    >>> law = tacit.fit_power_law(x, 3e-6 / (x + 1) ** 1.5)
+    >>> f"{law.size:.3g} {law.rate:.3g}"
+    '3e-06 1.5'
     """
     x, y = _pair(x, y)
     number = 3 if with_shift else 2

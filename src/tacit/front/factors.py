@@ -31,7 +31,7 @@ def factorize(
     """Return a copy of any model with layers as products of factors, W = U VT or U M VT; nothing is shared with it.
 
     The copy is `.model`; `.ranks` says which layers became factorized, `.ratio` how large they are. A matrix W of m x n
-    (of a convolution: O kh x I kw) starts from the weights of `model`, as their best approximation of its rank.
+    (of a convolution O kh x I kw) starts from the weights of `model`, as their best approximation of its rank.
     `tacit.collapse` makes dense layers again, `tacit.nn.factorizing.factorize` has all other starts.
 
     >>> import torch, tacit
@@ -44,7 +44,8 @@ def factorize(
 
     Args:
         model: any module, a single layer too.
-        rank_scale: ranks as a share of full ones, above 0; above 1 they are larger than needed.
+        rank_scale: ranks as a share, above 0, of O kh for a convolution, of min(m, n) for other layers; nothing is lost
+            of the weights at 1, and above the model is larger than it need be.
         ratio: or the share of its parameters that the model shall have.
         select: names of layers, or a function of name and layer; by default all convolutions but the first, as
             published, those left out that have no factorized form, such as those with groups.

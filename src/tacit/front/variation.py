@@ -35,7 +35,7 @@ def p_variation(path: Any, p: float | Sequence[float]) -> Any:
     """
     if hasattr(path, "detach"):
         path = numbers_of(path)
-    elif not isinstance(path, np.ndarray) and any(hasattr(point, "shape") for point in path):
+    elif isinstance(path, list | tuple) and any(hasattr(point, "shape") for point in path):
         points = [numbers_of(point) for point in path]
         if len({point.shape for point in points}) > 1:
             shapes = ", ".join(dict.fromkeys(str(point.shape) for point in points))

@@ -137,7 +137,13 @@ def factorize(
 
 
 def collapse(model: nn.Module) -> nn.Module:
-    """Return a copy of `model` with its factorized layers as dense ones: equal outputs, nothing shared with `model`."""
+    """Return a copy of `model` with its factorized layers as dense ones: equal outputs, nothing shared with `model`.
+
+    >>> import torch, tacit
+    >>> wide = tacit.factorize(torch.nn.Linear(6, 4), 2.0, select=[""]).model
+    >>> wide.rank, tacit.collapse(wide)
+    (8, Linear(in_features=6, out_features=4, bias=True))
+    """
     model = copy.deepcopy(model)
     return replaced(model, {layer: layer.dense() for layer in factorized_layers(model).values()})
 

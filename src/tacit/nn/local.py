@@ -120,6 +120,11 @@ class LocalConv2d(nn.Module):
     parameters are buffers (`inert_weight`, `inert_bias`), they are not computed, and the output there is zero.
 
     weight (live * live, D, O), bias (live * live, O), inert_* (P - live * live, ...).
+
+    >>> import torch, tacit
+    >>> layer = tacit.LocalConv2d(3, 4, 5, side=8, padding=2, generator=torch.default_generator)
+    >>> layer(torch.rand(2, 3, 8, 8)).shape, layer.weight.shape
+    (torch.Size([2, 4, 8, 8]), torch.Size([64, 75, 4]))
     """
 
     def __init__(

@@ -43,6 +43,9 @@ _PLACE = re.compile(r"weights_(\d+|best|last)_(.+)")
 def epochs(path: str | Path) -> list[Epoch]:
     """Return the epochs of which a run file keeps the network, the last one at the end.
 
+        path = "results/demo/pathfinder/path_length~3/coefficient~0/seed~0.h5"
+        tacit.kept_epochs(path)
+
     Raises StoreError if there is no such file, or if it is damaged.
     """
     return _epochs_in(store.contents(path))
@@ -57,6 +60,9 @@ def model(path: str | Path, epoch: Epoch | None = None) -> nn.Module:
     """Return the network that a run file keeps of an epoch, by default the last one kept, evaluating, on the CPU.
 
     A factorization (`tacit.nn.factorizations`) has its `end_tensor()`.
+
+        path = "results/demo/pathfinder/path_length~3/coefficient~0/seed~0.h5"
+        model = tacit.load_model(path)  # or of an epoch among tacit.kept_epochs(path)
 
     Raises UserError if it keeps none, or not that one, StoreError if there is no such file, or if it is damaged.
     """

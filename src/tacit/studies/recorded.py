@@ -114,7 +114,12 @@ def is_quantity(name: str, dtype: np.dtype, shape: tuple[int, ...], declared: st
 
 
 def read(path: str | Path) -> Run:
-    """Read what a file recorded; raises StoreError, or LookingError if it is of a kind that no study has."""
+    """Read what a file recorded; raises StoreError, or LookingError if it is of a kind that no study has.
+
+    path = "results/demo/pathfinder/path_length~3/coefficient~0/seed~0.h5"
+    run = tacit.read_run(path)
+    run.settings["coefficient"], run.quantities["test_accuracy"].values
+    """
     contents = store.contents(path)
     kind = kind_of(path, contents)
     chosen = [
