@@ -179,7 +179,7 @@ def test_layers_are_put_back_after_an_error():
 def test_quick_derivatives_are_those_of_the_layers_that_have_some():
     model = nn.Sequential(*plain(), *NETWORKS["groups and dilation"]())
     with twice_differentiable(model):
-        changed = [type(module).__module__ == "tacit.nn.double_backward" for module in model]
+        changed = [type(module).__module__.startswith("tacit.") for module in model]
     assert changed == [name in (0, 1, 3, 4) for name in range(len(model))]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from tacit.nn.double_backward import adapt
+from tacit.nn import double_backward
 
 Model = Callable[[Tensor], Tensor]
 """A module, or a function around one."""
@@ -57,6 +57,13 @@ def _random_states(cuda: list[torch.device]) -> list[Tensor]:
     return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, cuda)]
 
 
+class _BiasedConv2d(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what PyTorch's does, by a convolution without bias that is quickly differentiated twice."""
+        made = double_backward._Conv2d.forward(self, input)  # type: ignore[arg-type]
+        return made if self.bias is None else made + self.bias.to(made.dtype)[:, None, None]
+
+
 class _Hardsigmoid(nn.Hardsigmoid):
     def forward(self, input: Tensor) -> Tensor:
         """Return what PyTorch's does, by functions that can be differentiated twice, as its own cannot."""
@@ -67,9 +74,9 @@ class _Hardsigmoid(nn.Hardsigmoid):
 def twice_differentiable(model: object) -> Iterator[None]:
     """Within this block, let layers of a module compute what is differentiated twice, the quick way if there is one.
 
-    There is, for input gradients (`tacit.nn.double_backward`) of convolutions without bias, groups and dilation, and of
-    batch normalisation. All other layers, and after the block all of them, are PyTorch's; what was computed within
-    keeps its derivatives.
+    There is, for input gradients (`tacit.nn.double_backward`) of convolutions without groups and dilation, and of batch
+    normalisation. All other layers, and after the block all of them, are PyTorch's; what was computed within keeps its
+    derivatives.
     """
     changed: list[tuple[nn.Module, type[nn.Module]]] = []
     try:
@@ -77,13 +84,19 @@ def twice_differentiable(model: object) -> Iterator[None]:
             kind = type(module)
             if kind is nn.Hardsigmoid:
                 module.__class__ = _Hardsigmoid
+            elif kind is nn.Conv2d and isinstance(module, nn.Conv2d) and _is_quick(module):
+                module.__class__ = _BiasedConv2d
+            elif kind is nn.BatchNorm2d and module.affine and module.momentum is not None:
+                double_backward.adapt(module)
+            if type(module) is not kind:
                 changed.append((module, kind))
-            elif kind is nn.Conv2d or (kind is nn.BatchNorm2d and module.affine and module.momentum is not None):
-                # Refused is what has no quick way.
-                with contextlib.suppress(ValueError):
-                    adapt(module)
-                    changed.append((module, kind))
         yield
     finally:
         for module, kind in changed:
             module.__class__ = kind
+
+
+def _is_quick(layer: nn.Conv2d) -> bool:
+    """Tell whether a convolution is one that `tacit.nn.double_backward` knows, but for a bias."""
+    is_plain = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
+    return is_plain and not isinstance(layer.padding, str)
