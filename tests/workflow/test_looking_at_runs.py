@@ -197,4 +197,4 @@ PROGRAMS = {"python -m tacit": f"'{sys.executable}' -m tacit", "snakemake": f"'{
 
 def at_smoke(text):
     text = text.replace("results/demo", "results/smoke").replace("path_length~5", "path_length~3")
-    return text.replace("--cores 8", "--cores 2").replace("epochs: 40", "epochs: 6")
+    return text.replace("--cores 8", "--cores 2").replace("epochs: 20", "epochs: 4").replace("epochs: 40", "epochs: 6")
