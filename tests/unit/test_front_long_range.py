@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from test_long_range import double as _double
 from torch import nn
 from torchvision import models
 
@@ -15,13 +16,7 @@ PATCHES = ((2, 3), (4, 4))
 """Next to each other, so that small networks see both at once."""
 
 
-@pytest.fixture(autouse=True)
-def double():
-    torch.manual_seed(0)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+double = _double
 
 
 def images(batch=5, channels=2, height=12, width=13):

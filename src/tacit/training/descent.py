@@ -27,7 +27,7 @@ from tacit.settings.following import Keep
 from tacit.training import finite, precision, resumable
 from tacit.training.batches import Batches
 from tacit.training.gradients import structured_gradient
-from tacit.training.keeping import Keeper
+from tacit.training.keeping import Keeper, named
 from tacit.training.observations import Observations
 from tacit.training.stopping import Stalling
 
@@ -80,9 +80,7 @@ def descend(
     if keep == "last epoch":
         # Which one it is shows at the end, as the descent may stop early.
         states = {loop.epoch: {name: tensor.cpu().numpy() for name, tensor in model.state_dict().items()}}
-    for epoch, state in states.items():
-        found |= {f"weights_{epoch}_{name}": array for name, array in state.items()}
-    return found
+    return found | named(states)
 
 
 class Loop:

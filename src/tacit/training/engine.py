@@ -25,7 +25,7 @@ from tacit.training import finite, resumable
 from tacit.training import precision as precisions
 from tacit.training.batches import Drawn
 from tacit.training.images import Examples
-from tacit.training.keeping import Best, Keeper, Kept
+from tacit.training.keeping import Best, Keeper, Kept, named
 from tacit.training.objectives import Objective
 from tacit.training.stopping import Stalling
 
@@ -314,8 +314,7 @@ class Engine:
 
     def kept_arrays(self) -> dict[str, Kept | Tensor]:
         """Return what was kept, by the names that it has in files: weights_<epoch>_<name>."""
-        found = self.weights() if self.best is None else {self.best.epoch: self.best.weights}
-        return {f"weights_{epoch}_{name}": tensor for epoch, state in found.items() for name, tensor in state.items()}
+        return named(self.weights() if self.best is None else {self.best.epoch: self.best.weights})
 
     def weights(self) -> dict[int, Mapping[str, Kept | Tensor]]:
         """Return what was kept by epoch: on the CPU at the last, before it on disk until it is used.

@@ -86,6 +86,11 @@ class Best:
         self.epoch, self.value, self.weights = state["epoch"], state["value"], dict(state["weights"])
 
 
+def named(states: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return all arrays of states by epoch, by the names that they have in files: weights_<epoch>_<name>."""
+    return {f"weights_{epoch}_{name}": array for epoch, state in states.items() for name, array in state.items()}
+
+
 class Keeper:
     """States of networks by epoch, in the file at `path`, which is made when the first one comes."""
 
